@@ -1,0 +1,120 @@
+"""The contract between a study and a framework. Arrays cross it as numpy; weights cross it by neutral name.
+
+Steps t are integers in 1..T, checked on the host. Arrays are channels last. A study never sees a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.networks import NetworkSettings
+from backends.recipe import TrainingRecipe
+from core.reverse import ReverseProcess
+from core.samplers import SamplerStep
+
+Weights = dict[str, NDArray[Any]]
+"""Neutral name -> array in the neutral layout of `backends.networks`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What one training step or one batch of bound terms is computed from.
+
+    `x_0`, `epsilon` (N, ...); `t` (N,) integers in 1..T, steps of the process at hand; `weight` (N,) multiplies each
+    example's training loss (1 for uniform t).
+    """
+
+    x_0: NDArray[Any]
+    epsilon: NDArray[Any]
+    t: NDArray[np.int64]
+    weight: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a backend runs: `device` "auto", "cpu", "cuda", ...; `dtype` "float32", "float64", or "bfloat16" (autocast);
+    `compile` as the framework does it (torch.compile; XLA for Keras on TensorFlow, whose steps are always graphs).
+    """
+
+    device: str = "auto"
+    dtype: str = "float32"
+    compile: bool = False
+
+
+class Trainer(Protocol):
+    """A network in training: its weights, Adam's moments, the moving average, and the number of steps taken."""
+
+    step_count: int
+
+    def step(self, draws: Draws) -> Any:
+        """One optimiser step on mean(weight * loss) * scale; returns a handle on (epsilon_mse (N,), posterior_kl (N,)).
+
+        Both losses are recorded whichever is trained: epsilon_mse is a mean over dims, posterior_kl nats per example.
+        """
+
+    def losses(self, handle: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What a handle from `step` holds, as numpy; waits for the device."""
+
+    def weights(self, *, ema: bool = True) -> Weights:
+        """The weights in neutral form: the moving average, or the raw ones."""
+
+    def state(self) -> Weights:
+        """All that is needed to go on, flat: "weights/NAME", "ema/NAME", "adam_m/NAME", "adam_v/NAME", and
+        "step" ().
+        """
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from `state`, which may come from the other framework."""
+
+
+class Backend(Protocol):
+    """The module `backends.torch` or `backends.keras`."""
+
+    def describe(self, execution: Execution) -> dict[str, str]:
+        """Framework, versions and device in words, for the report."""
+
+    def make_network(self, settings: NetworkSettings, weights: Weights, execution: Execution) -> Any:
+        """An `nn.Module` / `keras.Model` with the given neutral weights; called as network(x_t, t)."""
+
+    def export_weights(self, network: Any) -> Weights: ...
+
+    def make_trainer(
+        self,
+        network: Any,
+        process: ReverseProcess,
+        objective: str,
+        recipe: TrainingRecipe,
+        execution: Execution,
+    ) -> Trainer: ...
+
+    def loss_and_gradients(
+        self, network: Any, process: ReverseProcess, objective: str, draws: Draws, execution: Execution
+    ) -> tuple[NDArray[Any], Weights]:
+        """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by
+        neutral name.
+        """
+
+    def bound_terms(
+        self, network: Any, process: ReverseProcess, execution: Execution
+    ) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
+        """A compiled function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats), without gradients."""
+
+    def sample(
+        self,
+        network: Any,
+        process: ReverseProcess,
+        sampler: SamplerStep,
+        x_T: NDArray[Any],
+        noise: Callable[[int], NDArray[Any]],
+        execution: Execution,
+        keep: Sequence[int] = (),
+    ) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
+        """Runs t = T, ..., 1 of `process` from x_T (N, ...); noise(t) gives that step's (N, ...).
+
+        Returns x_0 and, for each t in `keep`, the x_0_hat formed at step t.
+        """

@@ -1,0 +1,83 @@
+"""The negative variational bound and its terms: L = L_T + sum over t >= 2 of L_{t-1} + L_0.
+
+Sohl-Dickstein et al. (2015), eqs. 9-14; Ho et al. (2020), eq. 5. Terms are nats per example; bits per dim are
+made in one place. On data with K levels the bound is on a probability, on continuous data on a density.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from core.arrays import NUMPY, Array, ArrayNamespace, sum_per_example
+from core.gaussian import expm1_minus_identity
+from core.schedules import Schedule, Table
+
+
+def prior_kl(schedule: Schedule, x_0: Array, xp: ArrayNamespace = NUMPY) -> Array:
+    """L_T = KL(q(x_T | x_0) || N(0, I)) in nats per example, (N,).
+
+    1/2 sum (v - 1 - log v + alpha_bar_T x_0^2) with v = 1 - alpha_bar_T: the first three terms by series, because at
+    x_0 = 0 the truth is near alpha_bar_T^2 / 4, which subtraction loses altogether.
+    """
+    of_variance = float(0.5 * expm1_minus_identity(schedule.log_one_minus_alpha_bar[-1]))
+    of_mean = float(0.5 * schedule.alpha_bar[-1])
+    return sum_per_example(xp, of_variance + of_mean * (x_0 * x_0))
+
+
+def bits_per_dim(nats: ArrayLike, dims: int) -> NDArray[np.float64]:
+    """Nats per example as bits per dim, for examples of `dims` numbers."""
+    return np.asarray(nats, dtype=np.float64) / (dims * math.log(2))
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposition:
+    """A bound split by term: means over examples, in nats.
+
+    `prior`: L_T. `steps` (T + 1,): entry t >= 2 is L_{t-1}, entry 1 the decoder term L_0, entry 0 is 0.
+    `dims`: numbers per example.
+    """
+
+    prior: float
+    steps: Table
+    dims: int
+
+    @property
+    def decoder(self) -> float:
+        """L_0 = -log p_theta(x_0 | x_1), nats."""
+        return float(self.steps[1])
+
+    @property
+    def diffusion(self) -> float:
+        """The sum of L_{t-1} over t >= 2, nats."""
+        return math.fsum(self.steps[2:])
+
+    @property
+    def total(self) -> float:
+        """The negative variational bound, nats."""
+        return self.prior + self.diffusion + self.decoder
+
+    @property
+    def bits_per_dim(self) -> float:
+        return float(bits_per_dim(self.total, self.dims))
+
+    @property
+    def steps_bits_per_dim(self) -> Table:
+        """Where in t the bound is spent: (T + 1,), bits per dim."""
+        return bits_per_dim(self.steps, self.dims)
+
+
+def decompose(prior_nats: ArrayLike, term_nats: ArrayLike, dims: int) -> Decomposition:
+    """The mean bound of N examples from L_T (N,) and all their terms (N, T), column t - 1 being `posterior_kl`
+    at step t.
+    """
+    prior, terms = np.asarray(prior_nats, np.float64), np.asarray(term_nats, np.float64)
+    if terms.ndim != 2 or prior.shape != terms.shape[:1]:
+        raise ValueError(
+            "expected prior terms (N,) and step terms (N, T) of the same N examples, "
+            f"got {prior.shape} and {terms.shape}"
+        )
+    return Decomposition(float(prior.mean()), np.append(0.0, terms.mean(axis=0)), dims)

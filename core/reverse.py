@@ -1,0 +1,169 @@
+"""p_theta(x_{t-1} | x_t): how a network's output at step t becomes a normal distribution over x_{t-1}.
+
+A `ReverseProcess` is a schedule together with the four choices that turn an output into a distribution: what is
+predicted, which variance, which variance at t = 1, and how many levels the data has. It holds every coefficient
+as a table. A backend casts them once (`cast`) and hands the result to the objectives, bounds and samplers of
+`core`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from core.arrays import NUMPY, Array, ArrayNamespace, gather
+from core.forward import posterior
+from core.gaussian import bin_width, expm1_minus_identity
+from core.predictions import prediction_tables
+from core.schedules import Schedule, Table
+from core.variances import LEARNED_VARIANCES, floor_and_span, log_variance
+
+
+@dataclass(frozen=True, eq=False)
+class ReverseTables:
+    """Coefficients by step, (T + 1,) each; entry 0 is NaN. float64 until a backend casts them."""
+
+    signal: Array  # sqrt(alpha_bar)
+    noise: Array  # sqrt(1 - alpha_bar)
+    target_on_x_0: Array
+    target_on_epsilon: Array
+    x_0_on_x_t: Array
+    x_0_on_output: Array
+    epsilon_on_x_t: Array
+    epsilon_on_output: Array
+    mean_on_x_0: Array
+    mean_on_x_t: Array
+    mean_error_on_output_error: Array
+    posterior_log_variance: Array  # of q(x_{t-1} | x_t, x_0); at t = 1, where that is -inf, the reverse floor
+    log_variance_floor: Array
+    log_variance_span: Array
+    kl_on_squared_error: Array  # fixed variance: nats per squared output error; at t = 1 that of a density
+    kl_of_variances: Array  # fixed variance: nats per dim for sigma^2 other than beta tilde; 0 at t = 1
+    multistep_blend: (
+        Array  # DPM-Solver++(2M): half the ratio of this step in log SNR to the one before; 0 at t = 1 and T
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ReverseProcess:
+    """The reverse process of one model family; make it with `reverse_process`.
+
+    Outputs have the data's shape (N, ..., C), or (N, ..., 2C) where the variance is learned: prediction first.
+    Methods take arrays of `xp` in its working dtype and steps t (N,) within 1..T.
+    """
+
+    schedule: Schedule
+    prediction: str
+    variance: str
+    first_variance: str
+    levels: int | None
+    tables: ReverseTables
+
+    @property
+    def num_steps(self) -> int:
+        return self.schedule.num_steps
+
+    @property
+    def learns_variance(self) -> bool:
+        return self.variance in LEARNED_VARIANCES
+
+    def cast(self, asarray: Callable[[Array], Array]) -> ReverseProcess:
+        """The same process with its tables as arrays of a backend, cast from float64 once."""
+        cast = {f.name: asarray(getattr(self.tables, f.name)) for f in fields(self.tables)}
+        return replace(self, tables=ReverseTables(**cast))
+
+    def noised(self, x_0: Array, epsilon: Array, t: Array, xp: ArrayNamespace = NUMPY) -> Array:
+        """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) epsilon (Ho et al. 2020, eq. 4)."""
+        return gather(xp, self.tables.signal, t, x_0) * x_0 + gather(xp, self.tables.noise, t, x_0) * epsilon
+
+    def split(self, output: Array) -> tuple[Array, Array | None]:
+        """The prediction and, where the variance is learned, the value its log is made from."""
+        if not self.learns_variance:
+            return output, None
+        channels = output.shape[-1] // 2
+        return output[..., :channels], output[..., channels:]
+
+    def target(self, x_0: Array, epsilon: Array, t: Array, xp: ArrayNamespace = NUMPY) -> Array:
+        """What the network should have put out."""
+        on_x_0 = gather(xp, self.tables.target_on_x_0, t, x_0)
+        return on_x_0 * x_0 + gather(xp, self.tables.target_on_epsilon, t, x_0) * epsilon
+
+    def x_0_hat(self, x_t: Array, prediction: Array, t: Array, xp: ArrayNamespace = NUMPY) -> Array:
+        """The data that the prediction at x_t stands for."""
+        on_x_t = gather(xp, self.tables.x_0_on_x_t, t, x_t)
+        return on_x_t * x_t + gather(xp, self.tables.x_0_on_output, t, x_t) * prediction
+
+    def epsilon_hat(self, x_t: Array, prediction: Array, t: Array, xp: ArrayNamespace = NUMPY) -> Array:
+        """The noise that the prediction at x_t stands for."""
+        on_x_t = gather(xp, self.tables.epsilon_on_x_t, t, x_t)
+        return on_x_t * x_t + gather(xp, self.tables.epsilon_on_output, t, x_t) * prediction
+
+    def epsilon_of(self, x_t: Array, x_0_hat: Array, t: Array, xp: ArrayNamespace = NUMPY) -> Array:
+        """The noise that leads from x_0_hat to x_t: consistent with x_0_hat after it was clipped."""
+        return (x_t - gather(xp, self.tables.signal, t, x_t) * x_0_hat) / gather(xp, self.tables.noise, t, x_t)
+
+    def mean(self, x_t: Array, x_0_hat: Array, t: Array, xp: ArrayNamespace = NUMPY) -> Array:
+        """The mean of p_theta(x_{t-1} | x_t): that of q(x_{t-1} | x_t, x_0 = x_0_hat)."""
+        on_x_0 = gather(xp, self.tables.mean_on_x_0, t, x_t)
+        return on_x_0 * x_0_hat + gather(xp, self.tables.mean_on_x_t, t, x_t) * x_t
+
+    def log_variance(self, value: Array | None, t: Array, like: Array, xp: ArrayNamespace = NUMPY) -> Array:
+        """log of the variance of p_theta(x_{t-1} | x_t), broadcastable to `like`; `value` is the second part of
+        `split`.
+        """
+        floor = gather(xp, self.tables.log_variance_floor, t, like)
+        span = gather(xp, self.tables.log_variance_span, t, like)
+        return log_variance(self.variance, floor, span, value)
+
+
+def reverse_process(
+    schedule: Schedule,
+    prediction: str = "epsilon",
+    variance: str = "beta_tilde",
+    *,
+    first_variance: str = "next",
+    levels: int | None = None,
+) -> ReverseProcess:
+    """The reverse process of a schedule, with its tables in float64.
+
+    `prediction`: a name in core.predictions.PREDICTIONS. `variance`, `first_variance`: names in core.variances.
+    `levels`: K for data on K evenly spaced values from -1 to 1, whose t = 1 term is then the mass of a level;
+    None for continuous data, whose t = 1 term is a density.
+    """
+    if levels is not None:
+        bin_width(levels)
+    p = prediction_tables(schedule, prediction)
+    floor, span = floor_and_span(schedule, variance, first_variance)
+    q = posterior(schedule, np.arange(1, schedule.num_steps + 1))
+    mean_error = np.append(np.nan, q.on_x_0) * p.x_0_on_output
+    posterior_log_variance = np.append(np.nan, q.log_variance)
+    posterior_log_variance[1] = floor[1]
+    tables = ReverseTables(
+        signal=np.sqrt(schedule.alpha_bar),
+        noise=np.sqrt(schedule.one_minus_alpha_bar),
+        target_on_x_0=p.target_on_x_0,
+        target_on_epsilon=p.target_on_epsilon,
+        x_0_on_x_t=p.x_0_on_x_t,
+        x_0_on_output=p.x_0_on_output,
+        epsilon_on_x_t=p.epsilon_on_x_t,
+        epsilon_on_output=p.epsilon_on_output,
+        mean_on_x_0=np.append(np.nan, q.on_x_0),
+        mean_on_x_t=np.append(np.nan, q.on_x_t),
+        mean_error_on_output_error=mean_error,
+        posterior_log_variance=posterior_log_variance,
+        log_variance_floor=floor,
+        log_variance_span=span,
+        kl_on_squared_error=0.5 * mean_error**2 * np.exp(-floor),
+        kl_of_variances=0.5 * expm1_minus_identity(posterior_log_variance - floor),
+        multistep_blend=_multistep_blend(schedule),
+    )
+    return ReverseProcess(schedule, prediction, variance, first_variance, levels, tables)
+
+
+def _multistep_blend(schedule: Schedule) -> Table:
+    blend = np.zeros(schedule.num_steps + 1)
+    rise = -np.diff(schedule.log_snr[1:])  # rise[i] belongs to the step from i + 2 to i + 1
+    blend[2:-1] = rise[:-1] / (2 * rise[1:])
+    return blend

@@ -1,0 +1,306 @@
+"""Noise schedules: the variances beta_1..beta_T of the forward process, and the tables that follow from them.
+
+q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), and alpha_bar_t is the product of 1 - beta_s over s <= t.
+
+Every table has T + 1 entries, so that index t is step t; step 0 is the data (`alpha_bar[0] == 1`). Tables are
+float64 and agree with exact arithmetic on the schedule's formula to 1e-14 relative (log SNR: absolute), for T up
+to 4000. Two things make that possible: log alpha_bar is a compensated running sum, kept with its low word, from
+which 1 - alpha_bar is taken by expm1; and no beta is formed as 1 minus a ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import pi
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A discrete variance-preserving noise schedule of T steps; make one with `linear`, `cosine`, `from_betas`, ...
+
+    `beta` (T + 1,), with `beta[0] == 0`: variance added by each step, of the unit-variance signal.
+    `log_alpha_bar` + `log_alpha_bar_low` (T + 1,): log alpha_bar as an unevaluated sum of two doubles.
+    `steps` (T + 1,): for each step the step of the chain it was respaced from (0..T where it was not): what a
+    network trained on that chain must be told.
+    `name`: the maker's name and settings, for reports.
+    """
+
+    beta: Table
+    log_alpha_bar: Table
+    log_alpha_bar_low: Table = field(repr=False)
+    steps: NDArray[np.int64] = field(repr=False)
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        for table in (self.beta, self.log_alpha_bar, self.log_alpha_bar_low, self.steps):
+            table.setflags(write=False)
+
+    def __repr__(self) -> str:
+        return f"Schedule({self.name}, num_steps={self.num_steps})"
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return len(self.beta) - 1
+
+    @cached_property
+    def log_alpha(self) -> Table:
+        """log(1 - beta_t); 0 at t = 0."""
+        return np.append(0.0, np.diff(self.log_alpha_bar) + np.diff(self.log_alpha_bar_low))
+
+    @cached_property
+    def alpha(self) -> Table:
+        """1 - beta_t; 1 at t = 0."""
+        return np.exp(self.log_alpha)
+
+    @cached_property
+    def alpha_bar(self) -> Table:
+        """The share of the signal's variance left in x_t; 1 at t = 0."""
+        leading = np.exp(self.log_alpha_bar)
+        return leading + leading * self.log_alpha_bar_low
+
+    @cached_property
+    def one_minus_alpha_bar(self) -> Table:
+        """The variance of q(x_t | x_0); 0 at t = 0."""
+        return -np.expm1(self.log_alpha_bar)
+
+    @cached_property
+    def log_one_minus_alpha_bar(self) -> Table:
+        """log of the variance of q(x_t | x_0); -inf at t = 0, and accurate where alpha_bar is tiny."""
+        small = self.alpha_bar < 0.5
+        with np.errstate(divide="ignore"):
+            return np.where(small, np.log1p(-np.where(small, self.alpha_bar, 0.0)), np.log(self.one_minus_alpha_bar))
+
+    @cached_property
+    def log_snr(self) -> Table:
+        """log(alpha_bar_t / (1 - alpha_bar_t)), falling in t; inf at t = 0."""
+        return self.log_alpha_bar - self.log_one_minus_alpha_bar
+
+    def check_steps(self, t: ArrayLike, lowest: int = 1) -> NDArray[np.int64]:
+        """`t` as an integer array, or a ValueError naming the first value outside lowest..T.
+
+        Called on the host, because a compiled gather clamps a wrong index in silence.
+        """
+        array = np.asarray(t)
+        if not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(f"steps are integers, got {array.dtype} values {t!r}; round them first")
+        wrong = array[(array < lowest) | (array > self.num_steps)]
+        if wrong.size:
+            hint = "; step 0 is the data" if lowest == 1 else ""
+            raise ValueError(f"steps run from {lowest} to {self.num_steps}, got {wrong.flat[0]}{hint}")
+        return array.astype(np.int64)
+
+    def respaced(self, spacing: int | str | Sequence[int]) -> Schedule:
+        """The chain that visits only some steps, with alpha_bar kept at each step visited.
+
+        Nichol & Dhariwal (2021), sec. 4: beta'_i = 1 - alpha_bar[S_i] / alpha_bar[S_{i-1}]. `spacing` is
+        - the visited steps themselves, increasing and within 1..T;
+        - a number n: n steps spread evenly from 1 to T, both ends included (only T where n = 1);
+        - "ddimN": N steps at the smallest integer stride that gives exactly N, counted from step 1 (Song et al. 2021);
+        - "10,20,30": the chain cut into as many equal parts, each spread evenly over that many steps.
+        """
+        visited = np.append(0, spaced_steps(self.num_steps, spacing))
+        high, low = self.log_alpha_bar[visited], self.log_alpha_bar_low[visited]
+        named = spacing if isinstance(spacing, int | str) else f"{len(visited) - 1} chosen steps"
+        return Schedule(
+            beta=-np.expm1(np.append(0.0, np.diff(high) + np.diff(low))),
+            log_alpha_bar=high,
+            log_alpha_bar_low=low,
+            steps=self.steps[visited],
+            name=f"{self.name} respaced to {named}",
+        )
+
+
+def spaced_steps(num_steps: int, spacing: int | str | Sequence[int]) -> NDArray[np.int64]:
+    """The steps that `Schedule.respaced(spacing)` visits: increasing integers within 1..num_steps."""
+    if isinstance(spacing, str):
+        return _named_spacing(num_steps, spacing)
+    if isinstance(spacing, int | np.integer):
+        return _even(1, num_steps, int(spacing))
+    steps = np.asarray(spacing)
+    if steps.ndim != 1 or not steps.size or not np.issubdtype(steps.dtype, np.integer):
+        raise ValueError(f"visited steps are a non-empty list of integers, got {spacing!r}")
+    if steps[0] < 1 or steps[-1] > num_steps or np.any(np.diff(steps) < 1):
+        raise ValueError(f"visited steps increase within 1..{num_steps}, got {spacing!r}; sort them, drop repeats")
+    return steps.astype(np.int64)
+
+
+def _named_spacing(num_steps: int, spacing: str) -> NDArray[np.int64]:
+    if spacing.startswith("ddim") and spacing[4:].isdigit() and int(spacing[4:]) > 0:
+        count = int(spacing[4:])
+        for stride in range(1, num_steps + 1):
+            if len(range(1, num_steps + 1, stride)) == count:
+                return np.arange(1, num_steps + 1, stride)
+        raise ValueError(
+            f"no integer stride visits exactly {count} of {num_steps} steps; "
+            f"use the number {count} instead of {spacing!r}"
+        )
+    counts = spacing.split(",")
+    if not all(count.strip().isdigit() and int(count) > 0 for count in counts):
+        raise ValueError(f'a spacing is a number, "ddimN", or numbers as in "10,10,10", got {spacing!r}')
+    cuts = [round(i * num_steps / len(counts)) for i in range(len(counts) + 1)]
+    parts = [_even(first + 1, last, int(count)) for first, last, count in zip(cuts, cuts[1:], counts, strict=False)]
+    return np.concatenate(parts)
+
+
+def _even(first: int, last: int, count: int) -> NDArray[np.int64]:
+    available = last - first + 1
+    if not 1 <= count <= available:
+        raise ValueError(f"steps {first}..{last} can be respaced to 1..{available} steps, got {count}")
+    if count == 1:
+        return np.array([last])
+    return np.rint(np.linspace(first, last, count)).astype(np.int64)
+
+
+def from_betas(beta: ArrayLike, name: str = "custom") -> Schedule:
+    """The schedule of given beta_1..beta_T, shape (T,), each strictly between 0 and 1."""
+    given = np.array(beta, dtype=np.float64)
+    if given.ndim != 1 or given.size < 1:
+        raise ValueError(f"betas are a list beta_1..beta_T with T >= 1, got an array of shape {given.shape}")
+    wrong = given[~((given > 0) & (given < 1))]
+    if wrong.size:
+        raise ValueError(f"betas lie strictly between 0 and 1, got {wrong[0]} ({wrong.size} such values)")
+    high, low = _compensated_cumsum(np.log1p(-given))
+    return Schedule(np.append(0.0, given), high, low, np.arange(given.size + 1), name)
+
+
+def from_log_snr(log_snr: ArrayLike, name: str = "custom") -> Schedule:
+    """The schedule whose log SNR at steps 1..T is given: finite and strictly falling, shape (T,).
+
+    alpha_bar = sigmoid(log_snr) (Kingma et al. 2021, eq. 3), and
+    beta_t = sigmoid(-log_snr_t) (1 - exp(log_snr_t - log_snr_{t-1})), which forms no ratio near 1.
+    """
+    given = np.array(log_snr, dtype=np.float64)
+    if given.ndim != 1 or given.size < 1:
+        raise ValueError(f"log SNRs are a list for steps 1..T with T >= 1, got an array of shape {given.shape}")
+    if not np.all(np.isfinite(given)) or np.any(np.diff(given) >= 0):
+        raise ValueError("log SNRs are finite and fall strictly from step 1 to T; sort them in falling order")
+    fall = np.append(-np.inf, np.diff(given))
+    beta = np.exp(-np.logaddexp(0, given)) * -np.expm1(fall)
+    high = np.append(0.0, -np.logaddexp(0, -given))
+    return Schedule(np.append(0.0, beta), high, np.zeros_like(high), np.arange(given.size + 1), name)
+
+
+def linear(num_steps: int, beta_start: float = 1e-4, beta_end: float = 0.02, *, scaled: bool = False) -> Schedule:
+    """beta evenly spaced from beta_start to beta_end (Ho et al. 2020, sec. 4, for T = 1000).
+
+    `scaled` multiplies both ends by 1000/T, which keeps the end of the chain near that of T = 1000
+    (Nichol & Dhariwal 2021, their code); it needs T > 1000 * beta_end, or beta_T would reach 1.
+    """
+    _check_num_steps(num_steps)
+    scale = 1000 / num_steps if scaled else 1.0
+    if scaled and beta_end * scale >= 1:
+        raise ValueError(
+            f"the scaled linear schedule ends at beta = {beta_end} * 1000/T, which must stay below 1: "
+            f"T is at least {int(1000 * beta_end) + 1}, got {num_steps}; use scaled=False or lower beta_end"
+        )
+    name = f"linear{'-scaled' if scaled else ''}({beta_start:g}, {beta_end:g})"
+    return from_betas(np.linspace(beta_start, beta_end, num_steps) * scale, name)
+
+
+def quadratic(num_steps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:
+    """sqrt(beta) evenly spaced between the roots of its ends (Ho et al. 2020, their code, "quad")."""
+    _check_num_steps(num_steps)
+    root = np.linspace(np.sqrt(beta_start), np.sqrt(beta_end), num_steps)
+    return from_betas(root**2, f"quadratic({beta_start:g}, {beta_end:g})")
+
+
+def constant(num_steps: int, beta: float = 0.01) -> Schedule:
+    """The same beta at every step (Ho et al. 2020, their code, "const")."""
+    _check_num_steps(num_steps)
+    return from_betas(np.full(num_steps, beta), f"constant({beta:g})")
+
+
+def harmonic(num_steps: int, max_beta: float = 0.999) -> Schedule:
+    """beta_t = 1/(T - t + 1), which erases an equal share of the signal at every step.
+
+    Sohl-Dickstein et al. (2015), sec. 2.4.1. The last step would be beta_T = 1; `max_beta` clips it.
+    """
+    _check_num_steps(num_steps)
+    return from_betas(np.minimum(1 / np.arange(num_steps, 0, -1), max_beta), f"harmonic(max_beta={max_beta:g})")
+
+
+def cosine(num_steps: int, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
+    """alpha_bar_t proportional to cos^2((t/T + s)/(1 + s) pi/2) (Nichol & Dhariwal 2021, eq. 17).
+
+    beta_t is clipped at `max_beta`, which acts on the last step only: there alpha_bar_T would be 0.
+    With a < b the angles at t - 1 and t, beta = 1 - cos^2 b / cos^2 a = sin(b - a) sin(a + b) / cos^2 a.
+    """
+    _check_num_steps(num_steps)
+    if s < 0:
+        raise ValueError(f"the offset s of the cosine schedule is at least 0, got {s}")
+    t = np.arange(1, num_steps + 1)
+    quarter = pi / 2 / (num_steps * (1 + s))  # the angle is quarter * (t + s T), and ends at pi/2
+    angle_sum = quarter * (2 * t - 1 + 2 * s * num_steps)
+    # Near pi the sine loses its relative accuracy; pi - (a + b) has an exact form.
+    complement = quarter * (2 * (num_steps - t) + 1)
+    sine_of_sum = np.sin(np.where(angle_sum < pi / 2, angle_sum, complement))
+    cosine_before = np.sin(quarter * (num_steps - t + 1))
+    beta = np.sin(quarter) * sine_of_sum / cosine_before**2
+    return from_betas(np.minimum(beta, max_beta), f"cosine(s={s:g}, max_beta={max_beta:g})")
+
+
+def sigmoid(
+    num_steps: int, start: float = -3.0, end: float = 3.0, tau: float = 1.0, max_beta: float = 0.999
+) -> Schedule:
+    """alpha_bar(t/T) a falling sigmoid from 1 to 0 (Jabri et al. 2022, arXiv 2212.11972, app. B).
+
+    alpha_bar(u) = (S(end) - S(start + u (end - start))) / (S(end) - S(start)), S(x) = 1 / (1 + exp(-x / tau)).
+    `max_beta` clips the last step, where alpha_bar would be 0.
+    """
+    _check_num_steps(num_steps)
+    if not (end > start and tau > 0):
+        raise ValueError(f"the sigmoid schedule needs start < end and tau > 0, got {start}, {end}, {tau}")
+    # S(b) - S(a) = sinh((b - a)/2) / (2 cosh(a/2) cosh(b/2)), so beta is a quotient of such products.
+    t = np.arange(1, num_steps + 1)
+    half_step = (end - start) / tau / num_steps / 2
+    half_b = start / tau / 2 + half_step * t
+    beta = np.sinh(half_step) * np.cosh(end / tau / 2)
+    beta = beta / (np.sinh(half_step * (num_steps - t + 1)) * np.cosh(half_b))
+    return from_betas(np.minimum(beta, max_beta), f"sigmoid({start:g}, {end:g}, tau={tau:g})")
+
+
+SCHEDULES: dict[str, Callable[[int], Schedule]] = {
+    "linear": linear,
+    "linear-scaled": lambda num_steps: linear(num_steps, scaled=True),
+    "cosine": cosine,
+    "quadratic": quadratic,
+    "sigmoid": sigmoid,
+    "constant": constant,
+    "harmonic": harmonic,
+}
+"""Schedules by name, at their papers' settings; each takes T."""
+
+
+def make_schedule(name: str, num_steps: int) -> Schedule:
+    """The schedule called `name` in SCHEDULES, of T = num_steps steps."""
+    if name not in SCHEDULES:
+        raise ValueError(f"unknown schedule {name!r}; known: {', '.join(SCHEDULES)}")
+    return SCHEDULES[name](num_steps)
+
+
+def _check_num_steps(num_steps: int) -> None:
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 1:
+        raise ValueError(f"a schedule has a whole number of steps T >= 1, got {num_steps!r}")
+
+
+def _compensated_cumsum(terms: Table) -> tuple[Table, Table]:
+    """Running sums from 0, each as a high and a low word (Knuth's two-sum): a plain cumsum loses 2e-14 at T = 4000."""
+    high = np.zeros(terms.size + 1)
+    low = np.zeros(terms.size + 1)
+    total, error = 0.0, 0.0
+    for i, term in enumerate(terms.tolist(), start=1):
+        new = total + term
+        shadow = new - total
+        error += (total - (new - shadow)) + (term - shadow)
+        total = new
+        high[i], low[i] = total, error
+    rounded = high + low  # so that the high word alone is the sum correctly rounded
+    return rounded, (high - rounded) + low
