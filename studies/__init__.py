@@ -1,0 +1,1 @@
+"""What a person runs: studies of training objectives, and the harness they share."""

@@ -1,0 +1,69 @@
+"""What a dataset is to a study: arrays, channels last, in [-1, 1] on K levels or continuous near unit scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.gaussian import bin_width
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """`train` (N, ...) and `test` (M, ...) float64; `levels` K, or None for continuous data; labels (N,), (M,) if known.
+
+    On K levels every value is -1 + 2k/(K-1). A ValueError in one line names what is wrong with an array.
+    """
+
+    name: str
+    train: NDArray[np.float64]
+    test: NDArray[np.float64]
+    levels: int | None
+    source: str
+    train_labels: NDArray[np.int64] | None = None
+    test_labels: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        for part, array in (("train", self.train), ("test", self.test)):
+            _check(f"{part} set of {self.name}", array, self.levels)
+        if self.train.shape[1:] != self.test.shape[1:]:
+            raise ValueError(
+                f"train and test examples of {self.name} share one shape, got {self.train.shape[1:]} and {self.test.shape[1:]}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return self.train.shape[1:]
+
+    @property
+    def dims(self) -> int:
+        return int(np.prod(self.shape))
+
+    def with_test_examples(self, count: int) -> Dataset:
+        """The same data with only the first `count` test examples."""
+        labels = None if self.test_labels is None else self.test_labels[:count]
+        return replace(self, test=self.test[:count], test_labels=labels)
+
+
+def _check(what: str, array: NDArray[np.float64], levels: int | None) -> None:
+    if array.ndim < 2 or array.ndim > 4 or len(array) < 2:
+        raise ValueError(
+            f"the {what} has at least 2 examples of shape (D,), (L, C) or (H, W, C), got an array of shape {array.shape}"
+        )
+    if not np.all(np.isfinite(array)):
+        raise ValueError(
+            f"the {what} holds {np.sum(~np.isfinite(array))} values that are NaN or infinite; clean it first"
+        )
+    if levels is None:
+        return
+    index = (array + 1) / bin_width(levels)
+    wrong = np.abs(index - np.rint(index)) > 1e-3
+    if np.any(wrong) or np.any(np.abs(array) > 1 + 1e-6):
+        raise ValueError(
+            f"the {what} should sit on {levels} levels from -1 to 1, "
+            f"got {array[wrong].flat[0] if np.any(wrong) else array.flat[np.abs(array).argmax()]:g}; "
+            "rescale it, or leave levels out for continuous data"
+        )

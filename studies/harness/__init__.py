@@ -1,0 +1,1 @@
+"""The parts every study shares: settings, cells, draws, runner, store, statistics, figures, report."""

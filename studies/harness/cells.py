@@ -1,0 +1,82 @@
+"""The cells of a study: one training run for every combination of its factors, and their checks before anything starts."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass
+
+from backends import check_backend, installed_backends
+from core.objectives import check_objective
+from core.reverse import ReverseProcess, reverse_process
+from core.samplers import make_sampler
+from core.schedules import make_schedule
+from core.variances import check_variance
+from studies.datasets import Dataset, dataset_label
+from studies.harness.settings import StudySettings
+
+FACTORS = ("dataset", "schedule", "prediction", "variance", "objective", "backend", "seed")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run: a value of every factor."""
+
+    dataset: str
+    schedule: str
+    prediction: str
+    variance: str
+    objective: str
+    backend: str
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """The name of the cell's folder."""
+        return "-".join(str(value) for value in asdict(self).values())
+
+
+def grid(settings: StudySettings) -> list[Cell]:
+    """Every combination of the settings' factors, seeds outermost, so that an interrupted study has whole seeds.
+
+    Raises a ValueError or ImportError in one line for a name or a combination that cannot run.
+    """
+    if not settings.backends and not installed_backends():
+        raise ImportError("no backend is installed; pip install 'diffusion-objectives[torch]', or [keras], or both")
+    combinations = itertools.product(
+        range(settings.seeds),
+        settings.schedules,
+        settings.predictions,
+        settings.variances,
+        settings.objectives,
+        settings.backends or installed_backends(),
+    )
+    label = dataset_label(settings.dataset)
+    cells = [Cell(label, sch, p, v, o, b, seed) for seed, sch, p, v, o, b in combinations]
+    if not cells:
+        raise ValueError("the study has no cells; name at least one objective, prediction, variance and schedule")
+    check_cells(cells, settings)
+    return cells
+
+
+def check_cells(cells: list[Cell], settings: StudySettings) -> None:
+    """Raises for the first cell that cannot run, before any of them has started."""
+    for cell in cells:
+        check_backend(cell.backend)
+        check_variance(cell.variance)
+        check_objective(cell.objective, cell.variance)
+    for schedule, prediction, variance in {(cell.schedule, cell.prediction, cell.variance) for cell in cells}:
+        reverse_process(
+            make_schedule(schedule, settings.num_steps), prediction, variance, first_variance=settings.first_variance
+        )
+    make_sampler(settings.sampler, clip=settings.clip_x_0)
+
+
+def cell_process(cell: Cell, settings: StudySettings, dataset: Dataset) -> ReverseProcess:
+    """The reverse process that the cell trains."""
+    return reverse_process(
+        make_schedule(cell.schedule, settings.num_steps),
+        cell.prediction,
+        cell.variance,
+        first_variance=settings.first_variance,
+        levels=dataset.levels,
+    )

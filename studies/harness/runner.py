@@ -1,0 +1,208 @@
+"""Runs the cells of a study side by side, each in a process of its own, and watches them.
+
+Finished cells are not run again; a cell that fails is noted and the rest go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import queue
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from studies.datasets import load_dataset
+from studies.harness import store
+from studies.harness.cells import Cell
+from studies.harness.settings import StudySettings, to_json
+from studies.harness.watch import Watch
+
+REFERENCE_EXAMPLES = 256
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy", "pandas", "scikit-learn", "safetensors")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the cells, by id."""
+
+    finished: list[str]
+    failed: dict[str, str]
+
+
+def run_study(study: str, settings: StudySettings, cells: Sequence[Cell], argv: Sequence[str]) -> Outcome:
+    """Runs what is not finished yet, and leaves results.csv up to date; settings and cells have been checked.
+
+    `study` and `argv` are the script's name and arguments, recorded so that the report can say how to repeat
+    it.
+    """
+    run = settings.out
+    store.open_run(run, to_json(settings), study)
+    _record_environment(run, study, argv)
+    _record_reference(run, settings)
+    todo = [cell for cell in cells if not store.is_finished(run, cell.id)]
+    jobs = settings.jobs or default_jobs(settings)
+    with Watch(settings, cells, todo, jobs) as watch:
+        _run_all(run, settings, todo, jobs, watch)
+    store.gather_results(run, [cell.id for cell in cells])
+    failed = {cell.id: store.failure(run, cell.id) for cell in cells if not store.is_finished(run, cell.id)}
+    return Outcome(
+        finished=[cell.id for cell in cells if store.is_finished(run, cell.id)],
+        failed={cell_id: reason or "ended without a word" for cell_id, reason in failed.items()},
+    )
+
+
+def default_jobs(settings: StudySettings) -> int:
+    """One cell a GPU; on a CPU as many as its cores hold at `threads` each."""
+    has_gpu = shutil.which("nvidia-smi") is not None
+    if settings.device not in ("auto", "cpu") or (settings.device == "auto" and has_gpu):
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) // settings.threads if hasattr(os, "sched_getaffinity") else 1)
+
+
+def _run_all(run: Path, settings: StudySettings, todo: list[Cell], jobs: int, watch: Watch) -> None:
+    waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+    for cell in todo:
+        waiting.put(cell)
+    processes: set[subprocess.Popen[str]] = set()
+
+    def work() -> None:
+        while True:
+            try:
+                cell = waiting.get_nowait()
+            except queue.Empty:
+                return
+            _run_one(run, settings, cell, watch, processes)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            watch.refresh()
+            for thread in threads:
+                thread.join(timeout=0.2)
+    except KeyboardInterrupt:
+        while not waiting.empty():
+            waiting.get_nowait()
+        for process in list(processes):
+            process.terminate()
+        raise
+
+
+def _run_one(
+    run: Path, settings: StudySettings, cell: Cell, watch: Watch, processes: set[subprocess.Popen[str]]
+) -> None:
+    folder = store.cell_folder(run, cell.id)
+    store.write_json(folder / "cell.json", {"factors": asdict(cell)})
+    (folder / store.FAILURE).unlink(missing_ok=True)
+    watch.started(cell)
+    with open(folder / "log.txt", "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "studies.harness.cell", str(run), cell.id],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=cell_environment(settings),
+        )
+        processes.add(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                watch.progress(cell, json.loads(line))
+            except json.JSONDecodeError:
+                log.write(line)
+        status = process.wait()
+        processes.discard(process)
+    if not store.is_finished(run, cell.id) and store.failure(run, cell.id) is None:
+        store.write_text(folder / store.FAILURE, f"the process ended with status {status}; see {folder / 'log.txt'}\n")
+    watch.ended(cell, store.failure(run, cell.id))
+
+
+def cell_environment(settings: StudySettings) -> dict[str, str]:
+    """The environment of a cell's process: its threads, and the checkout on its import path."""
+    threads = str(settings.threads)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "TF_NUM_INTEROP_THREADS": "1",
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")
+        + (" --xla_cpu_multi_thread_eigen=false" if threads == "1" else ""),
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
+    }
+
+
+def _record_environment(run: Path, study: str, argv: Sequence[str]) -> None:
+    path = run / "environment.json"
+    if path.is_file():
+        return
+    store.write_json(
+        path,
+        {
+            "command": shlex.join(["python", f"studies/{study}.py", *argv]),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpu": _processor(),
+            "cores": os.cpu_count(),
+            "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+            "commit": _commit(),
+        },
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The checkout's commit, "+" where it has uncommitted changes; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _record_reference(run: Path, settings: StudySettings) -> None:
+    path = run / "reference.npz"
+    if path.is_file():
+        return
+    dataset = load_dataset(settings.dataset, settings.test_examples)
+    arrays: dict[str, Any] = {
+        "train": dataset.train[:REFERENCE_EXAMPLES].astype(np.float32),
+        "test": dataset.test[:REFERENCE_EXAMPLES].astype(np.float32),
+    }
+    store.write_arrays(path, arrays)

@@ -1,0 +1,116 @@
+"""A run's folder: every file is written whole or not at all, and what is finished is never written again."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+COLUMNS = (
+    "dataset", "schedule", "prediction", "variance", "objective", "backend", "seed",
+    "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit",
+)  # fmt: skip
+"""Columns of rows.csv and results.csv; what a row has no value for is empty."""
+
+ROWS, FAILURE, RESULTS = "rows.csv", "failed.txt", "results.csv"
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Has `write` fill a temporary file beside `path`, then moves it there: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Tidy rows as CSV with exactly the columns of COLUMNS; an unknown column is an error."""
+    import pandas as pd
+
+    rows = list(rows)
+    unknown = {key for row in rows for key in row} - set(COLUMNS)
+    if unknown:
+        raise ValueError(f"rows have the columns {', '.join(COLUMNS)}, got also {', '.join(sorted(unknown))}")
+    text = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
+    write_text(path, text)
+
+
+def cell_folder(run: Path, cell_id: str) -> Path:
+    return run / "cells" / cell_id
+
+
+def is_finished(run: Path, cell_id: str) -> bool:
+    """Whether the cell's rows, its last file, are there."""
+    return (cell_folder(run, cell_id) / ROWS).is_file()
+
+
+def failure(run: Path, cell_id: str) -> str | None:
+    """The one-line reason of a failed cell, or None."""
+    path = cell_folder(run, cell_id) / FAILURE
+    return path.read_text().splitlines()[0] if path.is_file() else None
+
+
+def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
+    """Joins the rows of the finished cells into results.csv."""
+    import pandas as pd
+
+    frames = [pd.read_csv(cell_folder(run, cell_id) / ROWS) for cell_id in cell_ids if is_finished(run, cell_id)]
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+    for column in ("step", "t", "t_last"):
+        frame[column] = frame[column].astype("Int64")
+    path = run / RESULTS
+    write_text(path, frame.to_csv(index=False))
+    return path
+
+
+def open_run(run: Path, settings_text: str, study: str) -> None:
+    """Makes the run's folder, or checks that the one there is of the same study and settings.
+
+    A ValueError in one line where the folder cannot be written, belongs to something else, or has other
+    settings; nothing in it is touched then.
+    """
+    wanted = {"study": study, **json.loads(settings_text)}
+    path = run / "settings.json"
+    if path.is_file():
+        try:
+            there = json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise ValueError(f"{path} is not a settings file; give another folder with --out") from None
+        free = {"jobs", "threads", "out", "preset"}  # they change how a run runs, not what it computes
+        differing = [key for key in wanted if key not in free and there.get(key) != wanted[key]]
+        if differing:
+            key = differing[0]
+            raise ValueError(
+                f"{run} holds a run with other settings ({key} {there.get(key)!r} there, {wanted[key]!r} asked); "
+                "repeat its command to continue it, or give another folder with --out"
+            )
+        return
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise ValueError(f"{run} exists and holds no run; give an empty or a new folder with --out")
+    try:
+        write_json(path, wanted)
+    except OSError as error:
+        raise ValueError(f"cannot write to {run} ({error.strerror}); give another folder with --out") from None

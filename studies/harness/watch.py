@@ -1,0 +1,104 @@
+"""What a person sees while a study runs: a live view of its cells, or plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from studies.harness.cells import Cell
+from studies.harness.settings import StudySettings
+
+STAGE_SHARE = {"train": (0.0, 0.86), "bound": (0.86, 0.93), "sample": (0.93, 0.98), "score": (0.98, 1.0)}
+"""The share of a cell's time at which each stage begins and ends, roughly."""
+
+
+class Watch:
+    """Shows each running cell with its stage, latest loss and remaining time, and the whole study below them.
+
+    `started`, `progress` and `ended` may be called from any thread.
+    """
+
+    def __init__(self, settings: StudySettings, cells: Sequence[Cell], todo: Sequence[Cell], jobs: int) -> None:
+        self.lock = threading.Lock()
+        self.console = Console()
+        self.live = self.console.is_terminal
+        self.todo, self.begun = len(todo), time.monotonic()
+        self.shares: dict[str, float] = {}
+        self.ended_count = 0
+        self.tasks: dict[str, TaskID] = {}
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.live,
+        )
+        self.whole = self.bar.add_task(f"whole study, {len(cells)} cells", total=max(1, self.todo), state="")
+        done = len(cells) - self.todo
+        if done:
+            self.say(f"{done} of {len(cells)} cells are finished already and will not run again")
+
+    def __enter__(self) -> Watch:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        if self.live:
+            self.bar.console.print(line, highlight=False)
+        else:
+            print(line, flush=True)
+
+    def started(self, cell: Cell) -> None:
+        with self.lock:
+            self.shares[cell.id] = 0.0
+            self.tasks[cell.id] = self.bar.add_task(cell.id, total=1.0, state="starting")
+
+    def progress(self, cell: Cell, news: dict[str, Any]) -> None:
+        with self.lock:
+            first, last = STAGE_SHARE[news["stage"]]
+            share = first + (last - first) * news["done"] / max(1, news["total"])
+            self.shares[cell.id] = share
+            loss = f" {news['loss']:.3f}" if news.get("loss") is not None else ""
+            state = f"{news['stage']} {news['done']}/{news['total']}{loss}"
+            self.bar.update(self.tasks[cell.id], completed=share, state=state)
+
+    def ended(self, cell: Cell, failure: str | None) -> None:
+        with self.lock:
+            self.shares[cell.id] = 1.0
+            self.ended_count += 1
+            self.bar.remove_task(self.tasks.pop(cell.id))
+            elapsed = time.monotonic() - self.begun
+            left = elapsed / sum(self.shares.values()) * (self.todo - sum(self.shares.values()))
+            word = "failed: " + failure if failure else "done"
+            self.say(
+                f"[{self.ended_count}/{self.todo}] {cell.id}: {word}; {_minutes(elapsed)} so far, about {_minutes(left)} left"
+            )
+        if failure:
+            print(f"{cell.id} failed: {failure}", file=sys.stderr, flush=True)
+
+    def refresh(self) -> None:
+        """Brings the bar of the whole study up to date."""
+        with self.lock:
+            self.bar.update(
+                self.whole, completed=sum(self.shares.values()), state=f"{self.ended_count}/{self.todo} done"
+            )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
