@@ -21,4 +21,8 @@ def load(path: Path) -> Dataset:
             levels = int(arrays["levels"]) if "levels" in arrays.files else None
     except (BadZipFile, OSError) as error:
         raise ValueError(f"{path} is not a readable .npz file ({error}); write it with numpy.savez") from None
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise
+        raise ValueError(f"{path} is not an .npz file of plain number arrays; write it with numpy.savez") from None
     return Dataset(path.stem, train, test, levels, str(path.name))

@@ -114,7 +114,8 @@ class _Sampler:
         return int(self._order[place])
 
     def _evaluate(self, part: slice, stratum: NDArray, order: NDArray, example: NDArray, t: NDArray) -> None:
-        noise = np.stack([self.noise[h].standard_normal(self.test.shape[1:]) for h in stratum[part]])
+        runs = zip(*np.unique(stratum[part], return_counts=True), strict=True)
+        noise = np.concatenate([self.noise[h].standard_normal((n, *self.test.shape[1:])) for h, n in runs])
         real = len(noise)
         # A compiled function sees one batch size: the last batch is filled up with its first row.
         fill = np.r_[np.arange(real), np.zeros(self.batch_size - real, np.int64)]
@@ -133,7 +134,10 @@ class _Sampler:
         self.mse = np.append(self.mse, np.asarray(mse, np.float64)[:real])
 
     def moments(self, value: NDArray, used: NDArray) -> StratumMoments:
-        return stratum_moments(self.stratum[used], self.example[used], value[used], len(self.strata), len(self.test))
+        with np.errstate(invalid="ignore"):  # a diverged model's infinite terms stay infinite, without a warning each
+            return stratum_moments(
+                self.stratum[used], self.example[used], value[used], len(self.strata), len(self.test)
+            )
 
 
 def evaluate_bound(
@@ -182,7 +186,8 @@ def _estimate(sampler: _Sampler, process: ReverseProcess, test: NDArray, first: 
     prior = prior_kl(process.schedule, test)
     # What each example adds to the bound's deviation; its scatter counts data, steps and noise together.
     gain = sampler.strata.size / kl.count
-    residual = gain[sampler.stratum] * (sampler.kl - kl.mean[sampler.stratum])
+    with np.errstate(invalid="ignore"):
+        residual = gain[sampler.stratum] * (sampler.kl - kl.mean[sampler.stratum])
     influence = np.bincount(sampler.example[used], residual[used], len(test)) + (prior - prior.mean()) / len(test)
     return BoundEstimate(
         strata=sampler.strata,
