@@ -17,18 +17,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from studies.metrics.points import FloatArray, as_points
 
+SMALLEST_SPREAD = 0.1
 FIRST_LAYER = 64  # enough for 8x8 digits and points; wider did not change the order of models there
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """h -> tanh(h @ weight + bias): weight (in, out), bias (out,)."""
+    """h -> max(h @ weight + bias, 0): weight (in, out), bias (out,)."""
 
     weight: FloatArray
     bias: FloatArray
 
     def __call__(self, values: FloatArray) -> FloatArray:
-        activated: FloatArray = np.tanh(values @ self.weight + self.bias)
+        activated: FloatArray = np.maximum(values @ self.weight + self.bias, 0)
         return activated
 
 
@@ -70,20 +71,20 @@ def learn_features(
 ) -> FeatureSpace:
     """phi learned from `train` (N, ...): a classifier's hidden layer given `labels` (N,), else an autoencoder's.
 
-    Deterministic given its arguments. Raises ValueError for labels of another length or of a single class.
+    Deterministic given its arguments. Raises ValueError for labels of another length or of a single class,
+    and for one point repeated.
     """
     points = as_points("train", train, least=10)
     if width < 1 or max_epochs < 1:
         raise ValueError(f"width and max_epochs: expected at least 1, got {width} and {max_epochs}")
     classes = None if labels is None else _checked_labels(labels, len(points))
-    centre, spread = points.mean(axis=0), points.std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)  # a pixel that never changes stays 0
+    if not np.ptp(points, axis=0).any():
+        raise ValueError("train: expected points that differ, got one point repeated; pass the training set")
+    centre, spread = points.mean(axis=0), _spread(points)
     network, converged = _fit((points - centre) / spread, classes, width, max_epochs, seed)
     layers = tuple(Layer(w, b) for w, b in zip(network.coefs_[:2], network.intercepts_[:2], strict=True))
     activations = _activations(layers, (points - centre) / spread)
     total_variance = float(activations.var(axis=0).sum())
-    if total_variance == 0:
-        raise ValueError("train: expected points that differ, got one point repeated; pass the training set")
     return FeatureSpace(
         kind="autoencoder" if classes is None else "classifier",
         seed=seed,
@@ -104,6 +105,16 @@ def _activations(layers: tuple[Layer, ...], values: FloatArray) -> FloatArray:
     return values
 
 
+def _spread(points: FloatArray) -> FloatArray:
+    """The deviation of each value, but at least a tenth of their root mean square.
+
+    A pixel that hardly ever changes would otherwise be magnified until it drowned the rest.
+    """
+    deviations = points.std(axis=0)
+    spread: FloatArray = np.maximum(deviations, SMALLEST_SPREAD * np.sqrt(np.mean(deviations**2)))
+    return spread
+
+
 def _checked_labels(labels: ArrayLike, count: int) -> NDArray[Any]:
     classes = np.asarray(labels)
     if classes.shape != (count,):
@@ -121,7 +132,7 @@ def _fit(inputs: FloatArray, classes: NDArray[Any] | None, width: int, max_epoch
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-    settings: dict[str, Any] = {"activation": "tanh", "max_iter": max_epochs, "random_state": seed}
+    settings: dict[str, Any] = {"activation": "relu", "max_iter": max_epochs, "random_state": seed}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         if classes is None:

@@ -92,12 +92,18 @@ def memorisation_test(samples: ArrayLike, train: ArrayLike, test: ArrayLike) -> 
 
 
 def _distances_to_train(points: FloatArray, unseen: FloatArray, seen: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The distance to the nearest training point, of each sample and of each test point."""
     from sklearn.neighbors import NearestNeighbors
 
-    # Centred, because brute force expands the square and would round by 1e-8 of the distance to the origin.
     centre = seen.mean(axis=0)
     search = NearestNeighbors(n_neighbors=1).fit(seen - centre)
-    return search.kneighbors(points - centre)[0][:, 0], search.kneighbors(unseen - centre)[0][:, 0]
+
+    def distances(queries: FloatArray) -> FloatArray:
+        nearest = search.kneighbors(queries - centre, return_distance=False)[:, 0]
+        # Anew from differences: the search may expand squares, and a copy must be at 0 and equal distances tie.
+        return np.asarray(np.linalg.norm(queries - seen[nearest], axis=1), dtype=np.float64)
+
+    return distances(points), distances(unseen)
 
 
 def _compare_distances(of_samples: FloatArray, of_test: FloatArray) -> Memorisation:

@@ -59,7 +59,7 @@ _ALL = (
         unit="variance of the features",
         direction="lower",
         ideal=0.0,
-        bias_note="Too high by about (1/N + 1/M) times a factor that grows with their number; compares within one space.",
+        bias_note="Too high by about (1/N + 1/M) times a factor that grows with width; compares in one space only.",
         function=lambda c: feature_frechet(c.samples, c.reference, c.learn_space()),
     ),
     Metric(
