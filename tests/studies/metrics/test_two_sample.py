@@ -71,7 +71,7 @@ def test_permutations_keep_every_fold_balanced():
 
 
 def test_unequal_sets_are_cut_to_the_smaller():
-    """9 of 10 points in one class would give a constant accuracy 0.9; here chance stays 1/2 (to 5 deviations)."""
+    """9 of 10 points in one class would give a constant accuracy 0.9; here chance stays 1/2 (to 4 deviations)."""
     rng = np.random.default_rng(5)
     result = classifier_two_sample(rng.normal(size=(900, 2)), rng.normal(size=(100, 2)))
     assert result.n_per_set == 100

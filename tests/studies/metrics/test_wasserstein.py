@@ -64,15 +64,15 @@ def test_one_dimensional_gaussians():
 
 
 def test_gaussians_in_closed_form():
-    """W_2 of 1,000 points of two Gaussians in the plane against the Bures distance, 4.73.
+    """W_2 of 1,000 points of two Gaussians in the plane against the Bures distance, 4.41.
 
-    The bias is about +0.02, the standard deviation 0.07: 0.35 off would be a false alarm of 1e-5.
+    The bias is about +0.01, the standard deviation 0.03: 0.16 off would be a false alarm of 1e-6.
     """
     rng = np.random.default_rng(0)
     mean, covariance = np.array([3.0, -3.0]), np.array([[4.0, 1.5], [1.5, 1.0]])
     x, y = rng.normal(size=(1000, 2)), rng.multivariate_normal(mean, covariance, size=1000)
     exact = np.sqrt(gaussian_frechet(np.zeros(2), np.eye(2), mean, covariance))
-    assert wasserstein_2(x, y) == pytest.approx(exact, abs=0.35)
+    assert wasserstein_2(x, y) == pytest.approx(exact, abs=0.16)
 
 
 @settings(max_examples=30, deadline=None)
@@ -114,12 +114,12 @@ def test_sliced_distance_of_a_shift():
 
 
 def test_sliced_distance_is_rotation_invariant_in_the_mean():
-    """With 4,096 directions a rotation moves SW_2 by under 2 %; over seeds its spread is 0.3 %, so 1e-9."""
+    """With 4,096 directions a rotation moves SW_2 by under 0.5 %; over directions its spread is 0.03 %."""
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(50, 5)) * [1, 2, 3, 4, 5], rng.normal(size=(60, 5))
     rotation, _ = np.linalg.qr(rng.normal(size=(5, 5)))
     before, after = (sliced_wasserstein_2(x @ r, y @ r, num_projections=4096) for r in (np.eye(5), rotation))
-    assert after == pytest.approx(before, rel=0.02)
+    assert after == pytest.approx(before, rel=0.005)
 
 
 @pytest.mark.parametrize(("dimension", "count"), [(1, 10), (4, 3), (4, 4), (4, 10)])
