@@ -12,7 +12,8 @@ from core.arrays import NUMPY, Array, ArrayNamespace
 
 _SERIES = tuple(1 / math.factorial(k) for k in range(16, 1, -1))
 # Mills' ratio times z in u = 1/z^2: 1 - u + 3 u^2 - 15 u^3 ...; 18 terms reach 1e-15 from z = 10 on.
-_MILLS = tuple((-1) ** k * math.prod(range(1, 2 * k, 2)) for k in range(18, -1, -1))
+# Floats, because PyTorch takes no whole number beyond 64 bits.
+_MILLS = tuple(float((-1) ** k * math.prod(range(1, 2 * k, 2))) for k in range(18, -1, -1))
 _MILLS_FROM = 10.0
 
 
@@ -50,7 +51,8 @@ def log_normal_cdf(z: Array, xp: ArrayNamespace = NUMPY) -> Array:
     near_z = xp.where(far, 0 * z, z)
     half_tail = 0.5 * xp.erfc(xp.abs(near_z) / math.sqrt(2))
     positive = near_z > 0
-    near = xp.where(positive, xp.log1p(-xp.where(positive, half_tail, 0 * z)), xp.log(half_tail))
+    left_tail = xp.where(positive, 0 * z + 0.5, half_tail)  # not 0, whose log has no gradient
+    near = xp.where(positive, xp.log1p(-xp.where(positive, half_tail, 0 * z)), xp.log(left_tail))
     far_z = xp.where(far, z, 0 * z - _MILLS_FROM)
     u = 1 / (far_z * far_z)
     mills = 0 * u
