@@ -161,8 +161,9 @@ def unit_scale(process: ReverseProcess, objective: str) -> float:
     """The factor that makes an objective 1 for a network that puts out 0 on unit-variance data, t uniform.
 
     Multiplying a loss by a constant changes nothing for Adam, but it does for gradient clipping, which would
-    otherwise cut the KL (in nats, or times T) far harder than the MSE. At t = 1 the decoder counts by the
-    quadratic term of its density. The hybrid is left in its published units, 1: lambda ties its two terms.
+    otherwise cut the KL (in nats, or times T) far harder than the MSE. Of the KL only the terms in the error of
+    the prediction count, at the variance's floor where it is learned; at t = 1 those of a density. The hybrid is
+    left in its published units, 1: lambda ties its two terms.
     """
     if objective == "hybrid":
         return 1.0

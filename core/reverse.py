@@ -18,7 +18,7 @@ from core.forward import posterior
 from core.gaussian import bin_width, expm1_minus_identity
 from core.predictions import prediction_tables
 from core.schedules import Schedule, Table
-from core.variances import LEARNED_VARIANCES, floor_and_span, log_variance
+from core.variances import LEARNED_VARIANCES, floor_and_span, log_tilde_ratio, log_variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +156,17 @@ def reverse_process(
         log_variance_floor=floor,
         log_variance_span=span,
         kl_on_squared_error=0.5 * mean_error**2 * np.exp(-floor),
-        kl_of_variances=0.5 * expm1_minus_identity(posterior_log_variance - floor),
+        kl_of_variances=_kl_of_variances(schedule, variance),
         multistep_blend=_multistep_blend(schedule),
     )
     return ReverseProcess(schedule, prediction, variance, first_variance, levels, tables)
+
+
+def _kl_of_variances(schedule: Schedule, variance: str) -> Table:
+    kl = np.append(np.nan, np.zeros(schedule.num_steps))
+    if variance == "beta":
+        kl[2:] = 0.5 * expm1_minus_identity(log_tilde_ratio(schedule)[2:])
+    return kl
 
 
 def _multistep_blend(schedule: Schedule) -> Table:

@@ -133,7 +133,7 @@ def spaced_steps(num_steps: int, spacing: int | str | Sequence[int]) -> NDArray[
 
 
 def _named_spacing(num_steps: int, spacing: str) -> NDArray[np.int64]:
-    if spacing.startswith("ddim") and spacing[4:].isdigit() and int(spacing[4:]) > 0:
+    if spacing.startswith("ddim") and spacing[4:].isdecimal() and int(spacing[4:]) > 0:
         count = int(spacing[4:])
         for stride in range(1, num_steps + 1):
             if len(range(1, num_steps + 1, stride)) == count:
@@ -143,8 +143,10 @@ def _named_spacing(num_steps: int, spacing: str) -> NDArray[np.int64]:
             f"use the number {count} instead of {spacing!r}"
         )
     counts = spacing.split(",")
-    if not all(count.strip().isdigit() and int(count) > 0 for count in counts):
+    if not all(count.strip().isdecimal() and int(count) > 0 for count in counts):
         raise ValueError(f'a spacing is a number, "ddimN", or numbers as in "10,10,10", got {spacing!r}')
+    if len(counts) > num_steps:
+        raise ValueError(f"{num_steps} steps cannot be cut into {len(counts)} parts; use fewer counts than {spacing!r}")
     cuts = [round(i * num_steps / len(counts)) for i in range(len(counts) + 1)]
     parts = [_even(first + 1, last, int(count)) for first, last, count in zip(cuts, cuts[1:], counts, strict=False)]
     return np.concatenate(parts)
@@ -160,7 +162,7 @@ def _even(first: int, last: int, count: int) -> NDArray[np.int64]:
 
 
 def from_betas(beta: ArrayLike, name: str = "custom") -> Schedule:
-    """The schedule of given beta_1..beta_T, shape (T,), each strictly between 0 and 1."""
+    """The schedule of given beta_1..beta_T, shape (T,), each strictly between 0 and 1; log alpha_bar_T >= -700."""
     given = np.array(beta, dtype=np.float64)
     if given.ndim != 1 or given.size < 1:
         raise ValueError(f"betas are a list beta_1..beta_T with T >= 1, got an array of shape {given.shape}")
@@ -168,11 +170,13 @@ def from_betas(beta: ArrayLike, name: str = "custom") -> Schedule:
     if wrong.size:
         raise ValueError(f"betas lie strictly between 0 and 1, got {wrong[0]} ({wrong.size} such values)")
     high, low = _compensated_cumsum(np.log1p(-given))
+    if high[-1] < -700:
+        raise ValueError(f"alpha_bar_T would underflow, its log being {high[-1]:.0f}; use fewer steps or smaller betas")
     return Schedule(np.append(0.0, given), high, low, np.arange(given.size + 1), name)
 
 
 def from_log_snr(log_snr: ArrayLike, name: str = "custom") -> Schedule:
-    """The schedule whose log SNR at steps 1..T is given: finite and strictly falling, shape (T,).
+    """The schedule whose log SNR at steps 1..T is given: within -700..700 and strictly falling, shape (T,).
 
     alpha_bar = sigmoid(log_snr) (Kingma et al. 2021, eq. 3), and
     beta_t = sigmoid(-log_snr_t) (1 - exp(log_snr_t - log_snr_{t-1})), which forms no ratio near 1.
@@ -180,12 +184,16 @@ def from_log_snr(log_snr: ArrayLike, name: str = "custom") -> Schedule:
     given = np.array(log_snr, dtype=np.float64)
     if given.ndim != 1 or given.size < 1:
         raise ValueError(f"log SNRs are a list for steps 1..T with T >= 1, got an array of shape {given.shape}")
-    if not np.all(np.isfinite(given)) or np.any(np.diff(given) >= 0):
-        raise ValueError("log SNRs are finite and fall strictly from step 1 to T; sort them in falling order")
+    if np.any(np.isnan(given)) or np.any(np.diff(given) >= 0):
+        raise ValueError("log SNRs are numbers that fall strictly from step 1 to T; sort them in falling order")
+    if given[0] > 700 or given[-1] < -700:
+        raise ValueError(f"log SNRs lie within -700..700, where exp is finite, got {given[0]} to {given[-1]}")
     fall = np.append(-np.inf, np.diff(given))
     beta = np.exp(-np.logaddexp(0, given)) * -np.expm1(fall)
-    high = np.append(0.0, -np.logaddexp(0, -given))
-    return Schedule(np.append(0.0, beta), high, np.zeros_like(high), np.arange(given.size + 1), name)
+    # log1p(-beta) keeps the accuracy of a small beta, the difference of log alpha_bar that of one near 1.
+    between = np.diff(np.append(0.0, -np.logaddexp(0, -given)))
+    high, low = _compensated_cumsum(np.where(beta < 0.5, np.log1p(-np.minimum(beta, 0.5)), between))
+    return Schedule(np.append(0.0, beta), high, low, np.arange(given.size + 1), name)
 
 
 def linear(num_steps: int, beta_start: float = 1e-4, beta_end: float = 0.02, *, scaled: bool = False) -> Schedule:

@@ -35,7 +35,7 @@ def stratified(u: ArrayLike, num_steps: int) -> StepDraw:
     """One t from each of N equal parts of 1..T, in order (low-discrepancy t: Kingma et al. 2021, app. I.1),
     from u (N,).
 
-    Each t alone is uniform; together they cover 1..T evenly. Shuffle against the examples before use.
+    Together they cover 1..T evenly. Shuffle them against the examples before use: then each t alone is uniform.
     """
     u = np.asarray(u, np.float64)
     return uniform((np.arange(u.size) + u) / u.size, num_steps)
@@ -46,10 +46,12 @@ def importance(u: ArrayLike, probabilities: ArrayLike) -> StepDraw:
     2021, eq. 18).
     """
     p = np.asarray(probabilities, np.float64)
-    if p.ndim != 1 or not np.all(p > 0) or not np.isclose(p.sum(), 1, atol=1e-9):
+    if p.ndim != 1 or not np.all(p > 0) or not np.isclose(p.sum(), 1, rtol=0, atol=1e-6):
         raise ValueError(
-            f"probabilities of t are positive and sum to 1, got a sum of {p.sum()} and a least of {p.min()}"
+            f"probabilities of t (T,) are positive and sum to 1, got shape {p.shape}, a sum of {p.sum()} and "
+            f"a least of {np.min(p, initial=np.inf)}"
         )
+    p = p / p.sum()  # so that what float32 left over biases no weight
     cumulative = np.cumsum(p)
     t = np.searchsorted(cumulative / cumulative[-1], np.asarray(u, np.float64), side="right")
     t = np.minimum(t, p.size - 1)
@@ -76,26 +78,29 @@ class SecondMoments:
         return bool(np.all(self.counts >= self.losses.shape[1]))
 
     def recorded(self, t: NDArray[np.int64], loss: ArrayLike) -> SecondMoments:
-        """The history with losses (N,) at steps t (N,) appended; a non-finite loss is an error, it would poison
-        every draw.
+        """The history with losses (N,) at steps t (N,) in 1..T appended; a non-finite loss is an error, it would
+        poison every draw.
         """
-        values = np.asarray(loss, np.float64)
+        t, values = np.asarray(t), np.asarray(loss, np.float64)
+        wrong = t[(t < 1) | (t > len(self.counts))]
+        if wrong.size:
+            raise ValueError(f"steps run from 1 to {len(self.counts)}, got {wrong.flat[0]}; step 0 is the data")
         if not np.all(np.isfinite(values)):
             raise ValueError("a loss recorded for importance sampling is not finite; training has diverged")
         losses, counts = self.losses.copy(), self.counts.copy()
-        for step, value in zip(np.asarray(t) - 1, values, strict=True):
+        for step, value in zip(t - 1, values, strict=True):
             losses[step] = np.append(losses[step, 1:], value)
             counts[step] += 1
         return SecondMoments(losses, counts)
 
     def probabilities(self, uniform_share: float = 1e-3) -> Table:
         """P(t) proportional to sqrt(E[L_t^2]), mixed with a small uniform share so that no t is lost; uniform
-        until warm.
+        until warm, and where every loss is 0.
         """
         num_steps = len(self.counts)
-        if not self.warm:
-            return np.full(num_steps, 1 / num_steps)
         root = np.sqrt(np.mean(self.losses**2, axis=1))
+        if not self.warm or not root.any():
+            return np.full(num_steps, 1 / num_steps)
         return (1 - uniform_share) * root / root.sum() + uniform_share / num_steps
 
 
@@ -131,6 +136,9 @@ def allocate(scale: ArrayLike, budget: int, minimum: int = 2) -> NDArray[np.int6
     `scale` is a stratum's size times its standard deviation. Fractions are rounded so that the sum is the budget.
     """
     scale = np.asarray(scale, np.float64)
+    wrong = scale[~((scale >= 0) & np.isfinite(scale))]
+    if wrong.size:
+        raise ValueError(f"the scale of a stratum is finite and at least 0, got {wrong[0]}")
     if budget < minimum * scale.size:
         raise ValueError(
             f"{scale.size} strata with at least {minimum} evaluations each need a budget of "
