@@ -250,9 +250,10 @@ def bound_rows(estimate: BoundEstimate) -> list[Row]:
 def sample(context: CellContext, network: Any) -> list[Row]:
     """Samples by the respaced chain and by the whole one, from noise shared by the seed's cells, and their scores."""
     settings = context.settings
-    chains = [(settings.sampler, settings.sample_steps, settings.samples)]
-    if settings.full_samples:
-        chains.append(("ancestral", settings.num_steps, settings.full_samples))
+    num_steps = context.process.num_steps
+    chains = [(settings.sampler, min(settings.sample_steps, num_steps), settings.samples)]
+    if settings.full_samples and chains[0][:2] != ("ancestral", num_steps):
+        chains.append(("ancestral", num_steps, settings.full_samples))
     begun = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
     for i, (sampler, steps, count) in enumerate(chains):

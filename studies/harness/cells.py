@@ -9,7 +9,7 @@ from backends import check_backend, installed_backends
 from core.objectives import check_objective
 from core.reverse import ReverseProcess, reverse_process
 from core.samplers import make_sampler
-from core.schedules import make_schedule
+from core.schedules import Schedule, make_schedule
 from core.variances import check_variance
 from studies.datasets import Dataset, dataset_label
 from studies.harness.settings import StudySettings
@@ -32,7 +32,7 @@ class Cell:
     @property
     def id(self) -> str:
         """The name of the cell's folder."""
-        return "-".join(str(value) for value in asdict(self).values())
+        return "-".join(str(value).replace(":", "_") for value in asdict(self).values())
 
 
 def grid(settings: StudySettings) -> list[Cell]:
@@ -66,15 +66,23 @@ def check_cells(cells: list[Cell], settings: StudySettings) -> None:
         check_objective(cell.objective, cell.variance)
     for schedule, prediction, variance in {(cell.schedule, cell.prediction, cell.variance) for cell in cells}:
         reverse_process(
-            make_schedule(schedule, settings.num_steps), prediction, variance, first_variance=settings.first_variance
+            schedule_of(schedule, settings.num_steps), prediction, variance, first_variance=settings.first_variance
         )
     make_sampler(settings.sampler, clip=settings.clip_x_0)
+
+
+def schedule_of(words: str, num_steps: int) -> Schedule:
+    """The schedule called "name" with T = num_steps, or "name:T" with a length of its own."""
+    name, _, length = words.partition(":")
+    if length and not length.isdigit():
+        raise ValueError(f'a schedule is given as "name" or "name:T", as in "cosine:250", got {words!r}')
+    return make_schedule(name, int(length) if length else num_steps)
 
 
 def cell_process(cell: Cell, settings: StudySettings, dataset: Dataset) -> ReverseProcess:
     """The reverse process that the cell trains."""
     return reverse_process(
-        make_schedule(cell.schedule, settings.num_steps),
+        schedule_of(cell.schedule, settings.num_steps),
         cell.prediction,
         cell.variance,
         first_variance=settings.first_variance,

@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from studies.datasets import load_dataset
+from core.variances import LEARNED_VARIANCES
+from studies.datasets import Dataset, load_dataset
 from studies.harness import store
 from studies.harness.cells import Cell
 from studies.harness.settings import StudySettings, to_json
@@ -49,9 +49,12 @@ def run_study(study: str, settings: StudySettings, cells: Sequence[Cell], argv: 
     it.
     """
     run = settings.out
+    dataset = load_dataset(settings.dataset, settings.test_examples)
+    for variance in {cell.variance for cell in cells}:
+        settings.network(dataset.shape, variance in LEARNED_VARIANCES)  # a ValueError now rather than in every cell
     store.open_run(run, to_json(settings), study)
     _record_environment(run, study, argv)
-    _record_reference(run, settings)
+    _record_reference(run, dataset)
     todo = [cell for cell in cells if not store.is_finished(run, cell.id)]
     jobs = settings.jobs or default_jobs(settings)
     with Watch(settings, cells, todo, jobs) as watch:
@@ -196,13 +199,9 @@ def _commit() -> str | None:
         return None
 
 
-def _record_reference(run: Path, settings: StudySettings) -> None:
+def _record_reference(run: Path, dataset: Dataset) -> None:
+    """Real examples for the report's pictures."""
     path = run / "reference.npz"
-    if path.is_file():
-        return
-    dataset = load_dataset(settings.dataset, settings.test_examples)
-    arrays: dict[str, Any] = {
-        "train": dataset.train[:REFERENCE_EXAMPLES].astype(np.float32),
-        "test": dataset.test[:REFERENCE_EXAMPLES].astype(np.float32),
-    }
-    store.write_arrays(path, arrays)
+    if not path.is_file():
+        parts = {"train": dataset.train, "test": dataset.test}
+        store.write_arrays(path, {name: x[:REFERENCE_EXAMPLES].astype(np.float32) for name, x in parts.items()})

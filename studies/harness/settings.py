@@ -46,7 +46,7 @@ class StudySettings:
         tuple[str, ...], Flag(help="reverse variance: beta_tilde, beta, learned_range, learned_diagonal")
     ] = ("beta_tilde",)
     schedules: Annotated[
-        tuple[str, ...], Flag(help="linear, linear-scaled, cosine, quadratic, sigmoid, constant, harmonic")
+        tuple[str, ...], Flag(help="linear, linear-scaled, cosine, quadratic, sigmoid, constant, harmonic; name:T for a length of its own")
     ] = ("linear",)
     seeds: Annotated[
         int,

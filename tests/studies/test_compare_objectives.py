@@ -1,0 +1,207 @@
+"""The main job, start to finish, with whatever backends this environment has; and what happens when it is disturbed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backends import installed_backends
+from studies.harness import cell as cell_module
+from studies.harness import store
+from studies.harness.cells import grid
+from studies.harness.settings import PRESETS, StudySettings, to_json
+
+ROOT = Path(__file__).resolve().parents[2]
+BACKENDS = installed_backends()
+
+
+def study(*words: str, script: str = "compare_objectives") -> subprocess.CompletedProcess[str]:
+    """Runs a study script as a user would, from the checkout."""
+    return subprocess.run(
+        [sys.executable, f"studies/{script}.py", *words], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    run = tmp_path_factory.mktemp("study") / "run"
+    return run, study("--preset", "smoke", "--out", str(run))
+
+
+def test_an_environment_has_a_backend():
+    assert BACKENDS
+
+
+def test_the_command_ends_with_a_report(smoke):
+    run, done = smoke
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"report: {run / 'report.html'}"
+    assert (run / "report.html").stat().st_size > 10_000
+    for name in ("settings.json", "environment.json", "results.csv", "reference.npz"):
+        assert (run / name).is_file()
+
+
+def test_it_says_what_it_will_do_and_shows_every_cell(smoke):
+    _, done = smoke
+    count = 2 * 2 * len(BACKENDS)
+    assert done.stdout.startswith(f"{count} cells on digits")
+    assert f"[{count}/{count}]" in done.stdout
+
+
+def test_every_cell_has_its_measurements(smoke):
+    run, _ = smoke
+    results = pd.read_csv(run / "results.csv")
+    assert tuple(results.columns) == store.COLUMNS
+    cells = results.groupby(["objective", "backend", "seed"])
+    assert len(cells) == 2 * 2 * len(BACKENDS)
+    needed = {
+        "train_epsilon_mse", "train_posterior_kl", "bound", "bound_prior", "bound_diffusion", "bound_decoder",
+        "bound_at_t", "epsilon_mse", "bound_evaluations", "frechet", "frechet_floor", "train_seconds",
+    }  # fmt: skip
+    for _, rows in cells:
+        assert needed <= set(rows["metric"])
+        value = rows.set_index("metric")["value"]
+        split = value["bound_prior"] + value["bound_diffusion"] + value["bound_decoder"]
+        assert split == pytest.approx(value["bound"], rel=1e-9)
+        by_t = rows[rows["metric"] == "bound_at_t"]
+        spent = np.sum(by_t["value"] * (by_t["t_last"] - by_t["t"] + 1))
+        assert spent + value["bound_prior"] == pytest.approx(value["bound"], rel=1e-9)
+        assert by_t["t_last"].max() == 100
+
+
+def test_cells_of_a_seed_share_their_draws(smoke):
+    """Before training has moved the weights far, both objectives have seen the same losses on the same draws."""
+    run, _ = smoke
+    results = pd.read_csv(run / "results.csv")
+    first = results[(results["metric"] == "train_epsilon_mse") & (results["step"] == 1)]
+    for _, rows in first.groupby("seed"):
+        assert rows["value"].max() == pytest.approx(rows["value"].min(), rel=1e-5)
+
+
+def test_the_same_command_redoes_nothing(smoke):
+    run, _ = smoke
+    written = {path: path.stat().st_mtime_ns for path in run.glob("cells/*/*")}
+    done = study("--preset", "smoke", "--out", str(run))
+    assert done.returncode == 0
+    assert "finished already" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in run.glob("cells/*/*")} == written
+
+
+def test_a_failed_cell_is_named_and_the_rest_go_on(smoke, tmp_path):
+    finished, _ = smoke
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    broken = sorted((run / "cells").iterdir())[0]
+    (broken / "rows.csv").unlink()
+    (broken / "state.safetensors").write_bytes(b"not a checkpoint")
+    done = study("--preset", "smoke", "--out", str(run))
+    assert done.returncode == 1
+    assert f"failed: {broken.name}" in done.stdout
+    assert broken.name in (run / "report.html").read_text()
+    (broken / "state.safetensors").unlink()
+    mended = study("--preset", "smoke", "--out", str(run))
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert not (broken / "failed.txt").exists()
+
+
+def test_other_settings_do_not_overwrite_a_run(smoke):
+    run, _ = smoke
+    before = (run / "results.csv").read_bytes()
+    done = study("--preset", "smoke", "--train-steps", "61", "--out", str(run))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "train_steps 60 there, 61 asked" in done.stderr
+    assert (run / "results.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--backends", "mxnet"], "unknown backend 'mxnet'; known: torch, keras"),
+        (["--objectives", "gan"], "unknown objective 'gan'; known: epsilon_mse"),
+        (["--dataset", "imagenet"], "unknown dataset 'imagenet'; known: digits"),
+        (["--num-steps", "0"], "--num-steps is at least 1, got 0"),
+        (["--schedules", "square"], "unknown schedule 'square'; known: linear"),
+        (["--schedules", "linear-scaled", "--num-steps", "10", "--sample-steps", "5"], "T is at least 21, got 10"),
+        (["--predictions", "score"], "unknown prediction 'score'; known: epsilon"),
+        (["--variances", "learned_range"], "epsilon_mse has no gradient for a learned_range variance"),
+        (["--first-variance", "zero"], "unknown first_variance 'zero'; known: next, beta"),
+        (["--learning-rate", "nan"], "--learning-rate is a positive number, got nan"),
+        (["--widths", "16", "32", "64", "128", "256"], "5 levels need lengths divisible by 16"),
+        (["--preset", "huge"], "unknown preset 'huge'; known: default, smoke"),
+        (["--sampler", "euler"], "unknown sampler 'euler'; known: ancestral"),
+        (["--out", "/proc/none"], "cannot write to /proc/none"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, words, message):
+    out = [] if "--out" in words else ["--out", str(tmp_path / "run")]
+    done = study(*words, *out)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_framework_is_one_line(tmp_path):
+    missing = {"torch", "keras"} - set(BACKENDS)
+    if not missing:  # both are here: hide one from the script
+        blind = "import sys; sys.modules['torch'] = None; sys.path[:0] = ['.']; import importlib.util as u\n"
+        blind += "find = u.find_spec; u.find_spec = lambda name: None if name == 'torch' else find(name)\n"
+        blind += "from studies.compare_objectives import main; sys.exit(main(sys.argv[1:]))"
+        command, name = [sys.executable, "-c", blind], "torch"
+    else:
+        name = missing.pop()
+        command = [sys.executable, "studies/compare_objectives.py"]
+    words = ["--backends", name, "--out", str(tmp_path / "run")]
+    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"pip install 'diffusion-objectives[{name}]'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+class PowerCut(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
+    """Training cut off half way and continued ends with the curve and the weights of training left alone."""
+    changes = {**PRESETS["smoke"], "train_steps": 24, "full_samples": 0, "samples": 24, "backends": (backend,)}
+    settings = StudySettings(**changes)
+    cell = grid(settings)[0]
+    monkeypatch.setattr(cell_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(cell_module, "CURVE_POINTS", 6)
+
+    def cut(stage, done, total, loss=None):
+        if stage == "train" and done >= 12:
+            raise PowerCut
+
+    runs = {}
+    for name in ("whole", "cut"):
+        run = tmp_path / name
+        store.open_run(run, to_json(settings), "compare_objectives")
+        if name == "cut":
+            with pytest.raises(PowerCut):
+                cell_module.run_cell(run, cell, settings, cut)
+            assert not store.is_finished(run, cell.id)
+        cell_module.run_cell(run, cell, settings, lambda *_: None)
+        folder = store.cell_folder(run, cell.id)
+        runs[name] = pd.read_csv(folder / "rows.csv"), (folder / "checkpoint.safetensors").read_bytes()
+    rows = {name: frame[~frame["metric"].str.endswith("seconds")].reset_index() for name, (frame, _) in runs.items()}
+    pd.testing.assert_frame_equal(rows["whole"].drop(columns="index"), rows["cut"].drop(columns="index"))
+    assert runs["whole"][1] == runs["cut"][1]
+
+
+def test_help_is_quick_to_read_and_names_every_setting():
+    done = study("--help")
+    assert done.returncode == 0
+    for name in json.loads(to_json(StudySettings())):
+        assert f"--{name.replace('_', '-')}" in done.stdout
