@@ -1,0 +1,122 @@
+"""The comparisons a report makes: recipe against recipe and framework against framework, paired by seed.
+
+A difference is formed within each seed, from cells that saw the same draws, and averaged over what it is pooled over;
+the seeds then carry the interval. A seed that lacks one of the cells needed is left out of that comparison and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from studies.harness.reading import levels
+from studies.harness.statistics.intervals import Interval, mean_interval
+from studies.harness.wording import quantity
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """first - second in one metric: `factor` is "recipe" or "backend"; `within` names what it is held in, None pooled."""
+
+    factor: str
+    first: Hashable
+    second: Hashable
+    within: Hashable | None
+    differences: pd.Series
+    """By seed."""
+    left_out: tuple[Hashable, ...]
+    """Seeds that lack a cell."""
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        return mean_interval(self.differences.to_numpy(), confidence)
+
+
+def values(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> pd.DataFrame:
+    """The metric of every cell: one row a seed, columns (recipe, backend); NaN where a cell has no finite value.
+
+    `rows` are of one dataset. ValueError where a cell has several values of the metric.
+    """
+    chosen = rows[rows["metric"] == metric]
+    if sampler is not None:
+        chosen = chosen[chosen["sampler"] == sampler]
+    repeated = chosen.duplicated(["seed", "recipe", "backend"])
+    if repeated.any():
+        cell = chosen[repeated].iloc[0]
+        raise ValueError(
+            f"{metric}: expected one value a cell, got several for {cell['recipe']}, {cell['backend']}, seed {cell['seed']}"
+        )
+    table = chosen.pivot(index="seed", columns=["recipe", "backend"], values="value")
+    return table.where(np.isfinite(table))
+
+
+def contrast(
+    table: pd.DataFrame, factor: str, first: Hashable, second: Hashable, within: Hashable | None = None
+) -> Contrast | None:
+    """first - second by seed from the table of `values`; None where no seed has both sides."""
+    sides = [
+        table.xs(level, axis=1, level=factor) if level in table.columns.get_level_values(factor) else pd.DataFrame()
+        for level in (first, second)
+    ]
+    shared = [level for level in sides[0].columns if level in sides[1].columns and within in (None, level)]
+    if not shared:
+        return None
+    by_cell = sides[0][shared] - sides[1][shared]
+    by_cell = by_cell.loc[:, by_cell.notna().any()]  # a framework whose cells all failed is no reason to drop the seeds
+    complete = by_cell.dropna()
+    if complete.empty or by_cell.shape[1] == 0:
+        return None
+    left_out = tuple(seed for seed in table.index if seed not in complete.index)
+    return Contrast(factor, first, second, within, complete.mean(axis=1), left_out)
+
+
+def against_reference(table: pd.DataFrame, factor: str, order: Sequence[Hashable]) -> list[Contrast]:
+    """Every level against the first one of `order`, pooled and then within each level of the other factor."""
+    other = "backend" if factor == "recipe" else "recipe"
+    held = [None, *(levels_in(table, other) if len(levels_in(table, other)) > 1 else [])]
+    found = [contrast(table, factor, level, order[0], within) for level in order[1:] for within in held]
+    return [one for one in found if one is not None]
+
+
+def levels_in(table: pd.DataFrame, factor: str) -> list[Hashable]:
+    return list(dict.fromkeys(table.columns.get_level_values(factor)))
+
+
+def sample_metrics(rows: pd.DataFrame) -> list[str]:
+    """The sample metrics that have a floor or a known direction, in the order of the rows."""
+    scored = rows[rows["sampler"].notna()]
+    names = [name for name in levels(scored, "metric") if not str(name).endswith("_floor")]
+    return [name for name in names if f"{name}_floor" in set(scored["metric"]) or quantity(name).direction]
+
+
+def main_sampler(rows: pd.DataFrame) -> str | None:
+    """The sampler whose samples the verdict speaks of: the first that was drawn and scored."""
+    scored = rows[rows["metric"].isin(sample_metrics(rows)) & rows["sampler"].notna()]
+    return None if scored.empty else str(scored["sampler"].iloc[0])
+
+
+def floor(rows: pd.DataFrame, metric: str, sampler: str) -> float | None:
+    """The mean of the metric's floor over cells: what held-out real data get at the same sizes."""
+    found = rows[(rows["metric"] == f"{metric}_floor") & (rows["sampler"] == sampler)]["value"]
+    return None if found.empty else float(found.mean())
+
+
+def by_t(rows: pd.DataFrame) -> pd.DataFrame:
+    """The bound spent up to and including step t, in bits/dim, for every cell: columns recipe, backend, seed, t, value.
+
+    From `bound_at_t`, the mean per step over runs of steps: within a run the total rises in a straight line. The steps
+    are the ends of every run of any cell, so that cells with different runs can be subtracted.
+    """
+    spent = rows[rows["metric"] == "bound_at_t"]
+    ends = np.unique(spent["t_last"].to_numpy(dtype=np.int64))
+    parts = []
+    for (recipe, backend, seed), cell in spent.groupby(["recipe", "backend", "seed"], sort=False):
+        cell = cell.sort_values("t")
+        last = cell["t_last"].to_numpy(dtype=np.float64)
+        size = last - cell["t"].to_numpy(dtype=np.float64) + 1
+        total = np.cumsum(size * cell["value"].to_numpy())
+        cumulative = np.interp(ends, np.append(0.0, last), np.append(0.0, total))
+        parts.append(pd.DataFrame({"recipe": recipe, "backend": backend, "seed": seed, "t": ends, "value": cumulative}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["recipe", "backend", "seed", "t", "value"])

@@ -1,0 +1,238 @@
+"""How figures are drawn: panels as wide as a phone, one theme, files for papers and images for a page.
+
+A figure is a row of panels. On the page every panel is an image of its own, so that they stack on a phone and stand
+side by side on a desk; in the files they are one figure. No pyplot, no global state; the same data give the same bytes.
+
+Text stays text in the SVG and is set in the reader's sans-serif. Layout is measured in DejaVu Sans, which is wider
+than the usual ones, so nothing collides.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from studies.harness.store import write_text, write_whole
+from studies.harness.wording import plain
+
+WIDTH = 340  # of a panel, in CSS pixels; at 72 dots per inch a point is one of them
+
+INK, FAINT, GRID, PAPER = "#1d2125", "#5f676e", "#dfe3e6", "#fefefd"
+# Okabe & Ito (2008), https://jfly.uni-koeln.de/color/, the ones with contrast on white first.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+PARTS = ("#39424a", "#8c96a0", "#c3cad1", "#a98f5c")  # shares of a whole: not recipes, so no hue of theirs
+DARK = {
+    INK: "#e6e9ec",
+    FAINT: "#a3acb4",
+    GRID: "#363c42",
+    PAPER: "#14171a",
+    "#0072b2": "#45a1e0",
+    "#d55e00": "#f2803c",
+    "#009e73": "#2fbd90",
+    "#39424a": "#dfe4e8",
+    "#8c96a0": "#8f99a3",
+    "#c3cad1": "#535c65",
+}
+DASHES = ("-", (0, (4, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 11,
+    "axes.labelsize": 11,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.labelcolor": FAINT,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "diffusion-objectives",
+    "pdf.fonttype": 42,
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot: `draw` fills an Axes, `alt` says in words what there is to see; `height` in pixels."""
+
+    title: str
+    alt: str
+    draw: Callable[[Axes], None]
+    height: int = 250
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of the legend: a colour (swatch), or a line style with its marker."""
+
+    label: str
+    colour: str = FAINT
+    dash: int | None = None
+
+    @property
+    def dark(self) -> str:
+        return DARK.get(self.colour, self.colour)
+
+    @property
+    def dash_array(self) -> str:
+        """For an SVG line."""
+        dash = DASHES[(self.dash or 0) % len(DASHES)]
+        return "none" if isinstance(dash, str) else " ".join(str(2 * x) for x in dash[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Plot:
+    """A figure: `name` of its files, a title that says what it shows, a caption, the panels and the data behind them."""
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+    data: pd.DataFrame
+    keys: Sequence[Key] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A panel as data URIs, light and dark, with its size in pixels."""
+
+    title: str
+    alt: str
+    light: str
+    dark: str
+    width: int
+    height: int
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def images(plot: Plot) -> list[Image]:
+    """Every panel for the page."""
+    return [_image(panel) for panel in plot.panels]
+
+
+def save(plot: Plot, folder: Path) -> None:
+    """Writes NAME.png, .pdf, .svg and .csv, each whole or not at all."""
+    write_text(folder / f"{plot.name}.csv", plot.data.to_csv(index=False))
+    with style():
+        figure = _composite(plot)
+        for kind, options in {"svg": {"metadata": {"Date": None}}, "pdf": {"metadata": {"CreationDate": None}}, "png": {"dpi": 144}}.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, facecolor="white", **options)  # type: ignore[arg-type]
+            contents = buffer.getvalue()
+            write_whole(folder / f"{plot.name}.{kind}", lambda file, contents=contents: file.write(contents))  # type: ignore[misc]
+
+
+def _image(panel: Panel) -> Image:
+    with style():
+        figure = Figure(figsize=(WIDTH / 72, panel.height / 72), layout="constrained")
+        figure.get_layout_engine().set(w_pad=2 / 72, h_pad=2 / 72)  # type: ignore[union-attr]
+        panel.draw(figure.subplots())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    light = _lean(buffer.getvalue())
+    dark = re.sub("|".join(DARK), lambda found: DARK[found.group()], light)
+    return Image(panel.title, panel.alt, _uri(light), _uri(dark), WIDTH, panel.height)
+
+
+def _lean(svg: str) -> str:
+    """The <svg> alone, in the reader's own font."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
+    return re.sub(r">\s+<", "><", svg)
+
+
+def _uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _composite(plot: Plot) -> Figure:
+    panels = list(plot.panels)
+    columns = min(3, len(panels))
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    heights = [max(panel.height for panel in row) + 24 for row in rows]
+    size = (columns * WIDTH / 72, (sum(heights) + 30) / 72)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for ax, panel in zip(axes.flat, panels, strict=False):
+        panel.draw(ax)
+        ax.set_title(panel.title)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    if plot.keys:
+        handles = [
+            Patch(color=key.colour, label=key.label)
+            if key.dash is None
+            else Line2D([], [], color=key.colour, linestyle=DASHES[key.dash % len(DASHES)], label=key.label)
+            for key in plot.keys
+        ]
+        figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 2 * columns))
+    return figure
+
+
+def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
+    """A log axis from `low` to `high` with plain labels (0.01, 1, 1,000), few enough not to collide."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    (ax.set_xlim if which == "x" else ax.set_ylim)(low, high)
+    narrow = math.log10(high / low) < 1.3
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if narrow else (1,), numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def linear_axis(ax: Axes, which: str, ticks: int = 5) -> None:
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def short(value: float) -> str:
+    """A tick's label: 0.001, 20, 1,000, 1e-6."""
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
+        return f"{value:,.10g}".replace("-", "−")
+    return f"{value:.0e}".replace("e-0", "e−").replace("e-", "e−").replace("e+0", "e")
+
+
+def bare(ax: Axes) -> None:
+    """No axes, no grid: for pictures."""
+    ax.set_axis_off()
+    ax.grid(False)
+
+
+def label_of(value: float) -> str:
+    return plain(value, 3)

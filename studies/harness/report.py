@@ -1,0 +1,292 @@
+"""The report of a run: one HTML page that needs nothing beside it, the figures' files, and a table for the terminal.
+
+`write_report` reads the run's folder and nothing else, so a report can be made again wherever the folder is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from studies.harness.contrasts import Contrast, against_reference, floor, levels_in, main_sampler, sample_metrics, values
+from studies.harness.figures import View, figures_of, write_figures
+from studies.harness.plotting import DARK, images
+from studies.harness.reading import Run, levels, read_run, recipe_factors, side_by_side
+from studies.harness.statistics.intervals import mean_interval
+from studies.harness.store import write_text
+from studies.harness.verdict import findings, headline, trouble, verdict_sentences
+from studies.harness.wording import count, full_name_of, name_of, plain, plus_minus, quantity, sampler_name, seconds
+
+MOST_SAMPLE_COLUMNS = 4
+MOST_TERMINAL_COLUMNS = 3  # of metrics, so that a line fits a terminal
+PAPERS = (
+    ("Sohl-Dickstein et al. (2015), Deep unsupervised learning using nonequilibrium thermodynamics", "https://arxiv.org/abs/1503.03585"),
+    ("Ho, Jain & Abbeel (2020), Denoising diffusion probabilistic models", "https://arxiv.org/abs/2006.11239"),
+    ("Nichol & Dhariwal (2021), Improved denoising diffusion probabilistic models", "https://arxiv.org/abs/2102.09672"),
+    ("Kingma et al. (2021), Variational diffusion models", "https://arxiv.org/abs/2107.00630"),
+    ("Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice", "https://arxiv.org/abs/2108.13264"),
+)  # fmt: skip
+FIRST_VARIANCE = {"next": "β̃₂, the next step’s", "beta": "β₁"}
+HEADINGS = {"objective": "Objective", "run": "Run", "prediction": "Prediction", "variance": "Variance", "schedule": "Schedule"}
+
+
+def write_report(run_folder: Path) -> Path:
+    """Writes figures/*.{png,pdf,svg,csv} and report.html into the run's folder; returns the page's path.
+
+    ValueError in one line where the folder is not a run's.
+    """
+    run_folder = Path(run_folder)
+    run = read_run(run_folder)
+    return _write(run, [run], run_folder, f"python studies/report.py {run_folder}")
+
+
+def write_comparison(runs: Sequence[Path], out: Path) -> Path:
+    """Several runs in one report in the folder `out`, with the run as a factor; cells are paired by seed."""
+    read = [read_run(Path(folder)) for folder in runs]
+    command = f"python studies/report.py {' '.join(str(folder) for folder in runs)} --out {out}"
+    return _write(side_by_side(read), read, Path(out), command)
+
+
+def closing_table(run_folder: Path) -> str:
+    """The headline and the table of results as plain text, for the terminal."""
+    run = read_run(Path(run_folder))
+    lines = [headline(run.rows), ""]
+    for dataset in levels(run.rows, "dataset"):
+        rows = run.rows[run.rows["dataset"] == dataset]
+        part = _numbers(View(run, dataset, rows))
+        columns = part["columns"][:MOST_TERMINAL_COLUMNS]
+        table = [
+            [part["recipe_heading"], "framework", "seeds", *(column["title"] for column in columns)],
+            ["", "", "", *(column["note"] for column in columns)],
+            *([row["recipe"], row["backend"], str(row["seeds"]), *row["shown"]] for row in part["cells"]),
+            *(
+                [row["name"], "pooled", "", *(value["text"] for value in row["shown"])]
+                for row in part["differences"]
+                if row["pooled"]
+            ),
+        ]
+        lines += [*_aligned([row[: 3 + len(columns)] for row in table]), ""]
+    return "\n".join(lines + verdict_sentences(run.rows, run.failed))
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text in columns: the first two to the left, the others to the right."""
+    length = max(len(row) for row in table)
+    filled = [[*row, *[""] * (length - len(row))] for row in table]
+    widths = [max(len(row[i]) for row in filled) for i in range(length)]
+    sides = ["<", "<", *[">"] * (length - 2)]
+    return ["  ".join(f"{c:{side}{w}}" for c, side, w in zip(row, sides, widths, strict=True)).rstrip() for row in filled]
+
+
+def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
+    plots = figures_of(run)
+    write_figures(plots, out / "figures")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    sound = findings(run.rows)
+    page = environment.get_template("report.html").render(
+        name=run.name,
+        kicker=_kicker(run, runs),
+        headline=headline(run.rows),
+        sentences=sound + trouble(run.rows, run.failed) + _missing(run),
+        sound=len(sound),
+        datasets=[
+            _numbers(View(run, dataset, run.rows[run.rows["dataset"] == dataset])) for dataset in levels(run.rows, "dataset")
+        ],
+        figures=[
+            {"name": plot.name, "title": plot.title, "caption": plot.caption, "legend": plot.keys, "images": images(plot)}
+            for plot in plots
+        ],
+        method=_method(run),
+        runs=[_about(one) for one in runs],
+        papers=PAPERS,
+        again=again,
+    )
+    path = out / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _kicker(run: Run, runs: Sequence[Run]) -> str:
+    """What was compared and how much of it finished, in one line."""
+    finished = sum(cell.finished for cell in run.cells)
+    of = f"{finished} of {count(len(run.cells), 'cell')} finished"
+    started = str(runs[0].environment.get("started", ""))[:10] if len(runs) == 1 else ""
+    study = str(run.settings.get("study", "")).replace("_", " ")
+    return " · ".join(part for part in (study[:1].upper() + study[1:], run.name, of, started) if part)
+
+
+def _missing(run: Run) -> list[str]:
+    if not run.unfinished:
+        return []
+    named = ", ".join(cell.id for cell in run.unfinished)
+    return [f"Not finished yet: {named}. The same command goes on with them; what is said here is about the others."]
+
+
+def _columns(rows: pd.DataFrame) -> list[tuple[str, str | None]]:
+    """Metric and sampler of every column of the tables."""
+    sampler = main_sampler(rows)
+    scored = [name for name in sample_metrics(rows) if not quantity(name).is_p_value] if sampler else []
+    there = set(rows["metric"])
+    wanted: list[tuple[str, str | None]] = [(metric, None) for metric in ("bound", "epsilon_mse") if metric in there]
+    return wanted + [(metric, sampler) for metric in scored[:MOST_SAMPLE_COLUMNS]]
+
+
+def _column(rows: pd.DataFrame, metric: str, sampler: str | None) -> dict[str, str]:
+    """Title and note of a column: unit, direction, and the floor of a sample metric."""
+    found = rows[rows["metric"] == metric]
+    about = quantity(metric, str(found["unit"].iloc[0]))
+    least = floor(rows, metric, sampler) if sampler else None
+    unit = about.unit if sampler is None and about.unit not in ("", "1") else ""
+    better = {"lower": "↓ better", "higher": "↑ better"}.get(about.direction or "", "")
+    parts = [unit, better, f"floor {plain(least, 3)}" if least is not None else ""]
+    return {"title": about.title[0].upper() + about.title[1:], "note": ", ".join(part for part in parts if part)}
+
+
+def _numbers(view: View) -> dict[str, Any]:
+    """The tables of one dataset: cells, paired differences, and what moves the bound."""
+    rows = view.rows
+    columns = _columns(rows)
+    tables = {column: values(rows, *column) for column in columns}
+    factors = recipe_factors(view.run.rows)
+    sampler = main_sampler(rows)
+    drawn = f" Samples: {sampler_name(sampler)}." if sampler else ""
+    differences = _differences(tables)
+    return {
+        "title": name_of(view.dataset) if view.run.rows["dataset"].nunique() > 1 else "",
+        "caption": "Means over seeds ± the half width of their 95 % interval (Student’s t). Seeds share their draws, so"
+        " cells are better compared by the paired differences below than by these intervals." + drawn,
+        "recipe_heading": " · ".join(HEADINGS.get(name, name) for name in factors),
+        "columns": [_column(rows, *column) for column in columns] + _cost_column(rows),
+        "cells": [_cell_row(view, key, tables) for key in view.groups()],
+        "difference_columns": [_column(rows, *column) for column in columns],
+        "differences": differences,
+        "differences_caption": "First minus second, seed by seed, then the mean ± the half width of its 95 % interval. Bold:"
+        " the interval excludes zero. The framework’s effect stands beside the objective’s, on the same scale."
+        + (" One seed gives no intervals." if view.seeds == 1 else ""),
+        **_split(view),
+    }
+
+
+def _cost_column(rows: pd.DataFrame) -> list[dict[str, str]]:
+    return [{"title": "Training", "note": "median"}] if (rows["metric"] == "train_seconds").any() else []
+
+
+def _cell_row(view: View, key: tuple[Hashable, Hashable], tables: Mapping[tuple, pd.DataFrame]) -> dict[str, Any]:
+    recipe, backend = key
+    of_cell = view.rows[(view.rows["recipe"] == recipe) & (view.rows["backend"] == backend)]
+    shown = []
+    for table in tables.values():
+        found = table[key].dropna() if key in table else pd.Series(dtype=float)
+        shown.append(plus_minus(mean_interval(found.to_numpy())) if len(found) else "–")
+    spent = of_cell[of_cell["metric"] == "train_seconds"]["value"]
+    if _cost_column(view.rows):
+        shown.append(seconds(float(spent.median())) if len(spent) else "–")
+    return {
+        "recipe": name_of(recipe),
+        "backend": name_of(backend),
+        "seeds": int(of_cell["seed"].nunique()),
+        "shown": shown,
+        "colour": view.colour(recipe),
+        "dark": DARK.get(view.colour(recipe), view.colour(recipe)),
+    }
+
+
+def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
+    """Rows of the difference table: every contrast that any column has, in one order."""
+    found: dict[tuple, dict[tuple, Contrast]] = {}
+    for column, table in tables.items():
+        table = table.dropna(axis=1, how="all")
+        for factor in ("recipe", "backend"):
+            for one in against_reference(table, factor, levels_in(table, factor)):
+                found.setdefault((factor, one.first, one.second, one.within), {})[column] = one
+    rows = []
+    for (_, first, second, within), by_column in found.items():
+        shown = [_difference(by_column[column]) if column in by_column else {"text": "–", "clear": False, "note": ""} for column in tables]
+        rows.append(
+            {
+                "name": f"{name_of(first)} − {name_of(second)}",
+                "within": "pooled" if within is None else name_of(within),
+                "pooled": within is None,
+                "shown": shown,
+            }
+        )
+    return rows
+
+
+def _difference(one: Contrast) -> dict[str, Any]:
+    interval = one.interval()
+    note = f"without seed {', '.join(map(str, one.left_out))}" if one.left_out else ""
+    return {"text": plus_minus(interval, signed=True), "clear": interval.excludes_zero, "note": note}
+
+
+def _split(view: View) -> dict[str, Any]:
+    return {"split": [], "split_caption": ""}
+
+
+def _method(run: Run) -> list[str]:
+    """What a reader must know to trust or repeat the numbers."""
+    rows, settings = run.rows, run.settings
+    lines = [
+        "All cells of a seed share initial weights, data order, steps t and noise; differences are taken within seeds and"
+        " the seeds carry the intervals (paired Student’s t, 95 %).",
+        "Recipes: " + "; ".join(full_name_of(recipe) for recipe in levels(rows, "recipe")) + ".",
+    ]
+    if "first_variance" in settings:
+        name = str(settings["first_variance"])
+        lines.append(
+            f"Reverse variance at t = 1, where β̃₁ is 0: {FIRST_VARIANCE.get(name, name)} (first_variance = {name}). The decoder"
+            " term depends on it strongly."
+        )
+    if "clip_x_0" in settings:
+        clip = settings["clip_x_0"]
+        lines.append(
+            "The guess of x₀ is not clipped while sampling (clip_x_0 is off)."
+            if clip is None
+            else f"The guess of x₀ is clipped to [−{clip}, {clip}] while sampling (clip_x_0 = {clip}); the bound never is."
+        )
+    bound = rows[rows["metric"] == "bound"]
+    if len(bound) and bound["standard_error"].notna().any():
+        worst, unit = float(bound["standard_error"].max()), bound["unit"].iloc[0]
+        cost = rows[rows["metric"] == "bound_evaluations"]["value"]
+        spent = f", at {plain(float(cost.median()), 3)} network evaluations per test example" if len(cost) else ""
+        lines.append(
+            f"The bound is estimated from drawn steps and noise: a cell’s standard error from that is at most {plain(worst, 2)} {unit}"
+            f"{spent}. It is part of the spread over seeds, so the intervals above hold it already."
+        )
+    if sample_metrics(rows):
+        lines.append(
+            "Sample metrics stand beside their floor: the same metric between held-out training data and test data, at the same"
+            " sample sizes, which is what a perfect model would get."
+        )
+    return lines
+
+
+def _about(run: Run) -> dict[str, Any]:
+    """Command, settings and environment of one run, for the last section."""
+    facts = dict(run.environment)
+    command = str(facts.pop("command", "not recorded"))
+    started, commit = facts.pop("started", None), facts.pop("commit", None)
+    packages = facts.pop("packages", None) or {}
+    made = [f"Started {started}." if started else "", f"Source: commit {commit}." if commit else ""]
+    devices = levels(pd.DataFrame({"d": [str(cell.description.get("device")) for cell in run.cells if cell.description.get("device")]}), "d")
+    if devices:
+        facts["devices"] = ", ".join(devices)
+    return {
+        "name": run.name,
+        "command": command,
+        "made": " ".join(part for part in made if part),
+        "settings": [(key, _written(value)) for key, value in run.settings.items()],
+        "environment": [(key, _written(value)) for key, value in {**facts, **packages}.items()],
+    }
+
+
+def _written(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None else ("yes" if value is True else "no" if value is False else str(value))

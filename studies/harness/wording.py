@@ -1,0 +1,141 @@
+"""How a report names things and writes numbers: levels of factors, metrics, samplers, intervals, seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from studies.harness.statistics.intervals import Interval
+from studies.metrics.registry import METRICS
+
+NAMES = {
+    "epsilon_mse": "epsilon MSE",
+    "posterior_kl": "posterior KL",
+    "target_mse": "target MSE",
+    "hybrid": "hybrid",
+    "torch": "PyTorch",
+    "keras": "Keras",
+    "x_0": "x₀",
+    "beta_tilde": "β̃",
+    "beta": "β",
+    "learned_range": "learned range",
+    "learned_diagonal": "learned diagonal",
+    "swiss_roll": "swiss roll",
+    "italy_power_demand": "Italy power demand",
+    "bits/dim": "bits/dim",
+}
+
+IN_FULL = {
+    "epsilon_mse": "epsilon MSE (L_simple)",
+    "posterior_kl": "posterior KL (the variational bound)",
+    "target_mse": "target MSE (plain regression of what the network predicts)",
+    "hybrid": "hybrid (L_simple + λ L_vlb)",
+}
+
+Direction = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a metric is spoken of: its title, its unit, and which direction is better (None: neither, or not known)."""
+
+    name: str
+    title: str
+    unit: str
+    direction: Direction | None
+    is_p_value: bool = False
+
+
+_MEASURED = {
+    "bound": Quantity("bound", "test bound", "bits/dim", "lower"),
+    "epsilon_mse": Quantity("epsilon_mse", "test epsilon MSE", "per dim", "lower"),
+    "train_seconds": Quantity("train_seconds", "training time", "s", "lower"),
+}
+
+
+def quantity(metric: str, unit: str = "") -> Quantity:
+    """What is known of a metric; one that is not in the registry has its own name as title, and no direction."""
+    if metric in _MEASURED:
+        known = _MEASURED[metric]
+        return Quantity(known.name, known.title, unit or known.unit, known.direction)
+    if metric in METRICS:
+        known_metric = METRICS[metric]
+        return Quantity(
+            metric, known_metric.title, known_metric.unit, known_metric.direction, is_p_value=metric.endswith("_p")
+        )
+    return Quantity(metric, metric.replace("_", " "), unit, None)
+
+
+def name_of(level: object) -> str:
+    """The short name of a level or of a recipe ("posterior_kl · x_0" is "posterior KL · x₀")."""
+    return " · ".join(NAMES.get(part, part) for part in str(level).split(" · "))
+
+
+def full_name_of(level: object) -> str:
+    """The name with what it stands for, for the first mention."""
+    return " · ".join(IN_FULL.get(part, NAMES.get(part, part)) for part in str(level).split(" · "))
+
+
+def sampler_name(sampler: str) -> str:
+    """ "ancestral-100" is "ancestral, 100 steps"."""
+    family, _, steps = sampler.rpartition("-")
+    label = {"ddim": "DDIM", "dpm_solver": "DPM-Solver++"}.get(family, family.replace("_", " "))
+    return f"{label}, {steps} steps" if family and steps.isdigit() else sampler.replace("_", " ")
+
+
+def sampler_steps(sampler: str) -> int | None:
+    """The steps at the end of a sampler's name; None where it carries no number."""
+    steps = sampler.rpartition("-")[2]
+    return int(steps) if steps.isdigit() else None
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """A number to so many significant digits, without an exponent where it can be read without one; minus as −."""
+    if not math.isfinite(value):
+        return "not finite" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if value == 0:
+        return "0"
+    if 1e-4 <= abs(value) < 1e6:
+        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        return f"{value:,.{decimals}f}".replace("-", "−").replace(",", "\u202f")
+    return f"{value:.{digits - 1}e}".replace("-", "−")
+
+
+def plus_minus(interval: Interval, signed: bool = False) -> str:
+    """ "0.031 ± 0.010"; "0.031" alone where one seed gives no interval. Minus is −; `signed` writes the plus too."""
+    text = plain(interval.estimate, 3) if math.isinf(interval.half_width) else str(interval).replace("-", "−")
+    return f"+{text}" if signed and interval.estimate > 0 and not text.startswith("(") else text
+
+
+def size_of(interval: Interval) -> str:
+    """The interval of an effect's size, the sign said in words elsewhere: |estimate| ± half width."""
+    sign = -1 if interval.estimate < 0 else 1
+    low, high = sorted((sign * interval.low, sign * interval.high))
+    return plus_minus(Interval(abs(interval.estimate), low, high, interval.confidence, interval.n))
+
+
+def seconds(value: float) -> str:
+    """ "8.2 s", "118 s", "21 min", "3.4 h"."""
+    if value < 600:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """ "1 seed", "3 seeds"."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}".replace(",", "\u202f")
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def in_sentence(title: str) -> str:
+    """A metric's title within a sentence: "sliced Wasserstein distance", but "Fréchet distance" and "MMD²"."""
+    first = title.split()[0]
+    is_name = first in ("Fréchet", "Wasserstein") or first[:2].isupper()
+    return title if is_name else title[0].lower() + title[1:]
