@@ -69,7 +69,7 @@ class Schedule:
     @cached_property
     def one_minus_alpha_bar(self) -> Table:
         """The variance of q(x_t | x_0); 0 at t = 0."""
-        return -np.expm1(self.log_alpha_bar)
+        return 0.0 - np.expm1(self.log_alpha_bar)  # not -0.0 at t = 0, which would turn kl_weight's inf negative
 
     @cached_property
     def log_one_minus_alpha_bar(self) -> Table:
@@ -110,7 +110,7 @@ class Schedule:
         high, low = self.log_alpha_bar[visited], self.log_alpha_bar_low[visited]
         named = spacing if isinstance(spacing, int | str) else f"{len(visited) - 1} chosen steps"
         return Schedule(
-            beta=-np.expm1(np.append(0.0, np.diff(high) + np.diff(low))),
+            beta=np.append(0.0, -np.expm1(np.diff(high) + np.diff(low))),
             log_alpha_bar=high,
             log_alpha_bar_low=low,
             steps=self.steps[visited],
