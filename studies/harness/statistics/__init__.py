@@ -1,0 +1,47 @@
+"""The statistics of a paired study: a handful of seeds, every cell of a seed on the same draws.
+
+The seed is the unit of replication. Cells of one seed share data order, steps and noise, so they are compared
+seed by seed and the spread of those differences carries the interval (Student's t, honest for 3 seeds where a
+percentile bootstrap covers 73 %). Nothing here rounds or words a result; the report does.
+"""
+
+from studies.harness.statistics.effects import objective_and_framework_effects
+from studies.harness.statistics.improvement import (
+    normal_probability_of_improvement,
+    probability_of_improvement,
+)
+from studies.harness.statistics.intervals import Interval, mean_interval, p_value
+from studies.harness.statistics.multiplicity import ADJUSTMENTS, adjust, simultaneous_intervals
+from studies.harness.statistics.pairing import (
+    cell_table,
+    complete_seeds,
+    paired_difference,
+    paired_differences,
+    resolution,
+)
+from studies.harness.statistics.planning import seeds_needed, seeds_to_resolve
+from studies.harness.statistics.stopping import enough, sequential_interval, stein_seeds
+from studies.harness.statistics.variance import variance_split
+
+__all__ = [
+    "ADJUSTMENTS",
+    "Interval",
+    "adjust",
+    "cell_table",
+    "complete_seeds",
+    "enough",
+    "mean_interval",
+    "normal_probability_of_improvement",
+    "objective_and_framework_effects",
+    "p_value",
+    "paired_difference",
+    "paired_differences",
+    "probability_of_improvement",
+    "resolution",
+    "seeds_needed",
+    "seeds_to_resolve",
+    "sequential_interval",
+    "simultaneous_intervals",
+    "stein_seeds",
+    "variance_split",
+]
