@@ -207,11 +207,12 @@ def test_kl_weights(both):
     assert_relative(of_beta, ((1 - truth.alpha(t)) / (2 * truth.alpha(t) * (1 - a[t])) for t in steps))
     of_tilde = kl_weight(schedule, t)
     assert of_tilde[0] == np.inf
-    assert_relative(of_tilde[1:], ((1 - truth.alpha(t)) / (2 * truth.alpha(t) * (1 - a[t - 1])) for t in steps[1:]))
+    later = steps[1:]
+    assert_relative(of_tilde[1:], ((1 - truth.alpha(t)) / (2 * truth.alpha(t) * (1 - a[t - 1])) for t in later))
 
 
 def test_kl_of_the_wrong_variance(both):
-    """1/2 (r - 1 - log r), r = beta tilde / beta: what sigma^2 = beta costs at each t >= 2, though it falls to 1e-18."""
+    """1/2 (r - 1 - log r), r = beta tilde / beta: what sigma^2 = beta costs at t >= 2, though it falls to 1e-18."""
     schedule, truth = both
     got = reverse_process(schedule, variance="beta").tables.kl_of_variances
     exact = []
