@@ -19,7 +19,7 @@ from studies.harness.wording import quantity
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """first - second in one metric: `factor` is "recipe" or "backend"; `within` names what it is held in, None pooled."""
+    """first - second in one metric: `factor` is "recipe" or "backend", `within` what it is held in (None: pooled)."""
 
     factor: str
     first: Hashable
@@ -46,10 +46,11 @@ def values(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> pd.Da
     if repeated.any():
         cell = chosen[repeated].iloc[0]
         raise ValueError(
-            f"{metric}: expected one value a cell, got several for {cell['recipe']}, {cell['backend']}, seed {cell['seed']}"
+            f"{metric}: expected one value a cell, got several for {cell['recipe']}, {cell['backend']}, seed"
+            f" {cell['seed']}"
         )
-    table = chosen.pivot(index="seed", columns=["recipe", "backend"], values="value")
-    return table.where(np.isfinite(table))
+    table = chosen.pivot(index="seed", columns=["recipe", "backend"], values="value").astype(np.float64)
+    return table.replace([np.inf, -np.inf], np.nan)
 
 
 def contrast(
@@ -63,13 +64,15 @@ def contrast(
     shared = [level for level in sides[0].columns if level in sides[1].columns and within in (None, level)]
     if not shared:
         return None
-    by_cell = sides[0][shared] - sides[1][shared]
-    by_cell = by_cell.loc[:, by_cell.notna().any()]  # a framework whose cells all failed is no reason to drop the seeds
+    by_cell = pd.DataFrame({level: sides[0][level] - sides[1][level] for level in shared})
+    # Where a framework's cells all failed, the others are compared without it.
+    by_cell = by_cell.dropna(axis=1, how="all")
     complete = by_cell.dropna()
-    if complete.empty or by_cell.shape[1] == 0:
+    if complete.empty:
         return None
     left_out = tuple(seed for seed in table.index if seed not in complete.index)
-    return Contrast(factor, first, second, within, complete.mean(axis=1), left_out)
+    mean = pd.Series(complete.to_numpy().mean(axis=1), index=complete.index)
+    return Contrast(factor, first, second, within, mean, left_out)
 
 
 def against_reference(table: pd.DataFrame, factor: str, order: Sequence[Hashable]) -> list[Contrast]:
@@ -119,4 +122,8 @@ def by_t(rows: pd.DataFrame) -> pd.DataFrame:
         total = np.cumsum(size * cell["value"].to_numpy())
         cumulative = np.interp(ends, np.append(0.0, last), np.append(0.0, total))
         parts.append(pd.DataFrame({"recipe": recipe, "backend": backend, "seed": seed, "t": ends, "value": cumulative}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["recipe", "backend", "seed", "t", "value"])
+    return (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=["recipe", "backend", "seed", "t", "value"])
+    )

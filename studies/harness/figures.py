@@ -4,6 +4,7 @@ Colour tells recipes apart, line style and marker tell frameworks apart. Every f
 arrays are missing; nothing is drawn from anything but the run's folder.
 """
 
+# ruff: noqa: RUF001
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
@@ -15,12 +16,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from studies.harness.contrasts import Contrast, against_reference, by_t, contrast, floor, levels_in, main_sampler, sample_metrics, values
+from studies.harness.contrasts import (
+    Contrast,
+    against_reference,
+    by_t,
+    contrast,
+    floor,
+    levels_in,
+    main_sampler,
+    sample_metrics,
+    values,
+)
 from studies.harness.pictures import examples, nearest_neighbours, real_and_made, trajectories
 from studies.harness.plotting import (
     DASHES,
     FAINT,
-    GRID,
     INK,
     MARKERS,
     PALETTE,
@@ -36,10 +46,16 @@ from studies.harness.plotting import (
 )
 from studies.harness.reading import FACTORS, CellRecord, Run, levels
 from studies.harness.statistics.intervals import Interval, mean_interval
-from studies.harness.wording import count, name_of, plus_minus, quantity, sampler_name, sampler_steps, seconds
+from studies.harness.wording import family_name, name_of, plus_minus, quantity, sampler_name, sampler_steps, seconds
 
 TERMS = {"bound_decoder": "decoder, t = 1", "bound_diffusion": "diffusion, t > 1", "bound_prior": "prior, t = T"}
-STAGES = {"startup_seconds": "start-up", "train_seconds": "training", "bound_seconds": "bound", "sample_seconds": "samples"}
+FITS = 44  # characters of label and number beside each other in a panel
+STAGES = {
+    "startup_seconds": "start-up",
+    "train_seconds": "training",
+    "bound_seconds": "bound",
+    "sample_seconds": "samples",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +104,8 @@ class View:
     @property
     def shown_seed(self) -> int:
         """The first seed with the most cells: what pictures are of, so that all of them start from the same noise."""
-        cells = self.rows.drop_duplicates(["recipe", "backend", "seed"])["seed"].value_counts().sort_index()
-        return int(cells.idxmax())
+        seeds, cells = np.unique(self.rows.drop_duplicates(["recipe", "backend", "seed"])["seed"], return_counts=True)
+        return int(seeds[cells.argmax()])
 
     def cell(self, recipe: Hashable, backend: Hashable) -> CellRecord | None:
         """The cell of the shown seed; None where it did not finish."""
@@ -98,7 +114,9 @@ class View:
         if match.empty:
             return None
         wanted = match.iloc[0][list(FACTORS)]
-        return next((cell for cell in self.run.cells if all(str(cell.factors[n]) == str(wanted[n]) for n in FACTORS)), None)
+        return next(
+            (cell for cell in self.run.cells if all(str(cell.factors[n]) == str(wanted[n]) for n in FACTORS)), None
+        )
 
 
 def figures_of(run: Run) -> list[Plot]:
@@ -126,9 +144,9 @@ def write_figures(plots: Sequence[Plot], folder: Path) -> None:
 
 def effects(view: View) -> Plot | None:
     """The differences with their intervals: recipe against recipe above, framework against framework below."""
-    wanted: list[tuple[str, str | None]] = [("bound", None), ("epsilon_mse", None)]
     sampler, metrics = main_sampler(view.rows), sample_metrics(view.rows)
-    wanted[1:1] = [(metrics[0], sampler)] if sampler else []
+    wanted: list[tuple[str, str | None]] = [("bound", None)]
+    wanted += [(metrics[0], sampler)] if sampler else [("epsilon_mse", None)]
     panels, data = [], []
     for metric, drawn_by in wanted:
         if not (view.rows["metric"] == metric).any():
@@ -136,68 +154,81 @@ def effects(view: View) -> Plot | None:
         table = values(view.rows, metric, drawn_by).dropna(axis=1, how="all")
         found = against_reference(table, "recipe", levels_in(table, "recipe"))
         found += against_reference(table, "backend", levels_in(table, "backend"))
+        if len(view.recipes) > 2:
+            found = [one for one in found if one.within is None]  # the table has the rest
         if not found:
             continue
         about = quantity(metric)
-        unit = f", {about.unit}" if about.unit not in ("", "1") else ""
+        unit = f" ({about.unit})" if about.unit not in ("", "1") and drawn_by is None else ""
         better = {"lower": " Below zero, the first is better.", "higher": " Above zero, the first is better."}
-        spoken = "; ".join(f"{_contrast_name(one)} {plus_minus(one.interval(), signed=True)}" for one in found)
+        labelled = [(_contrast_name(one, several=len(view.recipes) > 2), one) for one in found]
         panels.append(
             Panel(
                 f"{about.title[0].upper()}{about.title[1:]}{unit}",
-                f"Differences in {about.title} with 95 % intervals: {spoken}.{better.get(about.direction or '', '')}",
-                _draw_effects(view, found, about.direction),
+                f"Differences in {about.title} with 95 % intervals:"
+                f" {_spoken(labelled)}.{better.get(about.direction or '', '')}",
+                _draw_effects(view, labelled, about.direction),
                 height=46 + 36 * len(found),
             )
         )
-        for one in found:
-            for seed, value in one.differences.items():
-                data.append(
-                    {
-                        "metric": metric, "sampler": drawn_by, "factor": one.factor, "first": one.first,
-                        "second": one.second, "within": "pooled" if one.within is None else one.within,
-                        "seed": seed, "difference": value, "low": one.interval().low, "high": one.interval().high,
-                    }
-                )  # fmt: skip
+        data += [row | {"metric": metric, "sampler": drawn_by} for one in found for row in _contrast_rows(one)]
     if not panels:
         return None
     return Plot(
         "effects",
-        "The differences and how sure they are",
-        "Bars are 95 % intervals (Student’s t, paired by seed); small dots are the seeds. Coloured rows compare recipes,"
-        " grey rows compare frameworks on the same scale. Where a bar crosses the zero line, the difference is not resolved."
+        "How sure are the differences?",
+        "Bars are 95 % intervals (Student’s t, paired by seed); small dots are the seeds. Coloured rows compare"
+        " recipes, grey rows frameworks, on one scale. A bar that crosses the zero line is a difference not resolved."
+        + (f" Recipes are shown less the {name_of(view.recipes[0])}." if len(view.recipes) > 2 else "")
         + _one_seed(view),
         panels,
         pd.DataFrame(data),
     )
 
 
-def _contrast_name(one: Contrast) -> str:
-    names = f"{name_of(one.first)} − {name_of(one.second)}"
+def _contrast_rows(one: Contrast) -> list[dict[str, object]]:
+    interval = one.interval()
+    within = "pooled" if one.within is None else one.within
+    same = {"factor": one.factor, "first": one.first, "second": one.second, "within": within}
+    ends = {"low": interval.low, "high": interval.high}
+    return [{**same, "seed": seed, "difference": value, **ends} for seed, value in one.differences.items()]
+
+
+def _contrast_name(one: Contrast, several: bool = False) -> str:
+    """ "posterior KL − epsilon MSE, Keras"; with several recipes less one, that one is left to the caption."""
+    shared = several and one.factor == "recipe"
+    names = name_of(one.first) if shared else f"{name_of(one.first)} − {name_of(one.second)}"
     return f"{names}, {name_of(one.within)}" if one.within is not None else names
 
 
-def _draw_effects(view: View, found: Sequence[Contrast], direction: str | None) -> Callable[[Axes], None]:
+def _spoken(labelled: Sequence[tuple[str, Contrast]]) -> str:
+    return "; ".join(f"{label} {plus_minus(one.interval(), signed=True)}" for label, one in labelled)
+
+
+def _draw_effects(
+    view: View, labelled: Sequence[tuple[str, Contrast]], direction: str | None
+) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
-        ax.axvline(0, color=INK, linewidth=1)
-        for i, one in enumerate(found):
-            y, interval = -i, one.interval()
+        for i, (label, one) in enumerate(labelled):
+            y, interval = -i - 0.16, one.interval()
             colour = view.colour(one.first) if one.factor == "recipe" else FAINT
             bounds = (interval.low, interval.high) if np.isfinite(interval.half_width) else (interval.estimate,) * 2
             thick = 4.5 if one.within is None else 2
-            ax.plot(bounds, [y - 0.16] * 2, color=colour, linewidth=thick, solid_capstyle="butt")
-            ax.plot(one.differences, [y - 0.16] * len(one.differences), ".", color=colour, markersize=4, alpha=0.55)
+            ax.plot([0, 0], [y - 0.17, y + 0.17], color=INK, linewidth=1.2)  # beside the bars only, clear of the words
+            ax.plot(bounds, [y] * 2, color=colour, linewidth=thick, solid_capstyle="butt")
+            ax.plot(one.differences, [y - 0.11] * len(one.differences), ".", color=colour, markersize=4, alpha=0.7)
             marker = view.marker(one.within) if one.factor == "recipe" and one.within is not None else "o"
-            ax.plot(interval.estimate, y - 0.16, marker, color=colour, markersize=7, markeredgecolor=PAPER)
+            ax.plot(interval.estimate, y, marker, color=colour, markersize=7, markeredgecolor=PAPER)
             weight = "bold" if one.within is None else "normal"
-            across = ax.get_yaxis_transform()
-            ax.text(0, y + 0.2, _contrast_name(one), transform=across, va="center", size=10.5, weight=weight)
-            ax.text(1, y + 0.2, plus_minus(interval, signed=True), transform=across, va="center", ha="right", size=10.5)
-        ax.set_ylim(-len(found) + 0.55, 0.55)
+            across, text = ax.get_yaxis_transform(), plus_minus(interval, signed=True)
+            size = min(10.5, 10.5 * FITS / (len(label) + len(text)))
+            ax.text(0, y + 0.36, label, transform=across, va="center", size=size, weight=weight)
+            ax.text(1, y + 0.36, text, transform=across, va="center", ha="right", size=10.5, weight=weight)
+        ax.set_ylim(-len(labelled) + 0.55, 0.55)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.margins(x=0.08)
-        linear_axis(ax, "x")
+        linear_axis(ax, "x", 4)
         better = {"lower": "← first is better", "higher": "first is better →"}
         if direction:
             ax.set_xlabel(better[direction], loc="left" if direction == "lower" else "right")
@@ -213,7 +244,9 @@ def losses(view: View) -> Plot | None:
         curves = view.rows[(view.rows["metric"] == metric) & np.isfinite(view.rows["value"])]
         if curves.empty:
             continue
-        summary = curves.groupby(["recipe", "backend", "step"], sort=False)["value"].agg(["mean", "min", "max", "count"])
+        summary = curves.groupby(["recipe", "backend", "step"], sort=False)["value"].agg(
+            ["mean", "min", "max", "count"]
+        )
         summary = summary.reset_index().sort_values("step")
         data.append(summary.assign(metric=metric))
         ends = "; ".join(
@@ -226,9 +259,9 @@ def losses(view: View) -> Plot | None:
     return Plot(
         "losses",
         "Both losses during training",
-        "Each cell is trained on one loss; both are measured. Lines are means over seeds of the mean since the last point,"
-        " bands run from the lowest seed to the highest. The KL is T times the mean over uniform t: an estimate of the"
-        " training-set bound without its prior term.",
+        "Each cell is trained on one loss; both are measured. Lines are means over seeds of the mean since the last"
+        " point, bands run from the lowest seed to the highest. The KL is T times the mean over uniform t: an"
+        " estimate of the training-set bound without its prior term.",
         panels,
         pd.concat(data),
         view.keys(),
@@ -378,34 +411,71 @@ def _draw_difference(view: View, difference: pd.DataFrame, last: int) -> Callabl
     return draw
 
 
+@dataclass(frozen=True, eq=False)
+class Stacks:
+    """Parts of a whole for each recipe and framework: `parts` has shape (groups, metrics), 0 where there is none."""
+
+    groups: list[tuple[Hashable, Hashable]]
+    metrics: list[str]
+    parts: NDArray[np.float64]
+
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            [
+                {"recipe": recipe, "backend": backend, "metric": metric, "value": value}
+                for (recipe, backend), row in zip(self.groups, self.parts, strict=True)
+                for metric, value in zip(self.metrics, row, strict=True)
+            ]
+        )
+
+
+def _stacks(view: View, metrics: Sequence[str], over_seeds: Callable[[NDArray[np.float64]], float]) -> Stacks | None:
+    """The metrics that occur, summed up over seeds; None where none does."""
+    found = view.rows[view.rows["metric"].isin(metrics)]
+    by_cell = {key: group["value"].to_numpy() for key, group in found.groupby(["recipe", "backend", "metric"])}
+    groups = [key for key in view.groups() if any((*key, metric) in by_cell for metric in metrics)]
+    there = [metric for metric in metrics if metric in set(found["metric"])]
+    if not groups:
+        return None
+    parts = [[over_seeds(by_cell[*key, m]) if (*key, m) in by_cell else 0.0 for m in there] for key in groups]
+    return Stacks(groups, there, np.array(parts))
+
+
 def split_by_term(view: View) -> Plot | None:
     """The bound as decoder, diffusion and prior."""
-    found = view.rows[view.rows["metric"].isin(TERMS)]
-    if found.empty:
+    stacks = _stacks(view, list(TERMS), lambda value: float(value.mean()))
+    if stacks is None:
         return None
-    means = found.groupby(["recipe", "backend", "metric"], sort=False)["value"].mean().unstack("metric")
-    groups = [key for key in view.groups() if key in means.index]
-    means = means.loc[groups, [term for term in TERMS if term in means]]
+    labels = [TERMS[term] for term in stacks.metrics]
+    names = [view.name(*key) for key in stacks.groups]
     spoken = "; ".join(
-        f"{view.name(*key)}: " + ", ".join(f"{TERMS[term]} {label_of(means.loc[key, term])}" for term in means) for key in groups
+        f"{name}: " + ", ".join(f"{label} {label_of(part)}" for label, part in zip(labels, row, strict=True))
+        for name, row in zip(names, stacks.parts, strict=True)
     )
-    labels = [TERMS[term] for term in means]
     panels = [
         Panel(
             "Bound by term, bits/dim",
             f"Stacked bars of the bound's terms in bits/dim. {spoken}.",
-            _draw_stacks([view.name(*key) for key in groups], means.to_numpy(), "bits/dim", label_of),
-            height=44 + 44 * len(groups),
+            _draw_stacks(names, stacks.parts, "bits/dim", label_of),
+            height=44 + 44 * len(names),
         )
     ]
-    data = means.reset_index().melt(["recipe", "backend"], value_name="value")
+    for recipe in view.recipes[1:]:
+        found = [
+            (term, contrast(values(view.rows, term), "recipe", recipe, view.recipes[0])) for term in stacks.metrics
+        ]
+        labelled = [(TERMS[term], one) for term, one in found if one is not None]
+        if labelled:
+            title = f"{name_of(recipe)} − {name_of(view.recipes[0])}"
+            alt = f"Differences by term in bits/dim with 95 % intervals, {title}: {_spoken(labelled)}."
+            panels.append(Panel(title, alt, _draw_effects(view, labelled, None), height=30 + 36 * len(labelled)))
     return Plot(
         "bound-by-term",
         "The bound by term",
-        "Means over seeds. The decoder term is −log p(x₀ | x₁); the prior term is what is left of the data at t = T, too"
-        " small to see when the schedule ends in noise.",
+        "Means over seeds, and what each term adds to the paired difference. The decoder term is −log p(x₀ | x₁); the"
+        " prior term is what is left of the data at t = T, too small to see when the schedule ends in noise.",
         panels,
-        data,
+        stacks.table(),
         [Key(label, PARTS[i]) for i, label in enumerate(labels)],
     )
 
@@ -483,12 +553,13 @@ def quality(view: View) -> Plot | None:
         "sample-quality",
         "Sample quality beside its floor",
         "The dashed line is the floor: what held-out real data get at the same sample size, so what a perfect model"
-        " would get. Large marks are means with 95 % intervals over seeds, cut at the edge where very wide; small dots are"
-        " the seeds. Samplers with different numbers of samples have different floors and are not comparable."
-        + _one_seed(view),
+        " would get. Large marks are means with 95 % intervals over seeds, cut at the edge where very wide; small"
+        " dots are the seeds. Samplers with different numbers of samples have different floors and are not"
+        " comparable." + _one_seed(view),
         panels,
         pd.DataFrame(data),
-        view.keys(dashes=False),
+        view.keys(dashes=False)
+        + ([Key(name_of(b), marker=view.marker(b)) for b in view.backends] if len(view.backends) > 1 else []),
     )
 
 
@@ -505,7 +576,16 @@ def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None) -> 
                 if least is not None:
                     end = heads[heads.index(header) + 1]
                     ax.plot([least] * 2, [-header - 0.5, -end + 0.5], "--", color=INK, linewidth=1.2)
-                    ax.text(1, -i, f"floor {label_of(least)}", transform=across, va="center", ha="right", size=10.5, color=FAINT)
+                    ax.text(
+                        1,
+                        -i,
+                        f"floor {label_of(least)}",
+                        transform=across,
+                        va="center",
+                        ha="right",
+                        size=10.5,
+                        color=FAINT,
+                    )
                     shown.append(least)
                 continue
             colour = view.colour(recipe)
@@ -551,8 +631,8 @@ def quality_by_steps(view: View) -> Plot | None:
             data.append(mean.assign(metric=metric, family=family, floor=floors.mean()))
             panels.append(
                 Panel(
-                    f"{about.title}: {family}",
-                    f"{about.title} of {family} against steps. "
+                    f"{about.title[0].upper()}{about.title[1:]}: {family_name(family)}",
+                    f"{about.title} of {family_name(family)} against steps. "
                     + "; ".join(
                         f"{view.name(*key)}: {label_of(group['mean'].iloc[0])} at {group['steps'].iloc[0]} steps,"
                         f" {label_of(group['mean'].iloc[-1])} at {group['steps'].iloc[-1]}"
@@ -605,12 +685,17 @@ def samples(view: View) -> Plot | None:
         made = [(label, colour, arrays[name]) for (label, colour), arrays in cells if name in arrays]
         panels += real_and_made(sampler_name(name), view.run.reference.get("test"), made)
         data += [examples(array).assign(sampler=name, cell=label) for label, _, array in made]
+    of_points = cells[0][1][names[0]].ndim == 2
+    layout = (
+        " Grey dots are real test data." if of_points
+        else " The same position is the same noise in every cell, so a column can be compared from row to row;"
+        " real data are test examples, not matched to the samples."
+    )  # fmt: skip
     return Plot(
         "samples",
         "Samples side by side",
-        f"Seed {view.shown_seed}. All cells start from the same noise x_T: the same position is the same noise in every cell,"
-        " so a column can be compared from row to row. Real data are test examples and are not matched to the samples."
-        " Nothing was picked: these are the first samples drawn.",
+        f"Seed {view.shown_seed}. All cells start from the same noise x_T.{layout} Nothing was picked: these are the"
+        " first samples drawn.",
         panels,
         pd.concat(data),
     )
@@ -651,7 +736,9 @@ def neighbours(view: View) -> Plot | None:
         return None
     made = []
     for recipe in view.recipes:
-        for (label, colour), arrays in _cells_with_samples(view, [key for key in view.groups() if key[0] == recipe][:1]):
+        for (label, colour), arrays in _cells_with_samples(
+            view, [key for key in view.groups() if key[0] == recipe][:1]
+        ):
             name = sampler if sampler in arrays else next((key for key in arrays if "/" not in key), None)
             if name is not None and np.all(np.isfinite(arrays[name])):
                 made.append((label, colour, arrays[name]))
@@ -662,8 +749,8 @@ def neighbours(view: View) -> Plot | None:
     return Plot(
         "neighbours",
         "Nearest training examples",
-        f"Below each sample, the nearest (root mean square over dims) of the {len(train)} training examples kept with the"
-        f" run. Median distance: {written}. Samples much nearer than real test data would be copies.",
+        f"Below each sample, the nearest (root mean square over dims) of the {len(train)} training examples kept with"
+        f" the run. Median distance: {written}. Samples much nearer than real test data would be copies.",
         panels,
         data,
     )
@@ -671,28 +758,26 @@ def neighbours(view: View) -> Plot | None:
 
 def cost(view: View) -> Plot | None:
     """Seconds of a cell by stage."""
-    found = view.rows[view.rows["metric"].isin(STAGES)]
-    if found.empty:
+    stacks = _stacks(view, list(STAGES), lambda value: float(np.median(value)))
+    if stacks is None:
         return None
-    medians = found.groupby(["recipe", "backend", "metric"], sort=False)["value"].median().unstack("metric")
-    groups = [key for key in view.groups() if key in medians.index]
-    medians = medians.loc[groups, [stage for stage in STAGES if stage in medians]]
-    spoken = "; ".join(f"{view.name(*key)} {seconds(float(medians.loc[key].sum()))}" for key in groups)
+    names = [view.name(*key) for key in stacks.groups]
+    spoken = "; ".join(f"{name} {seconds(row.sum())}" for name, row in zip(names, stacks.parts, strict=True))
     return Plot(
         "cost",
         "What a cell costs",
-        "Median seconds over seeds. Cells that run side by side share the machine, so these are costs of this run, not a"
-        " benchmark.",
+        "Median seconds over seeds. Cells that run side by side share the machine, so these are costs of this run, not"
+        " a benchmark.",
         [
             Panel(
                 "Seconds of a cell, by stage",
                 f"Stacked bars of seconds: {spoken}.",
-                _draw_stacks([view.name(*key) for key in groups], medians.to_numpy(), "s", seconds),
-                height=44 + 44 * len(groups),
+                _draw_stacks(names, stacks.parts, "s", seconds),
+                height=44 + 44 * len(names),
             )
         ],
-        medians.reset_index().melt(["recipe", "backend"], value_name="value"),
-        [Key(STAGES[stage], PARTS[i]) for i, stage in enumerate(medians)],
+        stacks.table(),
+        [Key(STAGES[stage], PARTS[i]) for i, stage in enumerate(stacks.metrics)],
     )
 
 

@@ -24,7 +24,7 @@ Strip = tuple[str, str, Array]  # label, its colour, (n, ...)
 
 
 def examples(array: Array, limit: int = ACROSS) -> pd.DataFrame:
-    """What is shown, as rows: `position` and the values x_0, x_1, ... of each example, flattened; every point of point data."""
+    """What is shown, as rows: `position` and the values x_0, x_1, ... of each example, flattened."""
     shown = array[: MOST_POINTS if array.ndim == 2 else limit]
     flat = np.asarray(shown, dtype=np.float64).reshape(len(shown), -1)
     table = pd.DataFrame(flat, columns=[f"x_{i}" for i in range(flat.shape[1])])
@@ -58,7 +58,9 @@ def trajectories(real: Array | None, made: Sequence[tuple[str, str, Array, Array
     for i in range(min(3, made[0][2].shape[1])):
         strips: list[Strip] = [(label, colour, path[:, i]) for label, colour, path, _ in made]
         steps = [f"{t}" for t in made[0][3]]
-        alt = f"The guess of x0 for noise {i + 1} at t = {', '.join(steps)}, in rows: {', '.join(s[0] for s in strips)}."
+        alt = (
+            f"The guess of x0 for noise {i + 1} at t = {', '.join(steps)}, in rows: {', '.join(s[0] for s in strips)}."
+        )
         panels.append(_sheet(f"Noise {i + 1}", alt, strips, heads=steps))
     return panels
 
@@ -109,7 +111,8 @@ def _sheet(title: str, alt: str, strips: Sequence[Strip], heads: Sequence[str] =
             ax.text(j + 0.5, top / 2, text, ha="center", va="center", size=9.5, color=FAINT)
         for i, (label, colour, array) in enumerate(strips):
             y = top + i * pitch
-            ax.text(0.02, y + LABEL / 2, label, va="center", size=10.5, color=colour, weight="bold")
+            ax.plot(0.16, y + LABEL / 2, "s", color=colour, markersize=6)
+            ax.text(0.36, y + LABEL / 2, label, va="center", size=10.5, color=INK)
             _draw_strip(ax, array[:across], y + LABEL, tall, colour)
 
     return Panel(title, alt, draw, height=round(height * WIDTH / across) + 4)
@@ -130,7 +133,7 @@ def _draw_strip(ax: Axes, array: Array, y: float, tall: float, colour: str) -> N
 
 
 def _pixels(image: Array) -> Array:
-    """(H, W) or (H, W, 3) in [0, 1], eight bits of it: clipped for display only; other channel counts show their first."""
+    """(H, W) or (H, W, 3) in [0, 1], clipped for display only; other channel counts show their first."""
     shown = np.clip((np.nan_to_num(np.asarray(image, dtype=np.float64)) + 1) / 2, 0, 1)
     return shown if shown.shape[-1] == 3 else shown[..., 0]
 
@@ -143,8 +146,8 @@ def _plane(points: Array) -> Array:
 def _scatter(title: str, real: Array | None, array: Array, colour: str) -> Panel:
     def draw(ax: Axes) -> None:
         if real is not None:
-            ax.plot(*_plane(real).T, ".", color=FAINT, markersize=3, alpha=0.6)
-        ax.plot(*_plane(array[:MOST_POINTS]).T, ".", color=colour, markersize=4, alpha=0.7)
+            ax.plot(*_plane(real).T, ".", color=FAINT, markersize=5, alpha=0.5, markeredgewidth=0)
+        ax.plot(*_plane(array[:MOST_POINTS]).T, ".", color=colour, markersize=8, alpha=0.8, markeredgewidth=0)
         _square(ax, real if real is not None else array)
 
     alt = f"Scatter plot of {min(len(array), MOST_POINTS)} samples over real test data in grey: {title}."
@@ -154,7 +157,7 @@ def _scatter(title: str, real: Array | None, array: Array, colour: str) -> Panel
 def _draw_paths(real: Array | None, path: Array, colour: str) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
         if real is not None:
-            ax.plot(*_plane(real).T, ".", color=FAINT, markersize=3, alpha=0.6)
+            ax.plot(*_plane(real).T, ".", color=FAINT, markersize=5, alpha=0.5, markeredgewidth=0)
         for i in range(path.shape[1]):
             line = _plane(path[:, i])
             ax.plot(*line.T, color=colour, linewidth=1.2, alpha=0.8)
@@ -174,5 +177,3 @@ def _square(ax: Axes, around: Array) -> None:
     ax.set_aspect("equal")
     linear_axis(ax, "x")
     linear_axis(ax, "y")
-
-

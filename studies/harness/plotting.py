@@ -7,6 +7,7 @@ Text stays text in the SVG and is set in the reader's sans-serif. Layout is meas
 than the usual ones, so nothing collides.
 """
 
+# ruff: noqa: RUF001
 from __future__ import annotations
 
 import base64
@@ -17,11 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -47,10 +50,16 @@ DARK = {
     "#8c96a0": "#8f99a3",
     "#c3cad1": "#535c65",
 }
-DASHES = ("-", (0, (4, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
+MARKERS = ("o", "s", "^", "D")
+MARKER_PATHS = {
+    "o": "M1 6a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z",
+    "s": "M1.5 1.5h9v9h-9z",
+    "^": "M6 1l5.5 10h-11z",
+    "D": "M6 0.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+}
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 11,
@@ -92,11 +101,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of the legend: a colour (swatch), or a line style with its marker."""
+    """An entry of the legend: a colour (swatch), a line style, or a marker."""
 
     label: str
     colour: str = FAINT
     dash: int | None = None
+    marker: str | None = None
 
     @property
     def dark(self) -> str:
@@ -108,10 +118,15 @@ class Key:
         dash = DASHES[(self.dash or 0) % len(DASHES)]
         return "none" if isinstance(dash, str) else " ".join(str(2 * x) for x in dash[1])
 
+    @property
+    def marker_path(self) -> str:
+        """For an SVG path in a box of 12."""
+        return MARKER_PATHS[self.marker or "o"]
+
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """A figure: `name` of its files, a title that says what it shows, a caption, the panels and the data behind them."""
+    """A figure: the name of its files, a title that says what it shows, a caption, panels and the data behind them."""
 
     name: str
     title: str
@@ -149,17 +164,24 @@ def save(plot: Plot, folder: Path) -> None:
     write_text(folder / f"{plot.name}.csv", plot.data.to_csv(index=False))
     with style():
         figure = _composite(plot)
-        for kind, options in {"svg": {"metadata": {"Date": None}}, "pdf": {"metadata": {"CreationDate": None}}, "png": {"dpi": 144}}.items():
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, facecolor="white", **options)  # type: ignore[arg-type]
-            contents = buffer.getvalue()
-            write_whole(folder / f"{plot.name}.{kind}", lambda file, contents=contents: file.write(contents))  # type: ignore[misc]
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once is enough for three files
+        _write_figure(figure, folder / f"{plot.name}.svg", metadata={"Date": None})
+        _write_figure(figure, folder / f"{plot.name}.pdf", metadata={"CreationDate": None})
+        _write_figure(figure, folder / f"{plot.name}.png", dpi=144)
+
+
+def _write_figure(figure: Figure, path: Path, **options: Any) -> None:
+    def write(file: BinaryIO) -> None:
+        figure.savefig(file, format=path.suffix[1:], facecolor="white", **options)
+
+    write_whole(path, write)
 
 
 def _image(panel: Panel) -> Image:
     with style():
-        figure = Figure(figsize=(WIDTH / 72, panel.height / 72), layout="constrained")
-        figure.get_layout_engine().set(w_pad=2 / 72, h_pad=2 / 72)  # type: ignore[union-attr]
+        layout = ConstrainedLayoutEngine(w_pad=2 / 72, h_pad=2 / 72)
+        figure = Figure(figsize=(WIDTH / 72, panel.height / 72), layout=layout)
         panel.draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -194,14 +216,17 @@ def _composite(plot: Plot) -> Figure:
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     if plot.keys:
-        handles = [
-            Patch(color=key.colour, label=key.label)
-            if key.dash is None
-            else Line2D([], [], color=key.colour, linestyle=DASHES[key.dash % len(DASHES)], label=key.label)
-            for key in plot.keys
-        ]
+        handles = [_handle(key) for key in plot.keys]
         figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 2 * columns))
     return figure
+
+
+def _handle(key: Key) -> Patch | Line2D:
+    if key.dash is not None:
+        return Line2D([], [], color=key.colour, linestyle=DASHES[key.dash % len(DASHES)], label=key.label)
+    if key.marker is not None:
+        return Line2D([], [], color=key.colour, linestyle="none", marker=key.marker, label=key.label)
+    return Patch(color=key.colour, label=key.label)
 
 
 def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
@@ -209,8 +234,9 @@ def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
     axis = ax.xaxis if which == "x" else ax.yaxis
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     (ax.set_xlim if which == "x" else ax.set_ylim)(low, high)
-    narrow = math.log10(high / low) < 1.3
-    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if narrow else (1,), numticks=6))
+    decades = math.log10(high / low)
+    subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 0.8 else (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_formatter(NullFormatter())
 

@@ -87,7 +87,7 @@ def read_run(folder: Path) -> Run:
 
 
 def side_by_side(runs: Sequence[Run]) -> Run:
-    """Several runs as one, with `run` as a factor. ValueError when two have one name: their cells could not be told apart."""
+    """Several runs as one, with `run` as a factor. ValueError when two have the same name."""
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise ValueError(f"expected runs in folders of different names, got {', '.join(names)}; rename one")

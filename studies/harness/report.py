@@ -3,6 +3,7 @@
 `write_report` reads the run's folder and nothing else, so a report can be made again wherever the folder is.
 """
 
+# ruff: noqa: RUF001
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -12,16 +13,35 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from studies.harness.contrasts import Contrast, against_reference, floor, levels_in, main_sampler, sample_metrics, values
+from studies.harness.contrasts import (
+    Contrast,
+    against_reference,
+    floor,
+    levels_in,
+    main_sampler,
+    sample_metrics,
+    values,
+)
 from studies.harness.figures import View, figures_of, write_figures
-from studies.harness.plotting import DARK, images
+from studies.harness.plotting import DARK, FAINT, GRID, PALETTE, PARTS, Plot, images
 from studies.harness.reading import Run, levels, read_run, recipe_factors, side_by_side
-from studies.harness.statistics.intervals import mean_interval
+from studies.harness.statistics import complete_seeds, mean_interval, variance_split
 from studies.harness.store import write_text
 from studies.harness.verdict import findings, headline, trouble, verdict_sentences
-from studies.harness.wording import count, full_name_of, name_of, plain, plus_minus, quantity, sampler_name, seconds
+from studies.harness.wording import (
+    count,
+    full_name_of,
+    listed,
+    name_of,
+    plain,
+    plus_minus,
+    quantity,
+    sampler_name,
+    seconds,
+)
 
-MOST_SAMPLE_COLUMNS = 4
+MOST_SAMPLE_COLUMNS = 3
+SHARES = (PALETTE[0], PALETTE[2], FAINT, PALETTE[3], PARTS[3], PARTS[1], GRID)  # in the order of the terms
 MOST_TERMINAL_COLUMNS = 3  # of metrics, so that a line fits a terminal
 PAPERS = (
     ("Sohl-Dickstein et al. (2015), Deep unsupervised learning using nonequilibrium thermodynamics", "https://arxiv.org/abs/1503.03585"),
@@ -31,7 +51,13 @@ PAPERS = (
     ("Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice", "https://arxiv.org/abs/2108.13264"),
 )  # fmt: skip
 FIRST_VARIANCE = {"next": "β̃₂, the next step’s", "beta": "β₁"}
-HEADINGS = {"objective": "Objective", "run": "Run", "prediction": "Prediction", "variance": "Variance", "schedule": "Schedule"}
+HEADINGS = {
+    "objective": "Objective",
+    "run": "Run",
+    "prediction": "Prediction",
+    "variance": "Variance",
+    "schedule": "Schedule",
+}
 
 
 def write_report(run_folder: Path) -> Path:
@@ -61,7 +87,7 @@ def closing_table(run_folder: Path) -> str:
         columns = part["columns"][:MOST_TERMINAL_COLUMNS]
         table = [
             [part["recipe_heading"], "framework", "seeds", *(column["title"] for column in columns)],
-            ["", "", "", *(column["note"] for column in columns)],
+            ["", "", "", *(", ".join(column["notes"]) for column in columns)],
             *([row["recipe"], row["backend"], str(row["seeds"]), *row["shown"]] for row in part["cells"]),
             *(
                 [row["name"], "pooled", "", *(value["text"] for value in row["shown"])]
@@ -79,7 +105,9 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     filled = [[*row, *[""] * (length - len(row))] for row in table]
     widths = [max(len(row[i]) for row in filled) for i in range(length)]
     sides = ["<", "<", *[">"] * (length - 2)]
-    return ["  ".join(f"{c:{side}{w}}" for c, side, w in zip(row, sides, widths, strict=True)).rstrip() for row in filled]
+    return [
+        "  ".join(f"{c:{side}{w}}" for c, side, w in zip(row, sides, widths, strict=True)).rstrip() for row in filled
+    ]
 
 
 def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
@@ -96,13 +124,12 @@ def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
         sentences=sound + trouble(run.rows, run.failed) + _missing(run),
         sound=len(sound),
         datasets=[
-            _numbers(View(run, dataset, run.rows[run.rows["dataset"] == dataset])) for dataset in levels(run.rows, "dataset")
+            _numbers(View(run, dataset, run.rows[run.rows["dataset"] == dataset]))
+            for dataset in levels(run.rows, "dataset")
         ],
-        figures=[
-            {"name": plot.name, "title": plot.title, "caption": plot.caption, "legend": plot.keys, "images": images(plot)}
-            for plot in plots
-        ],
-        method=_method(run),
+        effects=[_shown(plot) for plot in plots if plot.name.startswith("effects")],
+        figures=[_shown(plot) for plot in plots if not plot.name.startswith("effects")],
+        method=_method(run) + _between(runs),
         runs=[_about(one) for one in runs],
         papers=PAPERS,
         again=again,
@@ -110,6 +137,11 @@ def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
     path = out / "report.html"
     write_text(path, page)
     return path
+
+
+def _shown(plot: Plot) -> dict[str, Any]:
+    shown = {"name": plot.name, "title": plot.title, "caption": plot.caption, "legend": plot.keys}
+    return {**shown, "images": images(plot)}
 
 
 def _kicker(run: Run, runs: Sequence[Run]) -> str:
@@ -137,15 +169,16 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, str | None]]:
     return wanted + [(metric, sampler) for metric in scored[:MOST_SAMPLE_COLUMNS]]
 
 
-def _column(rows: pd.DataFrame, metric: str, sampler: str | None) -> dict[str, str]:
-    """Title and note of a column: unit, direction, and the floor of a sample metric."""
+def _column(rows: pd.DataFrame, metric: str, sampler: str | None) -> dict[str, Any]:
+    """Title and notes of a column: unit, direction, and the floor of a sample metric."""
     found = rows[rows["metric"] == metric]
     about = quantity(metric, str(found["unit"].iloc[0]))
     least = floor(rows, metric, sampler) if sampler else None
     unit = about.unit if sampler is None and about.unit not in ("", "1") else ""
     better = {"lower": "↓ better", "higher": "↑ better"}.get(about.direction or "", "")
     parts = [unit, better, f"floor {plain(least, 3)}" if least is not None else ""]
-    return {"title": about.title[0].upper() + about.title[1:], "note": ", ".join(part for part in parts if part)}
+    title = (about.title[0].upper() + about.title[1:]).replace(" = ", "\u00a0=\u00a0")
+    return {"title": title, "notes": [part for part in parts if part]}
 
 
 def _numbers(view: View) -> dict[str, Any]:
@@ -166,15 +199,15 @@ def _numbers(view: View) -> dict[str, Any]:
         "cells": [_cell_row(view, key, tables) for key in view.groups()],
         "difference_columns": [_column(rows, *column) for column in columns],
         "differences": differences,
-        "differences_caption": "First minus second, seed by seed, then the mean ± the half width of its 95 % interval. Bold:"
+        "differences_caption": "First minus second by seed, then the mean ± the half width of its 95 % interval. Bold:"
         " the interval excludes zero. The framework’s effect stands beside the objective’s, on the same scale."
         + (" One seed gives no intervals." if view.seeds == 1 else ""),
         **_split(view),
     }
 
 
-def _cost_column(rows: pd.DataFrame) -> list[dict[str, str]]:
-    return [{"title": "Training", "note": "median"}] if (rows["metric"] == "train_seconds").any() else []
+def _cost_column(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{"title": "Training", "notes": ["median"]}] if (rows["metric"] == "train_seconds").any() else []
 
 
 def _cell_row(view: View, key: tuple[Hashable, Hashable], tables: Mapping[tuple, pd.DataFrame]) -> dict[str, Any]:
@@ -207,7 +240,10 @@ def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
                 found.setdefault((factor, one.first, one.second, one.within), {})[column] = one
     rows = []
     for (_, first, second, within), by_column in found.items():
-        shown = [_difference(by_column[column]) if column in by_column else {"text": "–", "clear": False, "note": ""} for column in tables]
+        shown = [
+            _difference(by_column[column]) if column in by_column else {"text": "–", "resolved": False, "note": ""}
+            for column in tables
+        ]
         rows.append(
             {
                 "name": f"{name_of(first)} − {name_of(second)}",
@@ -222,33 +258,69 @@ def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
 def _difference(one: Contrast) -> dict[str, Any]:
     interval = one.interval()
     note = f"without seed {', '.join(map(str, one.left_out))}" if one.left_out else ""
-    return {"text": plus_minus(interval, signed=True), "clear": interval.excludes_zero, "note": note}
+    return {"text": plus_minus(interval, signed=True), "resolved": interval.excludes_zero, "note": note}
 
 
 def _split(view: View) -> dict[str, Any]:
-    return {"split": [], "split_caption": ""}
+    """Shares of the bound's variance over the study, where every recipe ran in every framework with several seeds."""
+    nothing: dict[str, Any] = {"split": [], "split_caption": ""}
+    if not (view.rows["metric"] == "bound").any():
+        return nothing
+    table = values(view.rows, "bound")
+    balanced = table.shape[1] == len(view.recipes) * len(view.backends) and len(table.dropna()) > 1
+    if not balanced:
+        return nothing
+    complete, left_out = complete_seeds(view.rows, "bound", ("recipe", "backend"))
+    kept = complete[["recipe", "backend", "seed", "metric", "value"]]
+    split = variance_split(kept, "bound", ("recipe", "backend"))
+    factors = recipe_factors(view.run.rows)
+    noun = factors[0] if len(factors) == 1 else "recipe"
+    shares = []
+    for i, row in enumerate(split.to_dict("records")):
+        name = str(row["term"]).replace("recipe", noun).replace("backend", "framework").replace(" x ", " × ")
+        share, colour = float(row["share"]), SHARES[i % len(SHARES)]
+        shown = {"name": name, "percent": round(100 * share, 2), "text": _percent(share)}
+        shares.append({**shown, "colour": colour, "dark": DARK.get(colour, colour)})
+    caption = (
+        "Shares of the test bound’s variance over the cells of this study, from expected mean squares with the seed"
+        " as a random factor. What is shared by all cells of a seed (“seed”) drops out of the paired differences; the"
+        " interactions with the seed are what limits them."
+    )
+    if left_out:
+        caption += f" Without the incomplete seeds: {listed([str(seed) for seed in left_out])}."
+    return {"split": shares, "split_caption": caption}
+
+
+def _percent(share: float) -> str:
+    return (
+        f"{100 * share:.0f} %"
+        if share >= 0.1 or share == 0
+        else f"{100 * share:.1f} %"
+        if share >= 0.001
+        else "< 0.1 %"
+    )
 
 
 def _method(run: Run) -> list[str]:
     """What a reader must know to trust or repeat the numbers."""
     rows, settings = run.rows, run.settings
     lines = [
-        "All cells of a seed share initial weights, data order, steps t and noise; differences are taken within seeds and"
-        " the seeds carry the intervals (paired Student’s t, 95 %).",
+        "All cells of a seed share initial weights, data order, steps t and noise; differences are taken within seeds"
+        " and the seeds carry the intervals (paired Student’s t, 95 %).",
         "Recipes: " + "; ".join(full_name_of(recipe) for recipe in levels(rows, "recipe")) + ".",
     ]
     if "first_variance" in settings:
         name = str(settings["first_variance"])
         lines.append(
-            f"Reverse variance at t = 1, where β̃₁ is 0: {FIRST_VARIANCE.get(name, name)} (first_variance = {name}). The decoder"
-            " term depends on it strongly."
+            f"Reverse variance at t = 1, where β̃₁ is 0: {FIRST_VARIANCE.get(name, name)} (first_variance = {name})."
+            " The decoder term depends on it strongly."
         )
     if "clip_x_0" in settings:
         clip = settings["clip_x_0"]
         lines.append(
             "The guess of x₀ is not clipped while sampling (clip_x_0 is off)."
             if clip is None
-            else f"The guess of x₀ is clipped to [−{clip}, {clip}] while sampling (clip_x_0 = {clip}); the bound never is."
+            else f"The guess of x₀ is clipped to [−{clip}, {clip}] while sampling (clip_x_0 = {clip}); the bound not."
         )
     bound = rows[rows["metric"] == "bound"]
     if len(bound) and bound["standard_error"].notna().any():
@@ -256,15 +328,32 @@ def _method(run: Run) -> list[str]:
         cost = rows[rows["metric"] == "bound_evaluations"]["value"]
         spent = f", at {plain(float(cost.median()), 3)} network evaluations per test example" if len(cost) else ""
         lines.append(
-            f"The bound is estimated from drawn steps and noise: a cell’s standard error from that is at most {plain(worst, 2)} {unit}"
+            f"The bound is estimated from drawn steps and noise: a cell’s standard error from that is at most"
+            f" {plain(worst, 2)} {unit}"
             f"{spent}. It is part of the spread over seeds, so the intervals above hold it already."
         )
     if sample_metrics(rows):
         lines.append(
-            "Sample metrics stand beside their floor: the same metric between held-out training data and test data, at the same"
-            " sample sizes, which is what a perfect model would get."
+            "Sample metrics stand beside their floor: the same metric between held-out training data and test data,"
+            " at the same sample sizes, which is what a perfect model would get."
         )
     return lines
+
+
+def _between(runs: Sequence[Run]) -> list[str]:
+    """What a comparison of runs rests on: the settings in which they differ."""
+    if len(runs) == 1:
+        return []
+    ignored = {"out", "jobs", "threads", "preset"}
+    keys = [key for key in dict.fromkeys(key for run in runs for key in run.settings) if key not in ignored]
+    differing = [key for key in keys if len({_written(run.settings.get(key)) for run in runs}) > 1]
+    parts = [f"{key}: " + " / ".join(_written(run.settings.get(key)) for run in runs) for key in differing]
+    return [
+        f"Settings that differ between {' / '.join(run.name for run in runs)}: {'; '.join(parts) or 'none'}.",
+        "Cells of different runs are paired by seed. They share weights and draws only as far as the settings these"
+        " depend on (dataset, batch size, T, network) agree; where they do not, pairing gains nothing and the"
+        " intervals stay honest.",
+    ]
 
 
 def _about(run: Run) -> dict[str, Any]:
@@ -274,7 +363,12 @@ def _about(run: Run) -> dict[str, Any]:
     started, commit = facts.pop("started", None), facts.pop("commit", None)
     packages = facts.pop("packages", None) or {}
     made = [f"Started {started}." if started else "", f"Source: commit {commit}." if commit else ""]
-    devices = levels(pd.DataFrame({"d": [str(cell.description.get("device")) for cell in run.cells if cell.description.get("device")]}), "d")
+    devices = levels(
+        pd.DataFrame(
+            {"d": [str(cell.description.get("device")) for cell in run.cells if cell.description.get("device")]}
+        ),
+        "d",
+    )
     if devices:
         facts["devices"] = ", ".join(devices)
     return {

@@ -5,19 +5,43 @@ interval and therefore no verdict. With more than two recipes the best is chosen
 widened (Bonferroni over all pairs) to hold jointly.
 """
 
+# ruff: noqa: RUF001
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from studies.harness.contrasts import Contrast, against_reference, by_t, contrast, floor, levels_in, main_sampler, sample_metrics, values
+from studies.harness.contrasts import (
+    Contrast,
+    against_reference,
+    by_t,
+    contrast,
+    floor,
+    levels_in,
+    main_sampler,
+    sample_metrics,
+    values,
+)
 from studies.harness.reading import CellRecord, levels, recipe_factors, with_recipes
 from studies.harness.statistics import seeds_to_resolve
 from studies.harness.statistics.intervals import Interval
-from studies.harness.wording import Quantity, count, full_name_of, in_sentence, listed, name_of, plain, plus_minus, quantity, sampler_name, seconds, size_of
+from studies.harness.wording import (
+    Quantity,
+    count,
+    full_name_of,
+    in_sentence,
+    listed,
+    name_of,
+    plain,
+    plus_minus,
+    quantity,
+    sampler_name,
+    seconds,
+    size_of,
+)
 
 MANY = 200  # seeds: beyond this "more seeds" is no longer advice
 
@@ -50,7 +74,9 @@ def ranking(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Rank
     if found.empty or about.direction is None or about.is_p_value:
         return None
     table = values(rows, metric, sampler)
-    recipes = [recipe for recipe in levels_in(table, "recipe") if table.xs(recipe, axis=1, level="recipe").notna().any().any()]
+    recipes = [
+        recipe for recipe in levels_in(table, "recipe") if table.xs(recipe, axis=1, level="recipe").notna().any().any()
+    ]
     if len(recipes) < 2:
         return None
     sign = 1 if about.direction == "lower" else -1
@@ -121,21 +147,44 @@ def _headline_of(rows: pd.DataFrame) -> str:
         return _framework_headline(rows)
     if min(one.seeds for one in known) == 1:
         return "One seed shows differences, but cannot say whether they would come back with another."
-    best_bound = name_of(bound.best) if bound is not None and bound.resolved else None
-    best_samples = name_of(samples.best) if samples is not None and samples.resolved else None
-    match (best_bound, best_samples):
-        case (None, None):
-            what = "bounds or samples" if len(known) == 2 else ("bounds" if bound is not None else "samples")
-            return f"{count(known[0].seeds, 'seed')} cannot tell the {what} of the {_noun(rows)} apart."
-        case (str(), None):
-            tail = "; the samples cannot be told apart" if samples is not None else ""
-            return f"The {best_bound} gives the better likelihood bound{tail}."
-        case (None, str()):
-            tail = "; the likelihood bounds cannot be told apart" if bound is not None else ""
-            return f"The {best_samples} gives the better samples{tail}."
-        case _ if best_bound == best_samples:
-            return f"The {best_bound} gives both the better likelihood bound and the better samples."
-    return f"For likelihood, the {best_bound}; for samples, the {best_samples}."
+    likelihood = _leaders(bound) if bound is not None else None
+    quality = _leaders(samples) if samples is not None else None
+    judge = _judge(rows, metrics, sampler, samples)
+    if likelihood and quality:
+        if likelihood == quality:
+            return f"{_either(likelihood)} has both the better likelihood bound and the better samples ({judge})."
+        best = f"For likelihood, {_either(likelihood, start=False)}"
+        return f"{best}; for samples, {_either(quality, start=False)} ({judge})."
+    if likelihood:
+        tail = f"; the samples cannot be told apart ({judge})" if quality == [] else ""
+        return f"{_either(likelihood)} has the better likelihood bound{tail}."
+    if quality:
+        tail = "; the bounds cannot be told apart" if likelihood == [] else ""
+        return f"{_either(quality)} has the better samples ({judge}){tail}."
+    undecided = [what for what, one in (("bounds", likelihood), (f"samples ({judge})", quality)) if one == []]
+    return f"{count(known[0].seeds, 'seed')} cannot tell the {_noun(rows)} apart by their {' or '.join(undecided)}."
+
+
+def _judge(rows: pd.DataFrame, metrics: Sequence[str], sampler: str | None, samples: Ranking | None) -> str:
+    """By which metric the samples are judged in a headline, and whether another resolves it the other way."""
+    if samples is None:
+        return ""
+    others = [one for one in (ranking(rows, metric, sampler) for metric in metrics[1:]) if one is not None]
+    disagree = any(one.resolved and one.best != samples.best for one in others)
+    name = in_sentence(samples.quantity.title).split(" (")[0]
+    return f"by {name}; another metric disagrees" if disagree else f"by {name}"
+
+
+def _leaders(found: Ranking) -> list[str]:
+    """The best recipe and those that cannot be told from it; empty where none is clearly behind, so nothing leads."""
+    close = [recipe for recipe, lead in found.leads.items() if not lead.excludes_zero]
+    return [] if len(close) == len(found.leads) else [name_of(recipe) for recipe in (found.best, *close)]
+
+
+def _either(names: Sequence[str], start: bool = True) -> str:
+    if len(names) > 3:
+        return f"{'One' if start else 'one'} of {len(names)} recipes that cannot be told apart"
+    return f"{'The' if start else 'the'} {' or the '.join(names)}"
 
 
 def _framework_headline(rows: pd.DataFrame) -> str:
@@ -151,7 +200,8 @@ def _bound_sentence(rows: pd.DataFrame) -> str | None:
     found = ranking(rows, "bound")
     if found is None:
         return _single_recipe_sentence(rows)
-    return f"{_scope(rows)}, {_ranking_clause(found, 'test bound')}"
+    advice = " Run at least 3 seeds." if found.seeds == 1 else ""
+    return f"{_scope(rows)}, {_ranking_clause(found, 'test bound', full_name_of)}{advice}"
 
 
 def _single_recipe_sentence(rows: pd.DataFrame) -> str | None:
@@ -167,45 +217,46 @@ def _single_recipe_sentence(rows: pd.DataFrame) -> str | None:
     )
 
 
-def _ranking_clause(found: Ranking, what: str) -> str:
+def _ranking_clause(found: Ranking, what: str, name: Callable[[object], str]) -> str:
     """The comparison in words, from "the posterior KL …" to the full stop."""
     unit = "" if found.quantity.unit in ("", "1") else f" {found.quantity.unit}"
     better = found.quantity.direction
     best, others = found.best, list(found.leads)
     if len(found.means) > 2:
-        return _many_clause(found, what, unit)
+        return _many_clause(found, what, unit, name)
     other = others[0]
     lead, numbers = found.leads[other], f"{plain(found.means[best])} against {plain(found.means[other])}{unit}"
     if lead.n == 1:
         return (
-            f"the {full_name_of(best)} has the {better} {what}, {numbers}, a difference of"
-            f" {plus_minus(lead)}; one seed gives no interval, so this says nothing yet about another seed."
-            " Run at least 3 seeds."
+            f"the {name(best)} has the {better} {what}, {numbers}, a difference of {plus_minus(lead)};"
+            " one seed gives no interval, so this says nothing yet about another seed."
         )
     if lead.excludes_zero:
         return (
-            f"training with the {full_name_of(best)} gives a {better} {what} than the {full_name_of(other)}:"
+            f"training with the {name(best)} gives a {better} {what} than the {name(other)}:"
             f" {numbers}, a difference of {size_of(lead)} (95 % interval, {count(lead.n, 'paired seed')})."
         )
     return (
-        f"the {what}s of the {full_name_of(best)} and the {full_name_of(other)} cannot be told apart by"
-        f" {count(lead.n, 'seed')}: {numbers}, difference {size_of(lead)} (95 % interval); {_seeds_advice(found, other)}."
+        f"the {name(best)} and the {name(other)} cannot be told apart in {what} by {count(lead.n, 'seed')}:"
+        f" {numbers}, difference {size_of(lead)} (95 % interval); {_seeds_advice(found, other)}."
     )
 
 
-def _many_clause(found: Ranking, what: str, unit: str) -> str:
-    best = full_name_of(found.best)
-    clear = [f"{name_of(other)} by {size_of(lead)}" for other, lead in found.leads.items() if lead.excludes_zero]
-    unclear = [f"{name_of(other)} ({size_of(lead)})" for other, lead in found.leads.items() if not lead.excludes_zero]
+def _many_clause(found: Ranking, what: str, unit: str, name: Callable[[object], str]) -> str:
+    clear = [f"the {name_of(other)} by {size_of(lead)}" for other, lead in found.leads.items() if lead.excludes_zero]
+    unclear = [
+        f"the {name_of(other)} ({size_of(lead)})" for other, lead in found.leads.items() if not lead.excludes_zero
+    ]
     extreme = {"lower": "lowest", "higher": "highest"}[found.quantity.direction or "lower"]
-    text = f"the {extreme} {what} is that of the {best}, {plain(found.means[found.best])}{unit}"
+    text = f"the {name(found.best)} has the {extreme} {what}, {plain(found.means[found.best])}{unit}"
     if found.seeds == 1:
-        return f"{text}; one seed gives no interval, so the order may change with another seed. Run at least 3 seeds."
+        return f"{text}; one seed gives no interval, so the order may change with another seed."
     if clear:
         text += f"; it beats {listed(clear)}"
     if unclear:
-        text += f"{' but' if clear else ';'} cannot be told apart by {count(found.seeds, 'seed')} from {listed(unclear)}"
-    return f"{text} (intervals hold jointly at 95 % over {count(found.pairs, 'comparison')})."
+        text += ", but" if clear else "; it"
+        text += f" cannot be told apart by {count(found.seeds, 'seed')} from {listed(unclear)}"
+    return f"{text} (these intervals hold jointly at 95 % over {count(found.pairs, 'comparison')})."
 
 
 def _seeds_advice(found: Ranking, other: Hashable) -> str:
@@ -213,9 +264,9 @@ def _seeds_advice(found: Ranking, other: Hashable) -> str:
     if np.allclose(differences, 0):
         return "they are equal in every seed"
     needed = seeds_to_resolve(differences)
-    if needed is None or needed > MANY:
+    if needed > MANY:
         return f"a difference this small would need more than {MANY} seeds"
-    return f"about {needed} seeds would resolve a difference of this size"
+    return f"about {needed:.0f} seeds would resolve a difference of this size"
 
 
 def _by_t_sentence(rows: pd.DataFrame) -> str | None:
@@ -228,7 +279,7 @@ def _by_t_sentence(rows: pd.DataFrame) -> str | None:
     if ranges is None:
         return None
     parts = [f"{plus_minus(interval, signed=True)} {where}" for where, interval in ranges]
-    return f"By range of t, the {name_of(found.best)} gains: {', '.join(parts)} bits/dim."
+    return f"By range of t, the {name_of(found.best)} gains (in bits/dim): {', '.join(parts)}."
 
 
 def differences_by_range(rows: pd.DataFrame, first: Hashable, second: Hashable) -> list[tuple[str, Interval]] | None:
@@ -250,7 +301,7 @@ def differences_by_range(rows: pd.DataFrame, first: Hashable, second: Hashable) 
         one = contrast(table, "recipe", first, second)
         if one is None:
             return None
-        where = "at t = 1 (the decoder)" if cut == 1 else f"at t = {before + 1} to {cut}"
+        where = "at t\u00a0=\u00a01 (the decoder)" if cut == 1 else f"at t\u00a0=\u00a0{before + 1} to {cut}"
         ranges.append((where, one.interval()))
     return ranges
 
@@ -264,10 +315,10 @@ def _sample_sentence(rows: pd.DataFrame) -> str | None:
         return None
     title = in_sentence(found.quantity.title)
     least = floor(rows, metrics[0], sampler)
-    context = f"samples ({sampler_name(sampler)})"
-    reading = f"{found.quantity.direction} is better" + (f"; held-out real data get {plain(least, 3)}" if least is not None else "")
-    tally = _tally(rows, metrics, sampler)
-    return f"In {context}, {_ranking_clause(found, title)[:-1]} ({reading}).{tally}"
+    better = f" {found.quantity.direction.capitalize()} is better" if found.quantity.direction else ""
+    real = f"; held-out real data get {plain(least, 3)}" if least is not None else ""
+    clause = _ranking_clause(found, title, name_of)
+    return f"For samples ({sampler_name(sampler)}), {clause}{better}{real}.{_tally(rows, metrics, sampler)}"
 
 
 def _tally(rows: pd.DataFrame, metrics: Sequence[str], sampler: str) -> str:
@@ -280,7 +331,7 @@ def _tally(rows: pd.DataFrame, metrics: Sequence[str], sampler: str) -> str:
     parts = [part.replace("1 favour ", "1 favours ") if part.startswith("1 ") else part for part in parts]
     undecided = len(found) - len(wins)
     parts += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided"] if undecided else []
-    return f" Of {len(found)} sample metrics, each by its own 95 % interval, {listed(parts)}."
+    return f" Of {len(found)} sample metrics, by 95 % intervals, {listed(parts)}."
 
 
 def _framework_contrast(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Contrast | None:
@@ -306,16 +357,20 @@ def _framework_sentence(rows: pd.DataFrame) -> str | None:
         return None
     first = next(iter(known.values()))
     pair = f"{name_of(first.first)} − {name_of(first.second)}"
-    units = {"bound": " bits/dim", "samples": f" in {quantity(metrics[0]).title}" if metrics else ""}
-    numbers = listed([f"{plus_minus(one.interval())}{units[what]}" for what, one in known.items()])
+    where = {
+        "bound": "bits/dim in the bound",
+        "samples": f"in {in_sentence(quantity(metrics[0]).title)}" if metrics else "",
+    }
+    numbers = listed([f"{plus_minus(one.interval())} {where[what]}" for what, one in known.items()])
+    n = first.interval().n
+    if n == 1:
+        return f"The framework: {pair} is {numbers}, in one seed and without an interval."
     changed = [what for what, one in known.items() if one.interval().excludes_zero]
-    if first.interval().n == 1:
-        return f"The framework: {pair} is {numbers}, by one seed, without an interval."
-    if not changed:
-        neither = "neither" if len(known) > 1 else f"not the {next(iter(known))}"
-        verb = f"changes {neither}" if len(known) > 1 else f"does not change the {next(iter(known))}"
-        return f"The framework {verb} by an amount {count(first.interval().n, 'seed')} can see ({pair}: {numbers}, 95 % intervals)."
-    return f"The framework changes the {listed(changed)} ({pair}: {numbers}, 95 % intervals)."
+    if changed:
+        return f"The framework changes the {listed(changed)}: {pair} is {numbers} (95 % intervals)."
+    neither = f"neither {' nor '.join(known)}" if len(known) > 1 else f"no {next(iter(known))}"
+    seen = f"by an amount that {count(n, 'seed')} can see"
+    return f"The framework changes {neither} {seen}: {pair} is {numbers} (95 % intervals)."
 
 
 def _cost_sentence(rows: pd.DataFrame) -> str | None:
@@ -333,7 +388,8 @@ def trouble(frame: pd.DataFrame, failed: Sequence[CellRecord]) -> list[str]:
     if failed:
         named = "; ".join(f"{cell.id} ({cell.failure})" for cell in failed)
         sentences.append(
-            f"{count(len(failed), 'cell')} failed: {named}. A seed is left out of each comparison that needs a failed cell."
+            f"{count(len(failed), 'cell')} failed: {named}. A seed is left out of each comparison that needs a"
+            f" failed cell."
         )
     diverged = frame[frame["metric"] == "diverged"]
     if len(diverged):
@@ -345,7 +401,7 @@ def trouble(frame: pd.DataFrame, failed: Sequence[CellRecord]) -> list[str]:
     broken = frame[frame["metric"] == "samples_not_finite"]
     if len(broken):
         named = "; ".join(
-            f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, {sampler_name(row.sampler)}"
+            f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, {sampler_name(str(row.sampler))}"
             for row in broken.itertuples()
         )
         sentences.append(f"Samples with values that are not finite: {named}.")

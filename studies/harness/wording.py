@@ -1,5 +1,6 @@
 """How a report names things and writes numbers: levels of factors, metrics, samplers, intervals, seconds."""
 
+# ruff: noqa: RUF001
 from __future__ import annotations
 
 import math
@@ -81,8 +82,12 @@ def full_name_of(level: object) -> str:
 def sampler_name(sampler: str) -> str:
     """ "ancestral-100" is "ancestral, 100 steps"."""
     family, _, steps = sampler.rpartition("-")
-    label = {"ddim": "DDIM", "dpm_solver": "DPM-Solver++"}.get(family, family.replace("_", " "))
-    return f"{label}, {steps} steps" if family and steps.isdigit() else sampler.replace("_", " ")
+    return f"{family_name(family)}, {steps} steps" if family and steps.isdigit() else family_name(sampler)
+
+
+def family_name(family: str) -> str:
+    """ "ddim" is "DDIM"."""
+    return {"ddim": "DDIM", "dpm_solver": "DPM-Solver++"}.get(family, family.replace("_", " "))
 
 
 def sampler_steps(sampler: str) -> int | None:
@@ -99,13 +104,14 @@ def plain(value: float, digits: int = 4) -> str:
         return "0"
     if 1e-4 <= abs(value) < 1e6:
         decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-        return f"{value:,.{decimals}f}".replace("-", "−").replace(",", "\u202f")
+        return f"{value:,.{decimals}f}".replace("-", "−")
     return f"{value:.{digits - 1}e}".replace("-", "−")
 
 
 def plus_minus(interval: Interval, signed: bool = False) -> str:
     """ "0.031 ± 0.010"; "0.031" alone where one seed gives no interval. Minus is −; `signed` writes the plus too."""
     text = plain(interval.estimate, 3) if math.isinf(interval.half_width) else str(interval).replace("-", "−")
+    text = text.replace(" ± ", "\u00a0±\u00a0")  # never broken over two lines
     return f"+{text}" if signed and interval.estimate > 0 and not text.startswith("(") else text
 
 
@@ -125,7 +131,7 @@ def seconds(value: float) -> str:
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
     """ "1 seed", "3 seeds"."""
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}".replace(",", "\u202f")
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -135,7 +141,8 @@ def listed(words: Sequence[str]) -> str:
 
 
 def in_sentence(title: str) -> str:
-    """A metric's title within a sentence: "sliced Wasserstein distance", but "Fréchet distance" and "MMD²"."""
+    """A metric's title within a sentence: "sliced Wasserstein distance", but "Fréchet distance (data space)"."""
     first = title.split()[0]
     is_name = first in ("Fréchet", "Wasserstein") or first[:2].isupper()
+    title = f"{title.replace(', ', ' (', 1)})" if ", " in title else title
     return title if is_name else title[0].lower() + title[1:]

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-COLUMNS = (
-    "dataset,schedule,prediction,variance,objective,backend,seed,step,t,t_last,sampler,metric,value,standard_error,unit"
-).split(",")
+COLUMNS = [
+    *("dataset", "schedule", "prediction", "variance", "objective", "backend", "seed"),
+    *("step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit"),
+]
 FACTORS = COLUMNS[:7]
 EDGES = (1, 2, 3, 5, 9, 17, 33, 65, 129, 257, 513, 769, 1001)
 BOUND = {"epsilon_mse": 3.11, "posterior_kl": 3.08, "hybrid": 3.05, "target_mse": 3.13}
