@@ -1,0 +1,95 @@
+"""Weights on disk as safetensors, the same for every backend: no framework is imported and no pickle is read.
+
+The file's metadata, text by name, holds the network's settings as JSON, so that a checkpoint can be opened without
+being told what it is, and one of another network is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from backends.interface import Weights
+from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_weights
+
+NETWORK_KEY = "network"
+_NETWORKS: dict[str, type[UNetSettings] | type[MLPSettings]] = {"unet": UNetSettings, "mlp": MLPSettings}
+
+
+def save_weights(path: Path | str, weights: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    """Writes arrays and their metadata to `path`, whole or not at all: an older file there stays until then."""
+    path = Path(path)
+    # C order, because the file has no other: the bytes of a transposed view would be read back scrambled.
+    content = save({name: np.array(array, order="C") for name, array in weights.items()}, dict(metadata))
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.chmod(partial, 0o644)  # mkstemp's file is private
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def load_weights(path: Path | str) -> tuple[Weights, dict[str, str]]:
+    """The arrays and the metadata of a safetensors file. ValueError where it is not one."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def save_network(
+    path: Path | str, weights: Weights, settings: NetworkSettings, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes a network's weights together with its settings, and whatever else `metadata` says of it."""
+    check_weights(settings, weights)
+    kind = next(name for name, cls in _NETWORKS.items() if isinstance(settings, cls))
+    described = json.dumps({"kind": kind, **asdict(settings)})
+    save_weights(path, weights, {**(metadata or {}), NETWORK_KEY: described})
+
+
+def load_network_settings(path: Path | str) -> NetworkSettings:
+    """The settings that `save_network` wrote. ValueError for a file without them."""
+    with _opened(path) as file:
+        described = (file.metadata() or {}).get(NETWORK_KEY)
+    if described is None:
+        raise ValueError(f"{path} does not say which network it is of; load it with load_weights and give the settings")
+    fields: dict[str, Any] = json.loads(described)
+    kind = fields.pop("kind")
+    if kind not in _NETWORKS:
+        raise ValueError(f"{path} is of an unknown network {kind!r}; known: {', '.join(_NETWORKS)}")
+    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return _NETWORKS[kind](**settings)
+
+
+def load_network(path: Path | str, settings: NetworkSettings | None = None) -> tuple[Weights, NetworkSettings]:
+    """The weights and settings of a checkpoint; given `settings`, a ValueError where it is of another network."""
+    saved = load_network_settings(path)
+    if settings is not None and saved != settings:
+        wanted, found = asdict(settings), asdict(saved)
+        differing = [name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)]
+        name = min(differing, default="kind")
+        raise ValueError(
+            f"{path} is a checkpoint of another network: {name} is {found.get(name)} there, {wanted.get(name)} here; "
+            "load it with its own settings"
+        )
+    weights, _ = load_weights(path)
+    check_weights(saved, weights)
+    return weights, saved
+
+
+def _opened(path: Path | str) -> Any:
+    try:
+        return safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file, or not a whole one ({error})") from error

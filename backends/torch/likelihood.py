@@ -1,0 +1,150 @@
+"""Losses and bound terms of given draws, and the gradients of a loss.
+
+Draws are checked here, on the host, before they reach a device that would clamp a wrong step in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backends.interface import Draws, Execution, Weights
+from backends.torch.arrays import TorchNamespace, namespace, to_numpy
+from backends.torch.network import Network, run_network
+from core.arrays import dims_per_example
+from core.objectives import (
+    NoisedBatch,
+    check_objective,
+    epsilon_mse,
+    noised_batch,
+    posterior_kl,
+    training_loss,
+)
+from core.reverse import ReverseProcess
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceDraws:
+    """`Draws` on the device; `told` (N,) are the steps the network is told: those of the chain it was trained on."""
+
+    x_0: Tensor
+    epsilon: Tensor
+    t: Tensor
+    told: Tensor
+    weight: Tensor
+
+
+def check_network(network: Network, process: ReverseProcess) -> None:
+    """ValueError where the network's output is not what the process takes."""
+    has, needs = network.settings.learns_variance, process.learns_variance
+    if has != needs:
+        raise ValueError(
+            f"a process with variance {process.variance} needs a network with learns_variance={needs}, got {has}"
+        )
+
+
+def check_draws(draws: Draws, shape: tuple[int, ...], process: ReverseProcess) -> None:
+    """ValueError for steps outside 1..T, data of another shape than the network's, and data that is not finite."""
+    process.schedule.check_steps(draws.t)
+    expected = (len(draws.t), *shape)
+    for name, array in (("x_0", draws.x_0), ("epsilon", draws.epsilon)):
+        if array.shape != expected:
+            raise ValueError(f"{name} has shape {expected} for this network and these steps, got {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} is finite, got NaN or infinite values; clean the data first")
+    if draws.weight.shape != draws.t.shape:
+        raise ValueError(f"weight has one value per step, {draws.t.shape}, got {draws.weight.shape}")
+
+
+def upload(xp: TorchNamespace, draws: Draws, process: ReverseProcess) -> DeviceDraws:
+    return DeviceDraws(
+        xp.asarray(draws.x_0),
+        xp.asarray(draws.epsilon),
+        xp.integers(draws.t),
+        xp.integers(process.schedule.steps[draws.t]),
+        xp.asarray(draws.weight),
+    )
+
+
+def process_at(process: ReverseProcess, t: NDArray[np.int64]) -> ReverseProcess:
+    """A process with the same losses at the steps `t`, at less cost where none of them is t = 1.
+
+    The decoder is evaluated for the whole batch and kept at t = 1 alone. Elsewhere it may as well be a density,
+    which takes a few operations, as the mass of a level, which takes hundreds.
+    """
+    return process if process.levels is None or np.any(t == 1) else replace(process, levels=None)
+
+
+def run_batch(
+    network: Network, process: ReverseProcess, draws: DeviceDraws, xp: TorchNamespace, execution: Execution
+) -> tuple[NoisedBatch, Tensor]:
+    """The noised batch and the network's output for it."""
+    batch = noised_batch(process, draws.x_0, draws.epsilon, draws.t, xp.as_shared())
+    return batch, run_network(network, batch.x_t, draws.told, execution)
+
+
+def losses(
+    process: ReverseProcess, objective: str, batch: NoisedBatch, output: Tensor, xp: TorchNamespace
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The training loss (N,), and (epsilon_mse, posterior_kl) (N,) without gradients; nothing is computed twice."""
+    shared = xp.as_shared()
+    trained = training_loss(process, objective, batch, output, shared)
+    with torch.no_grad():
+        output = output.detach()
+        if objective == "epsilon_mse":
+            return trained, trained.detach(), posterior_kl(process, batch, output, shared)
+        mse = epsilon_mse(process, batch, output, shared)
+        if objective == "posterior_kl":
+            return trained, mse, trained.detach() * dims_per_example(batch.x_0)
+        return trained, mse, posterior_kl(process, batch, output, shared)
+
+
+def loss_and_gradients(
+    network: Network, process: ReverseProcess, objective: str, draws: Draws, execution: Execution
+) -> tuple[NDArray[Any], Weights]:
+    """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by name."""
+    check_objective(objective, process.variance)
+    check_network(network, process)
+    check_draws(draws, network.settings.shape, process)
+    xp = namespace(execution)
+    cast = process.cast(xp.asarray)
+
+    def forward(on_device: DeviceDraws) -> Tensor:
+        batch, output = run_batch(network, cast, on_device, xp, execution)
+        return training_loss(cast, objective, batch, output, xp.as_shared())
+
+    loss = (torch.compile(forward) if execution.compile else forward)(upload(xp, draws, process))
+    names, weights = zip(*network.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(loss.mean(), weights, allow_unused=True, materialize_grads=True)
+    return to_numpy(loss), {name: to_numpy(gradient) for name, gradient in zip(names, gradients, strict=True)}
+
+
+def bound_terms(
+    network: Network, process: ReverseProcess, execution: Execution
+) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
+    """A function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats), without gradients; weights are not used."""
+    check_network(network, process)
+    xp = namespace(execution)
+    shared, cast = xp.as_shared(), process.cast(xp.asarray)
+
+    def forward(at_steps: ReverseProcess, on_device: DeviceDraws) -> tuple[Tensor, Tensor]:
+        batch, output = run_batch(network, at_steps, on_device, xp, execution)
+        return epsilon_mse(at_steps, batch, output, shared), posterior_kl(at_steps, batch, output, shared)
+
+    run = torch.compile(forward) if execution.compile else forward
+
+    def terms(draws: Draws) -> tuple[NDArray[Any], NDArray[Any]]:
+        check_draws(draws, network.settings.shape, process)
+        # Compiled, one process serves every batch: a second one would be a second compilation.
+        at_steps = cast if execution.compile else process_at(cast, draws.t)
+        with torch.inference_mode():
+            mse, kl = run(at_steps, upload(xp, draws, process))
+        return to_numpy(mse), to_numpy(kl)
+
+    return terms
