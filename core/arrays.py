@@ -10,6 +10,7 @@ not taken is fed a safe operand first, because its gradient is multiplied by zer
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -87,4 +88,4 @@ def sum_per_example(xp: ArrayNamespace, x: Array) -> Array:
 
 def dims_per_example(x: Array) -> int:
     """How many numbers one example holds: the "dims" of bits per dim."""
-    return int(np.prod([int(length) for length in x.shape[1:]], dtype=np.int64))
+    return math.prod([int(length) for length in x.shape[1:]])  # np.prod would split a compiled graph in PyTorch
