@@ -1,4 +1,4 @@
-"""The arrows between packages point one way, and core stays light: read from the source, measured in fresh processes."""
+"""The arrows between packages point one way, and core stays light: read from the source, timed in fresh processes."""
 
 from __future__ import annotations
 

@@ -112,7 +112,13 @@ def chain_error(step, num_steps, grid):
     return abs(x.item() - exact)
 
 
-@pytest.mark.parametrize("grid", [lambda u: u, lambda u: (u + u**2) / 2], ids=["even", "uneven"])
+def alternating(u):
+    """Steps of 1, 3, 1, 3, ... in turn: neighbours that stay unequal however fine the grid."""
+    sizes = np.where(np.arange(len(u) - 1) % 2, 3.0, 1.0)
+    return np.append(0, np.cumsum(sizes)) / sizes.sum()
+
+
+@pytest.mark.parametrize("grid", [lambda u: u, alternating], ids=["even", "alternating"])
 @pytest.mark.parametrize(("step", "order"), [(ddim_step, 1), (dpm_solver_step, 2)])
 def test_order_of_convergence(step, order, grid):
     """DDIM(0) is of first order and DPM-Solver++(2M) of second: n steps to 2n divide the error by 2 or 4.

@@ -74,6 +74,12 @@ def test_the_ends_of_u(num_steps):
     assert stratified(np.array([np.nextafter(1.0, 0.0)]), num_steps).t.tolist() == [num_steps]
 
 
+def test_u_at_a_boundary_belongs_to_the_right():
+    """[0, P(1)) is step 1, [P(1), P(1) + P(2)) step 2: as u < 1 is."""
+    assert importance([0.0, 0.5, 0.75], [0.5, 0.25, 0.25]).t.tolist() == [1, 2, 3]
+    assert uniform([0.0, 0.25, 0.5, 0.75], 4).t.tolist() == [1, 2, 3, 4]
+
+
 def test_probabilities_in_float32_leave_no_bias():
     """Probabilities that sum to 1 within float32's rounding are normalised, so that weights stay exactly unbiased."""
     p = np.full(1000, 1e-3, np.float32) * np.float32(1 + 5e-7)
@@ -172,7 +178,10 @@ def test_allocation_is_neymans(scale, extra, data):
         low, high = (middle, high) if np.maximum(2, scale / middle).sum() > budget else (low, middle)
     best = np.maximum(2, scale / high)
     assert best.sum() == pytest.approx(budget, rel=1e-9)
+    # Fractions go to the largest remainders.
+    up = counts > best
     assert np.all(np.abs(counts - best) < 1 + 1e-6)
+    assert np.max((best % 1)[~up & (best > 2)], initial=0) <= np.min((best % 1)[up], initial=1) + 1e-6
     assert variance >= np.sum(scale**2 / best) * (1 - 1e-9)
 
 
