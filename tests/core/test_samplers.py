@@ -97,6 +97,25 @@ def test_first_step_of_dpm_solver_is_ddim(schedule, prediction, seed):
     assert np.all(np.abs(one - two) <= 32 * EPS * (np.abs(x_t) + np.abs(hat)) / deviation)
 
 
+@given(schedules(min_steps=3), st.floats(-1, 1), st.floats(-1, 1))
+def test_dpm_solver_extrapolates_to_the_middle_of_the_step(schedule, level, slope):
+    """An x_0_hat linear in log SNR is used at its value halfway through the step, for 2 <= t < T."""
+    process = reverse_process(schedule, "x_0")
+    t = np.arange(2, schedule.num_steps)
+    snr = np.append(0.0, schedule.log_snr[1:])[:, None]  # step 0, at infinity, is not used
+    line = level + slope * snr
+    x_t = np.ones((len(t), 1))
+    got, _ = dpm_solver_step(process, x_t, line[t], t, None, line[t + 1])
+    noise, signal = process.tables.noise[:, None], process.tables.signal[:, None]
+    ratio = noise[t - 1] / noise[t]
+    on_data = signal[t - 1] - ratio * signal[t]
+    middle = level + slope * (snr[t] + snr[t - 1]) / 2
+    # Log SNRs, 1e-14 off, are subtracted and their quotient taken: relative to the step before.
+    before, now = snr[t] - snr[t + 1], snr[t - 1] - snr[t]
+    tolerance = 1e-13 * (1 + np.abs(snr[t - 1]) + np.abs(snr[t + 1])) * (1 + now / before)
+    assert np.all(np.abs(got - (ratio * x_t + on_data * middle)) <= tolerance)
+
+
 def chain_error(step, num_steps, grid):
     """Distance from the closed-form flow at x_1, starting from one x_T, over log SNRs from -4 to 4 spread by `grid`."""
     schedule = from_log_snr(4 - 8 * grid(np.linspace(0, 1, num_steps + 1)))
@@ -121,10 +140,7 @@ def alternating(u):
 @pytest.mark.parametrize("grid", [lambda u: u, alternating], ids=["even", "alternating"])
 @pytest.mark.parametrize(("step", "order"), [(ddim_step, 1), (dpm_solver_step, 2)])
 def test_order_of_convergence(step, order, grid):
-    """DDIM(0) is of first order and DPM-Solver++(2M) of second: n steps to 2n divide the error by 2 or 4.
-
-    On uneven steps too, where a wrong ratio of neighbouring steps would drop the second order to the first.
-    """
+    """DDIM(0) is of first order and DPM-Solver++(2M) of second: n steps to 2n divide the error by 2 or 4."""
     errors = np.array([chain_error(step, n, grid) for n in (100, 200, 400)])
     measured = np.log2(errors[:-1] / errors[1:])
     np.testing.assert_allclose(measured, order, atol=0.15)  # the next order's share, of size 1 / n times its constant
