@@ -43,9 +43,7 @@ class Contrast(NamedTuple):
     per_seed: pd.Series
 
 
-def objective_and_framework_effects(
-    frame: pd.DataFrame, metric: str, confidence: float = 0.95
-) -> pd.DataFrame:
+def objective_and_framework_effects(frame: pd.DataFrame, metric: str, confidence: float = 0.95) -> pd.DataFrame:
     """Objective, framework and interaction effects on one metric, with paired t intervals; one row an effect.
 
     `frame` is tidy with the columns objective, backend, seed, metric, value. Columns of the result: effect
@@ -90,6 +88,4 @@ def _interactions(cells: pd.DataFrame) -> Iterator[Contrast]:
     for first, second in combinations(cells.columns.unique("objective"), 2):
         differences = cells[first] - cells[second]
         for one, other in combinations(differences.columns, 2):
-            yield Contrast(
-                "interaction", f"{one} - {other}", first, second, differences[one] - differences[other]
-            )
+            yield Contrast("interaction", f"{one} - {other}", first, second, differences[one] - differences[other])

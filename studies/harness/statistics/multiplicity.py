@@ -27,9 +27,7 @@ def adjust(p_values: ArrayLike, method: str = "holm") -> NDArray[np.float64]:
         raise ValueError(f"method: expected one of {', '.join(ADJUSTMENTS)}, got {method!r}")
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or p.size == 0 or not np.all((p >= 0) & (p <= 1)):
-        raise ValueError(
-            f"p_values: expected one axis of values in [0, 1], got {np.array2string(p, threshold=8)}"
-        )
+        raise ValueError(f"p_values: expected one axis of values in [0, 1], got {np.array2string(p, threshold=8)}")
     try:  # here, since it takes a second that a study without comparisons need not wait
         from statsmodels.stats.multitest import multipletests
     except ImportError as error:

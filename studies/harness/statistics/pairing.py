@@ -82,9 +82,7 @@ def paired_differences(
     return differences.rename(f"{first} - {second}").sort_index()
 
 
-def cell_table(
-    frame: pd.DataFrame, metric: str, factors: Sequence[str] = ("objective", "backend")
-) -> pd.DataFrame:
+def cell_table(frame: pd.DataFrame, metric: str, factors: Sequence[str] = ("objective", "backend")) -> pd.DataFrame:
     """One metric as seeds x cells: rows are seeds, columns every combination of levels of `factors`, sorted.
 
     ValueError when a combination lacks a seed (it names them; `complete_seeds` leaves such seeds out) or
@@ -191,10 +189,7 @@ def _refuse_gaps(table: pd.DataFrame, wanted: str) -> None:
     holes = np.argwhere(table.isna().to_numpy())
     if not len(holes):
         return
-    cells = [
-        f"{_label(table.index, row)}, {_label(table.columns, column)}"
-        for row, column in holes[:NAMED_IN_ERRORS]
-    ]
+    cells = [f"{_label(table.index, row)}, {_label(table.columns, column)}" for row, column in holes[:NAMED_IN_ERRORS]]
     more = f" and {len(holes) - NAMED_IN_ERRORS} more" if len(holes) > NAMED_IN_ERRORS else ""
     raise ValueError(
         f"tidy values: expected {wanted}, but nothing for {'; '.join(cells)}{more};"

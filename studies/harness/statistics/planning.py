@@ -14,6 +14,7 @@ from scipy.special import gammaln, nctdtr
 from studies.harness.statistics.intervals import finite_values, standard_error, t_quantile
 
 MOST_SEEDS = 1_000_000
+MOST_SHIFT = 1e5
 
 
 def seeds_needed(differences: ArrayLike, half_width: float, confidence: float = 0.95) -> float:
@@ -35,10 +36,10 @@ def seeds_to_resolve(differences: ArrayLike, power: float = 0.8, confidence: flo
     """The fewest seeds with which a paired t test finds a difference like the one seen with this power.
 
     With d = mean / s of the differences and T noncentral t with n - 1 degrees and noncentrality sqrt(n) |d|,
-    power(n) = P(|T| > t_{n-1}), two-sided at level 1 - confidence (Cohen 1988, Statistical Power Analysis,
-    ch. 2). `differences` has shape (n,), n >= 2. A whole number, at least 2, or inf for a mean of exactly 0
-    or more than a million seeds. A difference noticed because it was large is overestimated, so this is then
-    too few. ValueError for one seed, or a power outside (0, 1).
+    power(n) = P(T > t_{n-1}), the two-sided test at level 1 - confidence with the right sign (Cohen 1988,
+    Statistical Power Analysis, ch. 2). `differences` has shape (n,), n >= 2. A whole number, at least 2, or
+    inf for a mean of exactly 0 or more than a million seeds. A difference noticed because it was large is
+    overestimated, so this is then too few. ValueError for one seed, or a power outside (0, 1).
     """
     differences = _several(differences)
     if not 0 < power < 1:
@@ -59,9 +60,10 @@ def check_half_width(half_width: float) -> None:
 
 
 def _power(n: int, effect: float, confidence: float) -> float:
-    """P(|T| > t_{n-1}) for the paired t test of n seeds when the mean is `effect` standard deviations."""
-    critical, shift = t_quantile(n - 1, confidence), math.sqrt(n) * effect
-    return float(1 - nctdtr(n - 1, shift, critical) + nctdtr(n - 1, shift, -critical))
+    """P(T > t_{n-1}) for the paired t test of n seeds when the mean is `effect` > 0 standard deviations."""
+    # scipy gives NaN for a shift in the millions; the power is 1 long before, as t_1 is 12.7 at 95 %.
+    shift = min(math.sqrt(n) * effect, MOST_SHIFT)
+    return 1 - float(nctdtr(n - 1, shift, t_quantile(n - 1, confidence)))
 
 
 def _c4(n: int) -> float:
@@ -87,7 +89,5 @@ def _several(differences: ArrayLike) -> NDArray[np.float64]:
     """At least two finite differences."""
     array = finite_values(differences, "differences")
     if len(array) < 2:
-        raise ValueError(
-            "differences: expected at least 2 seeds to see their spread, got 1; run another seed"
-        )
+        raise ValueError("differences: expected at least 2 seeds to see their spread, got 1; run another seed")
     return array

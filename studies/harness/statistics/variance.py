@@ -18,9 +18,7 @@ from studies.harness.statistics.pairing import cell_table
 RESIDUAL = "residual"
 
 
-def variance_split(
-    frame: pd.DataFrame, metric: str, factors: Sequence[str] = ("objective", "backend")
-) -> pd.DataFrame:
+def variance_split(frame: pd.DataFrame, metric: str, factors: Sequence[str] = ("objective", "backend")) -> pd.DataFrame:
     """Share of the variance of one metric for each factor, the seed, and every interaction; one row a term.
 
     Columns: term ("objective", "objective x seed", ..., "residual" for the highest interaction), degrees,
@@ -45,15 +43,11 @@ def variance_split(
     names = [name for name, size in zip([*factors, "seed"], sizes, strict=True) if size > 1]
     cube = table.to_numpy().T.reshape([size for size in sizes if size > 1])
     if not names:
-        raise ValueError(
-            f"{metric}: expected several cells to split the variance between, got a single value"
-        )
+        raise ValueError(f"{metric}: expected several cells to split the variance between, got a single value")
     squares = _sums_of_squares(cube)
     degrees = {term: prod(cube.shape[axis] - 1 for axis in term) for term in squares}
     total = sum(squares.values())
-    components = (
-        _components(squares, degrees, cube.shape) if "seed" in names else dict.fromkeys(squares, np.nan)
-    )
+    components = _components(squares, degrees, cube.shape) if "seed" in names else dict.fromkeys(squares, np.nan)
     seen = sum(np.maximum(component, 0) for component in components.values())  # NaN stays NaN
     rows = [
         {
@@ -89,7 +83,7 @@ def _sums_of_squares(cube: NDArray[np.float64]) -> dict[tuple[int, ...], float]:
 def _components(
     squares: dict[tuple[int, ...], float], degrees: dict[tuple[int, ...], int], shape: tuple[int, ...]
 ) -> dict[tuple[int, ...], float]:
-    """Variance of each term in a random cell, from E[MS] of the restricted model; the seed is the last axis."""
+    """Variance of each term in a random cell, from E[MS] of the restricted model; last axis: the seed."""
     mean_squares = {frozenset(term): squares[term] / degrees[term] for term in squares}
     seed, everything = len(shape) - 1, frozenset(range(len(shape)))
     components = {}
