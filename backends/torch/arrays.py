@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from backends.interface import Execution
 from core.arrays import ArrayNamespace
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 """What weights, tables and losses are kept in; "bfloat16" is autocast of the network alone."""
@@ -79,6 +82,15 @@ def namespace(execution: Execution) -> TorchNamespace:
     if device.type == "mps" and execution.dtype == "float64":
         raise ValueError("the mps device has no float64; use float32, or the device cpu")
     return TorchNamespace(device, DTYPES[execution.dtype])
+
+
+def maybe_compiled(function: F, execution: Execution) -> F:
+    """`function`, through torch.compile where the execution asks for it.
+
+    For one batch size, because with a symbolic one the compiler fails on the U-Net (PyTorch 2.13, CPU); another
+    size is another compilation.
+    """
+    return cast(F, torch.compile(function, dynamic=False)) if execution.compile else function
 
 
 def to_numpy(x: Tensor) -> NDArray[Any]:

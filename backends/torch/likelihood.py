@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.interface import Draws, Execution, Weights
-from backends.torch.arrays import TorchNamespace, namespace, to_numpy
+from backends.torch.arrays import TorchNamespace, maybe_compiled, namespace, to_numpy
 from backends.torch.network import Network, run_network
 from core.arrays import dims_per_example
 from core.objectives import (
@@ -119,7 +119,7 @@ def loss_and_gradients(
         batch, output = run_batch(network, cast, on_device, xp, execution)
         return training_loss(cast, objective, batch, output, xp.as_shared())
 
-    loss = (torch.compile(forward) if execution.compile else forward)(upload(xp, draws, process))
+    loss = maybe_compiled(forward, execution)(upload(xp, draws, process))
     names, weights = zip(*network.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss.mean(), weights, allow_unused=True, materialize_grads=True)
     return to_numpy(loss), {name: to_numpy(gradient) for name, gradient in zip(names, gradients, strict=True)}
@@ -137,7 +137,7 @@ def bound_terms(
         batch, output = run_batch(network, at_steps, on_device, xp, execution)
         return epsilon_mse(at_steps, batch, output, shared), posterior_kl(at_steps, batch, output, shared)
 
-    run = torch.compile(forward) if execution.compile else forward
+    run = maybe_compiled(forward, execution)
 
     def terms(draws: Draws) -> tuple[NDArray[Any], NDArray[Any]]:
         check_draws(draws, network.settings.shape, process)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.interface import Execution
-from backends.torch.arrays import namespace, to_numpy
+from backends.torch.arrays import maybe_compiled, namespace, to_numpy
 from backends.torch.likelihood import check_network
 from backends.torch.network import Network, run_network
 from core.reverse import ReverseProcess
@@ -44,7 +44,7 @@ def sample(
         output = run_network(network, x_t, told, execution)
         return sampler(cast, x_t, output, t, noise_t, previous, xp.as_shared())
 
-    run = torch.compile(forward) if execution.compile else forward
+    run = maybe_compiled(forward, execution)
     kept: dict[int, Tensor] = {}
     with torch.inference_mode():
         x = xp.asarray(x_T)

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from backends.interface import Draws, Execution, Weights
 from backends.networks import check_weights
 from backends.recipe import TrainingRecipe
-from backends.torch.arrays import namespace, to_numpy
+from backends.torch.arrays import maybe_compiled, namespace, to_numpy
 from backends.torch.likelihood import DeviceDraws, check_draws, check_network, losses, process_at, run_batch, upload
 from backends.torch.network import Network
 from core.objectives import check_objective, unit_scale
@@ -56,7 +56,7 @@ class TorchTrainer:
             eps=recipe.adam_epsilon,
             fused=True,
         )
-        self._run = torch.compile(self._forward) if execution.compile else self._forward
+        self._run = maybe_compiled(self._forward, execution)
 
     def _forward(self, process: ReverseProcess, draws: DeviceDraws) -> tuple[Tensor, Tensor, Tensor]:
         """What is minimised (), and both losses (N,)."""
