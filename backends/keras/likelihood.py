@@ -1,0 +1,148 @@
+"""Losses and bound terms of given draws, and the gradients of a loss.
+
+Draws are checked here, on the host, before they reach a device that would clamp a wrong step in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from backends.interface import Draws, Execution, Weights
+from backends.keras.arrays import KerasNamespace, namespace, to_numpy
+from backends.keras.engines import ENGINE
+from backends.keras.network import neutral_variables, to_neutral
+from core.arrays import Array, dims_per_example
+from core.objectives import check_objective, epsilon_mse, noised_batch, posterior_kl, training_loss
+from core.reverse import ReverseProcess
+
+_DEVICES = {"cpu": "cpu:0", "gpu": "gpu:0", "cuda": "gpu:0"}
+
+
+def on_device(name: str) -> AbstractContextManager[Any]:
+    """The scope in which arrays and variables land on the device called `name`; "auto" is the engine's own choice."""
+    if name == "auto":
+        return keras.device(_DEVICES["gpu"] if _has_gpu() else _DEVICES["cpu"])
+    if name not in _DEVICES or (name != "cpu" and not _has_gpu()):
+        raise ValueError(f"Keras on {keras.backend.backend()} has no device {name!r} here; use auto or cpu")
+    return keras.device(_DEVICES[name])
+
+
+def _has_gpu() -> bool:
+    return len(keras.distribution.list_devices("gpu")) > 0
+
+
+def check_network(network: keras.Model, process: ReverseProcess) -> None:
+    """ValueError where the network's output is not what the process takes."""
+    has, needs = network.settings.learns_variance, process.learns_variance
+    if has != needs:
+        raise ValueError(
+            f"a process with variance {process.variance} needs a network with learns_variance={needs}, got {has}"
+        )
+
+
+def check_draws(draws: Draws, shape: tuple[int, ...], process: ReverseProcess) -> None:
+    """ValueError for steps outside 1..T, data of another shape than the network's, and data that is not finite."""
+    process.schedule.check_steps(draws.t)
+    expected = (len(draws.t), *shape)
+    for name, array in (("x_0", draws.x_0), ("epsilon", draws.epsilon)):
+        if array.shape != expected:
+            raise ValueError(f"{name} has shape {expected} for this network and these steps, got {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} is finite, got NaN or infinite values; clean the data first")
+    if draws.weight.shape != draws.t.shape:
+        raise ValueError(f"weight has one value per step, {draws.t.shape}, got {draws.weight.shape}")
+
+
+def upload(xp: KerasNamespace, draws: Draws, process: ReverseProcess) -> tuple[Array, ...]:
+    """x_0, epsilon, t, the steps the network is told (those of the chain it was trained on), and weight."""
+    told = process.schedule.steps[draws.t]
+    t, told = xp.integers(draws.t), xp.integers(told)
+    return xp.asarray(draws.x_0), xp.asarray(draws.epsilon), t, told, xp.asarray(draws.weight)
+
+
+def variants(process: ReverseProcess, build: Callable[[ReverseProcess], Any], single: bool) -> Callable[[NDArray], Any]:
+    """`build(process)`, and a cheaper one for batches without t = 1; returns which of the two the steps t need.
+
+    The decoder is evaluated for the whole batch and kept at t = 1 alone. Elsewhere it may as well be a density,
+    which takes a few operations, as the mass of a level, which takes hundreds.
+    """
+    full = build(process)
+    if single or process.levels is None:
+        return lambda t: full
+    cheap = build(replace(process, levels=None))
+    return lambda t: full if np.any(t == 1) else cheap
+
+
+def losses(
+    process: ReverseProcess, objective: str, xp: KerasNamespace, network: keras.Model, x_0: Array, epsilon: Array, t: Array, told: Array
+) -> tuple[Array, Array, Array]:
+    """The training loss (N,), and (epsilon_mse, posterior_kl) (N,); nothing is computed twice."""
+    shared = xp.as_shared()
+    batch = noised_batch(process, x_0, epsilon, t, shared)
+    output = run_network(network, batch.x_t, told)
+    trained = training_loss(process, objective, batch, output, shared)
+    fixed = ops.stop_gradient(output)
+    kl = trained * dims_per_example(x_0) if objective == "posterior_kl" else posterior_kl(process, batch, fixed, shared)
+    mse = trained if objective == "epsilon_mse" else epsilon_mse(process, batch, fixed, shared)
+    return trained, ops.stop_gradient(mse), ops.stop_gradient(kl)
+
+
+def run_network(network: keras.Model, x_t: Array, told: Array) -> Array:
+    """The network's output in the dtype of x_t, whatever its own policy."""
+    return ops.cast(network([x_t, told], training=True), x_t.dtype)
+
+
+def loss_and_gradients(
+    network: keras.Model, process: ReverseProcess, objective: str, draws: Draws, execution: Execution
+) -> tuple[NDArray[Any], Weights]:
+    """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by name."""
+    check_objective(objective, process.variance)
+    check_network(network, process)
+    check_draws(draws, network.settings.shape, process)
+    xp = namespace(execution)
+    cast = process.cast(xp.asarray)
+
+    def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, tuple[Array, ...]]:
+        loss = losses(cast, objective, xp, network, x_0, epsilon, t, told)[0]
+        return ops.mean(loss), (loss,)
+
+    names, variables = zip(*neutral_variables(network, network.settings), strict=True)
+    run = ENGINE.compiled(ENGINE.differentiated(forward, variables), variables, execution.compile)
+    with on_device(execution.device):
+        (_, (loss,)), gradients = run(*upload(xp, draws, process)[:4])
+    return to_numpy(loss), {n: to_neutral(n, to_numpy(g)) for n, g in zip(names, gradients, strict=True)}
+
+
+def bound_terms(
+    network: keras.Model, process: ReverseProcess, execution: Execution
+) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
+    """A compiled function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats); weights are not used."""
+    check_network(network, process)
+    xp = namespace(execution)
+    shared = xp.as_shared()
+
+    def build(process: ReverseProcess) -> Callable[..., Any]:
+        def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, Array]:
+            batch = noised_batch(process, x_0, epsilon, t, shared)
+            output = ops.stop_gradient(run_network(network, batch.x_t, told))
+            return epsilon_mse(process, batch, output, shared), posterior_kl(process, batch, output, shared)
+
+        return ENGINE.compiled(forward, network.variables, execution.compile)
+
+    choose = variants(process.cast(xp.asarray), build, single=execution.compile)
+
+    def terms(draws: Draws) -> tuple[NDArray[Any], NDArray[Any]]:
+        check_draws(draws, network.settings.shape, process)
+        with on_device(execution.device):
+            mse, kl = choose(draws.t)(*upload(xp, draws, process)[:4])
+        return to_numpy(mse), to_numpy(kl)
+
+    return terms

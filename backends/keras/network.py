@@ -1,0 +1,177 @@
+"""The U-Net and the MLP of `backends.networks` as functional `keras.Model`s, called as model([x_t, t]).
+
+Layers are named by the neutral prefix of their weights ("down_blocks.0.resnets.0.conv1"), so a model can be saved, summarised,
+cut and extended like any other, and its weights are found by name. Signals are channels last throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from backends.interface import Execution, Weights
+from backends.keras.arrays import namespace, to_numpy
+from backends.keras.layers import GroupNorm, TimeFeatures
+from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_weights, weight_specs
+
+KerasTensor = Any
+
+
+def unet(settings: UNetSettings, dtype: str = "float32") -> keras.Model:
+    """The U-Net of Ho et al. (2020), app. B, over 1-D or 2-D signals: [x_t (N, ..., C), t (N,)] -> (N, ..., out)."""
+    return _UNetBuilder(settings, dtype).model()
+
+
+def mlp(settings: MLPSettings, dtype: str = "float32") -> keras.Model:
+    """A residual multilayer perceptron over points: [x_t (N, D), t (N,)] -> (N, out)."""
+
+    def dense(name: str, width: int) -> keras.layers.Layer:
+        return keras.layers.Dense(width, name=name, dtype=dtype)
+
+    x_t, t = _inputs(settings, dtype)
+    time = _time_embedding(t, settings.time_features, 2 * settings.time_features, dtype)
+    h = dense("linear_in", settings.width)(x_t)
+    for i in range(settings.depth):
+        name = f"blocks.{i}"
+        inner = dense(f"{name}.linear_1", settings.width)(ops.silu(h)) + dense(f"{name}.time_proj", settings.width)(time)
+        h = h + dense(f"{name}.linear_2", settings.width)(ops.silu(inner))
+    return keras.Model([x_t, t], dense("linear_out", settings.out_channels)(ops.silu(h)), name="mlp")
+
+
+class _UNetBuilder:
+    """Adds the U-Net's layers one after another; every one has the same dtype policy."""
+
+    def __init__(self, settings: UNetSettings, dtype: str) -> None:
+        self.settings, self.dtype = settings, dtype
+        self.x_t, self.t = _inputs(settings, dtype)
+        features = settings.time_features
+        self.time = ops.silu(_time_embedding(self.t, features, 4 * features, dtype))
+
+    def model(self) -> keras.Model:
+        s = self.settings
+        h = self.conv("conv_in", s.widths[0])(self.x_t)
+        skips = [h]
+        for level, width in enumerate(s.widths):
+            block = f"down_blocks.{level}"
+            for i in range(s.blocks_per_level):
+                h = self.level_part(f"{block}", i, level, h, width)
+                skips.append(h)
+            if level < len(s.widths) - 1:
+                h = self.downsampled(f"{block}.downsamplers.0.conv", h, width)
+                skips.append(h)
+        h = self.resnet("mid_block.resnets.0", h, s.widths[-1])
+        if s.mid_attention:
+            h = self.attention("mid_block.attentions.0", h)
+        h = self.resnet("mid_block.resnets.1", h, s.widths[-1])
+        for up, level in enumerate(reversed(range(len(s.widths)))):
+            block = f"up_blocks.{up}"
+            for i in range(s.blocks_per_level + 1):
+                h = self.level_part(block, i, level, ops.concatenate([h, skips.pop()], axis=-1), s.widths[level])
+            if level:
+                h = self.upsampled(f"{block}.upsamplers.0.conv", h, s.widths[level])
+        h = self.conv("conv_out", s.out_channels)(ops.silu(self.norm("conv_norm_out")(h)))
+        return keras.Model([self.x_t, self.t], h, name="unet")
+
+    def level_part(self, block: str, i: int, level: int, h: KerasTensor, width: int) -> KerasTensor:
+        h = self.resnet(f"{block}.resnets.{i}", h, width)
+        return self.attention(f"{block}.attentions.{i}", h) if level in self.settings.attention_levels else h
+
+    def conv(self, name: str, width: int, kernel: int = 3, strides: int = 1, padding: str = "same") -> Any:
+        layer = (keras.layers.Conv1D, keras.layers.Conv2D)[self.settings.spatial_dims - 1]
+        return layer(width, kernel, strides=strides, padding=padding, name=name, dtype=self.dtype)
+
+    def norm(self, name: str) -> GroupNorm:
+        return GroupNorm(self.settings.norm_groups, name=name, dtype=self.dtype)
+
+    def dense(self, name: str, width: int) -> keras.layers.Layer:
+        return keras.layers.Dense(width, name=name, dtype=self.dtype)
+
+    def resnet(self, name: str, x: KerasTensor, width: int) -> KerasTensor:
+        """x + conv2(silu(norm2(conv1(silu(norm1(x))) + time))), with a 1-wide convolution on x where the width changes."""
+        h = self.conv(f"{name}.conv1", width)(ops.silu(self.norm(f"{name}.norm1")(x)))
+        time = self.dense(f"{name}.time_emb_proj", width)(self.time)
+        h = h + ops.reshape(time, (-1, *(1,) * self.settings.spatial_dims, width))
+        h = self.conv(f"{name}.conv2", width)(ops.silu(self.norm(f"{name}.norm2")(h)))
+        shortcut = x if x.shape[-1] == width else self.conv(f"{name}.conv_shortcut", width, 1)(x)
+        return shortcut + h
+
+    def attention(self, name: str, x: KerasTensor) -> KerasTensor:
+        """Self-attention over positions with one head, added to its input."""
+        *lengths, width = x.shape[1:]
+        positions = ops.reshape(self.norm(f"{name}.group_norm")(x), (-1, int(np.prod(lengths)), width))
+        query, key, value = (self.dense(f"{name}.{part}", width)(positions) for part in ("to_q", "to_k", "to_v"))
+        scores = ops.matmul(query, ops.transpose(key, (0, 2, 1))) * width**-0.5
+        mixed = self.dense(f"{name}.to_out.0", width)(ops.matmul(ops.softmax(scores, axis=-1), value))
+        return x + ops.reshape(mixed, (-1, *lengths, width))
+
+    def downsampled(self, name: str, x: KerasTensor, width: int) -> KerasTensor:
+        """Halves every length: a convolution of stride 2, padded at the end alone."""
+        padding = [(0, 0), *[(0, 1)] * self.settings.spatial_dims, (0, 0)]
+        return self.conv(name, width, strides=2, padding="valid")(ops.pad(x, padding))
+
+    def upsampled(self, name: str, x: KerasTensor, width: int) -> KerasTensor:
+        """Doubles every length: nearest neighbour, then a convolution."""
+        for axis in range(1, self.settings.spatial_dims + 1):
+            x = ops.repeat(x, 2, axis=axis)
+        return self.conv(name, width)(x)
+
+
+def _inputs(settings: NetworkSettings, dtype: str) -> tuple[KerasTensor, KerasTensor]:
+    values = keras.DTypePolicy(dtype).variable_dtype
+    return keras.Input(settings.shape, dtype=values, name="x_t"), keras.Input((), dtype="int32", name="t")
+
+
+def _time_embedding(t: KerasTensor, features: int, width: int, dtype: str) -> KerasTensor:
+    h = TimeFeatures(features, name="time_features", dtype=dtype)(t)
+    h = keras.layers.Dense(width, name="time_embedding.linear_1", dtype=dtype)(h)
+    return keras.layers.Dense(width, name="time_embedding.linear_2", dtype=dtype)(ops.silu(h))
+
+
+def make_network(settings: NetworkSettings, weights: Weights, execution: Execution) -> keras.Model:
+    """The model with the given neutral weights, in the dtype of `execution`; its settings are `model.settings`."""
+    namespace(execution)
+    policy = {"bfloat16": "mixed_bfloat16"}.get(execution.dtype, execution.dtype)
+    model = unet(settings, policy) if isinstance(settings, UNetSettings) else mlp(settings, policy)
+    model.settings = settings
+    load_weights(model, settings, weights)
+    return model
+
+
+def load_weights(model: keras.Model, settings: NetworkSettings, weights: Weights) -> None:
+    """Sets the model's weights to neutral ones, or raises a ValueError in one line and changes nothing."""
+    check_weights(settings, weights)
+    for name, variable in neutral_variables(model, settings):
+        variable.assign(from_neutral(name, weights[name]))
+
+
+def export_weights(model: keras.Model) -> Weights:
+    """The model's weights by neutral name and in the neutral layout, in the dtype they have."""
+    return {name: to_neutral(name, to_numpy(variable)) for name, variable in neutral_variables(model, model.settings)}
+
+
+def neutral_variables(model: keras.Model, settings: NetworkSettings) -> Iterator[tuple[str, keras.Variable]]:
+    """Every weight's neutral name and the variable that holds it."""
+    for name in weight_specs(settings):
+        prefix, _, kind = name.rpartition(".")
+        layer = model.get_layer(prefix)
+        attributes = {"weight": "gamma", "bias": "beta"} if isinstance(layer, GroupNorm) else {"weight": "kernel"}
+        yield name, getattr(layer, attributes.get(kind, kind))
+
+
+def from_neutral(name: str, weight: NDArray[Any]) -> NDArray[Any]:
+    """A weight in Keras's layout: kernels (..., in, out) from (out, in, ...); vectors are the same in both."""
+    return np.moveaxis(weight, (1, 0), (-2, -1)) if weight.ndim > 1 else weight
+
+
+def to_neutral(name: str, weight: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of `from_neutral`."""
+    return np.moveaxis(weight, (-2, -1), (1, 0)) if weight.ndim > 1 else weight
+
+
+NetworkCall = Callable[[Any, Any], Any]
+"""How shared code calls a network: call(x_t, told) -> output, in the dtype of x_t."""

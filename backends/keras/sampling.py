@@ -1,0 +1,58 @@
+"""Sampling: the reverse chain from x_T to x_0, with noise given step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from backends.interface import Execution
+from backends.keras.arrays import namespace, to_numpy
+from backends.keras.engines import ENGINE
+from backends.keras.likelihood import check_network, on_device, run_network
+from core.arrays import Array
+from core.reverse import ReverseProcess
+from core.samplers import SamplerStep
+
+
+def sample(
+    network: keras.Model,
+    process: ReverseProcess,
+    sampler: SamplerStep,
+    x_T: NDArray[Any],
+    noise: Callable[[int], NDArray[Any]],
+    execution: Execution,
+    keep: Sequence[int] = (),
+) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
+    """Runs t = T, ..., 1 of `process` from x_T (N, ...), with noise(t) (N, ...) at each step.
+
+    Returns x_0, and the x_0_hat formed at each step in `keep`. A respaced process has fewer steps than the network
+    was trained with; the network is told the steps of its own chain.
+    """
+    check_network(network, process)
+    kept_steps = {int(t) for t in process.schedule.check_steps(np.asarray(keep, np.int64))}
+    expected = (len(x_T), *network.settings.shape)
+    if x_T.shape != expected:
+        raise ValueError(f"x_T has shape {expected} for this network, got {x_T.shape}")
+    xp = namespace(execution)
+    cast = process.cast(xp.asarray)
+
+    def forward(x_t: Array, noise_t: Array, t: Array, told: Array, previous: Array) -> tuple[Array, Array]:
+        output = ops.stop_gradient(run_network(network, x_t, told))
+        return sampler(cast, x_t, output, t, noise_t, previous, xp.as_shared())
+
+    run = ENGINE.compiled(forward, network.variables, execution.compile)
+    kept: dict[int, Array] = {}
+    with on_device(execution.device):
+        x = xp.asarray(x_T)
+        x_0_hat = ops.zeros_like(x)
+        for t in range(process.num_steps, 0, -1):
+            steps, told = (xp.integers(np.full(len(x_T), step)) for step in (t, process.schedule.steps[t]))
+            x, x_0_hat = run(x, xp.asarray(noise(t)), steps, told, x_0_hat)
+            if t in kept_steps:
+                kept[t] = x_0_hat
+    return to_numpy(x), {t: to_numpy(x_0_hat) for t, x_0_hat in kept.items()}
