@@ -41,7 +41,7 @@ class StratumMoments:
 def stratum_moments(
     stratum: NDArray[np.int64], example: NDArray[np.int64], value: ArrayLike, num_strata: int, num_examples: int
 ) -> StratumMoments:
-    """Moments of draws (M,) given their strata, examples and values; every stratum needs two examples, one seen twice."""
+    """Moments of draws (M,) by stratum, given each draw's stratum, example and value; every stratum has draws."""
     y = np.asarray(value, np.float64)
     cell = stratum * num_examples + example
     cells, cell_of, visits = np.unique(cell, return_inverse=True, return_counts=True)
@@ -101,12 +101,12 @@ def smoothed_deviations(variance: ArrayLike, own: int, window: int = 3) -> Table
 
 
 def plan(strata: Strata, deviations: Table, spent: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
-    """How many draws each stratum should have in all, (H,), at least those already `spent`, adding up to about `budget`."""
+    """How many draws each stratum should have in all, (H,): at least those `spent`, together about `budget`."""
     scale = strata.size * deviations
     wanted = allocate(scale, max(budget, int(spent.sum())), minimum=int(spent.min()))
     return np.maximum(wanted, spent)
 
 
 def draws_needed(strata: Strata, deviations: Table, standard_error: float) -> int:
-    """Draws for a sum over t with this standard error at best allocation: (sum of size * deviation)^2 / standard_error^2."""
+    """Draws for a sum over t with this standard error at best: (sum of size * deviation)^2 / standard_error^2."""
     return int(np.ceil(np.sum(strata.size * deviations) ** 2 / standard_error**2))

@@ -15,6 +15,7 @@ _SERIES = tuple(1 / math.factorial(k) for k in range(16, 1, -1))
 # Floats, because PyTorch takes no whole number beyond 64 bits.
 _MILLS = tuple(float((-1) ** k * math.prod(range(1, 2 * k, 2))) for k in range(18, -1, -1))
 _MILLS_FROM = 10.0
+_NARROW = 1e-3
 
 
 def expm1_minus_identity(x: Array, xp: ArrayNamespace = NUMPY) -> Array:
@@ -83,18 +84,24 @@ def log_bin_mass(x: Array, error: Array, log_var: Array, levels: int, xp: ArrayN
 
     The bin is mirrored to the left of the mean before its two log CDFs are subtracted, so both tails keep their
     relative accuracy and the gradient is that of the true mass at any distance (the usual difference of CDFs,
-    clipped, has gradient zero beyond 6 sigma). Accurate while a bin is wider than about 1e-3 sigma.
+    clipped, has gradient zero beyond 6 sigma). A bin of half width h < 1e-3 sigma would be lost in that subtraction;
+    its mass is its width times the density at its middle, with the next term of the series in h.
     """
     half = bin_width(levels) / 2
     inverse_std = xp.exp(-0.5 * log_var)
     lower = (error - half) * inverse_std
     upper = (error + half) * inverse_std
     mirrored = error > 0
-    near = xp.where(mirrored, -lower, upper)
-    far = xp.where(mirrored, -upper, lower)
+    narrow = half * inverse_std < _NARROW
+    near = xp.where(narrow, 0 * error, xp.where(mirrored, -lower, upper))
+    far = xp.where(narrow, 0 * error - 1.0, xp.where(mirrored, -upper, lower))
     log_near = log_normal_cdf(near, xp)
     log_far = log_normal_cdf(far, xp)
-    inner = log_near + xp.log(-xp.expm1(log_far - log_near))
+    wide = log_near + xp.log(-xp.expm1(log_far - log_near))
+    h = xp.where(narrow, half * inverse_std + 0 * error, 0 * error + _NARROW)
+    z = xp.where(narrow, error * inverse_std, 0 * error)
+    middle = xp.log(2 * h) + normal_log_density(z, 0 * z, 0 * z, xp) + xp.log1p((z * z - 1) * (h * h) / 6)
+    inner = xp.where(narrow, middle, wide)
     # Half a bin of slack, because x reaches us rounded to the working dtype.
     first = x < -1 + half
     last = x > 1 - half

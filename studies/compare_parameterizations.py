@@ -1,7 +1,8 @@
 """Table 2 of Ho et al. (2020), extended: what to predict, which reverse variance, and which loss.
 
-Each prediction is trained with the KL and a learned diagonal variance, the KL and a fixed variance, the plain MSE of its own
-target, and the hybrid loss with a learned range. A cell that diverges is a result, as in the paper's two blanks, and is reported.
+Each prediction is trained with the KL and a learned diagonal variance, the KL and a fixed variance, the plain MSE of
+its own target, and the hybrid loss with a learned range. A cell that diverges is a result, as in the paper's two
+blanks, and is reported.
 """
 
 from __future__ import annotations

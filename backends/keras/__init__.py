@@ -1,6 +1,7 @@
 """The Keras backend: the functions of `backends.interface.Backend`, on TensorFlow unless KERAS_BACKEND says otherwise.
 
-Networks are plain `keras.Model`s (`backends.keras.network`) that can be taken away and trained by `fit` or any other loop.
+Networks are plain `keras.Model`s (`backends.keras.network`) that can be taken away and trained by `fit` or any
+other loop.
 """
 
 from __future__ import annotations

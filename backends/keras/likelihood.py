@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -68,21 +67,15 @@ def upload(xp: KerasNamespace, draws: Draws, process: ReverseProcess) -> tuple[A
     return xp.asarray(draws.x_0), xp.asarray(draws.epsilon), t, told, xp.asarray(draws.weight)
 
 
-def variants(process: ReverseProcess, build: Callable[[ReverseProcess], Any], single: bool) -> Callable[[NDArray], Any]:
-    """`build(process)`, and a cheaper one for batches without t = 1; returns which of the two the steps t need.
-
-    The decoder is evaluated for the whole batch and kept at t = 1 alone. Elsewhere it may as well be a density,
-    which takes a few operations, as the mass of a level, which takes hundreds.
-    """
-    full = build(process)
-    if single or process.levels is None:
-        return lambda t: full
-    cheap = build(replace(process, levels=None))
-    return lambda t: full if np.any(t == 1) else cheap
-
-
 def losses(
-    process: ReverseProcess, objective: str, xp: KerasNamespace, network: keras.Model, x_0: Array, epsilon: Array, t: Array, told: Array
+    process: ReverseProcess,
+    objective: str,
+    xp: KerasNamespace,
+    network: keras.Model,
+    x_0: Array,
+    epsilon: Array,
+    t: Array,
+    told: Array,
 ) -> tuple[Array, Array, Array]:
     """The training loss (N,), and (epsilon_mse, posterior_kl) (N,); nothing is computed twice."""
     shared = xp.as_shared()
@@ -129,20 +122,19 @@ def bound_terms(
     xp = namespace(execution)
     shared = xp.as_shared()
 
-    def build(process: ReverseProcess) -> Callable[..., Any]:
-        def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, Array]:
-            batch = noised_batch(process, x_0, epsilon, t, shared)
-            output = ops.stop_gradient(run_network(network, batch.x_t, told))
-            return epsilon_mse(process, batch, output, shared), posterior_kl(process, batch, output, shared)
+    cast = process.cast(xp.asarray)
 
-        return ENGINE.compiled(forward, network.variables, execution.compile)
+    def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, Array]:
+        batch = noised_batch(cast, x_0, epsilon, t, shared)
+        output = ops.stop_gradient(run_network(network, batch.x_t, told))
+        return epsilon_mse(cast, batch, output, shared), posterior_kl(cast, batch, output, shared)
 
-    choose = variants(process.cast(xp.asarray), build, single=execution.compile)
+    run = ENGINE.compiled(forward, network.variables, execution.compile)
 
     def terms(draws: Draws) -> tuple[NDArray[Any], NDArray[Any]]:
         check_draws(draws, network.settings.shape, process)
         with on_device(execution.device):
-            mse, kl = choose(draws.t)(*upload(xp, draws, process)[:4])
+            mse, kl = run(*upload(xp, draws, process)[:4])
         return to_numpy(mse), to_numpy(kl)
 
     return terms

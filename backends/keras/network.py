@@ -1,7 +1,7 @@
 """The U-Net and the MLP of `backends.networks` as functional `keras.Model`s, called as model([x_t, t]).
 
-Layers are named by the neutral prefix of their weights ("down_blocks.0.resnets.0.conv1"), so a model can be saved, summarised,
-cut and extended like any other, and its weights are found by name. Signals are channels last throughout.
+Layers are named by the neutral prefix of their weights ("down_blocks.0.resnets.0.conv1"), so a model can be saved,
+summarised, cut and extended like any other, and its weights are found by name. Signals are channels last throughout.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def mlp(settings: MLPSettings, dtype: str = "float32") -> keras.Model:
     h = dense("linear_in", settings.width)(x_t)
     for i in range(settings.depth):
         name = f"blocks.{i}"
-        inner = dense(f"{name}.linear_1", settings.width)(ops.silu(h)) + dense(f"{name}.time_proj", settings.width)(time)
+        inner = dense(f"{name}.linear_1", settings.width)(ops.silu(h)) + dense(f"{name}.time_proj", settings.width)(
+            time
+        )
         h = h + dense(f"{name}.linear_2", settings.width)(ops.silu(inner))
     return keras.Model([x_t, t], dense("linear_out", settings.out_channels)(ops.silu(h)), name="mlp")
 
@@ -92,7 +94,7 @@ class _UNetBuilder:
         return keras.layers.Dense(width, name=name, dtype=self.dtype)
 
     def resnet(self, name: str, x: KerasTensor, width: int) -> KerasTensor:
-        """x + conv2(silu(norm2(conv1(silu(norm1(x))) + time))), with a 1-wide convolution on x where the width changes."""
+        """x + conv2(silu(norm2(conv1(silu(norm1(x))) + time))), x by a 1-wide convolution where widths differ."""
         h = self.conv(f"{name}.conv1", width)(ops.silu(self.norm(f"{name}.norm1")(x)))
         time = self.dense(f"{name}.time_emb_proj", width)(self.time)
         h = h + ops.reshape(time, (-1, *(1,) * self.settings.spatial_dims, width))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import namespace, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import check_draws, check_network, losses, on_device, upload, variants
+from backends.keras.likelihood import check_draws, check_network, losses, on_device, upload
 from backends.keras.network import from_neutral, neutral_variables, to_neutral
 from backends.networks import check_weights
 from backends.recipe import CLIP_EPSILON, TrainingRecipe
@@ -29,7 +29,7 @@ Handle = tuple[Array, Array]
 class Adam(keras.optimizers.Adam):
     """Adam as in Kingma & Ba (2015), Algorithm 1: epsilon is added to sqrt(v_hat), after the bias correction.
 
-    Keras adds it before, so that its epsilon shrinks with the bias of v. Takes the arguments of `keras.optimizers.Adam`.
+    Keras adds it before, so that its epsilon shrinks with the bias of v. Arguments as for `keras.optimizers.Adam`.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -79,12 +79,10 @@ class KerasTrainer:
         self._weights = list(self._named.values())
         with on_device(execution.device):
             self._average = [keras.Variable(to_numpy(w), trainable=False, dtype=w.dtype) for w in self._weights]
-            self._adam = Adam(
-                beta_1=recipe.adam_beta_1, beta_2=recipe.adam_beta_2, epsilon=recipe.adam_epsilon
-            )
+            self._adam = Adam(beta_1=recipe.adam_beta_1, beta_2=recipe.adam_beta_2, epsilon=recipe.adam_epsilon)
             self._adam.build(self._weights)
             cast = process.cast(self._xp.asarray)
-            self._step = variants(cast, self._compiled_step, single=execution.compile)
+            self._step = self._compiled_step(cast)
 
     def _compiled_step(self, process: ReverseProcess) -> Callable[..., Handle]:
         def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Handle]:
@@ -114,7 +112,7 @@ class KerasTrainer:
         with on_device(self._execution.device):
             rate = self._xp.asarray(self._recipe.learning_rate_at(number))
             kept = self._xp.asarray(self._recipe.ema_decay_at(number))
-            handle = self._step(draws.t)(rate, kept, *upload(self._xp, draws, self._process))
+            handle = self._step(rate, kept, *upload(self._xp, draws, self._process))
         self.step_count = number
         return handle
 

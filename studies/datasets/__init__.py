@@ -18,7 +18,7 @@ DATASETS: dict[str, Callable[[], Dataset]] = {
 
 
 def load_dataset(name: str, test_examples: int | None = None) -> Dataset:
-    """The dataset called `name`, or that of the .npz file at `name`, with the test set cut to its first examples if asked."""
+    """The dataset called `name`, or that of the .npz file at `name`; `test_examples` cuts the test set to its first."""
     dataset = DATASETS[name]() if name in DATASETS else files.load(_npz_path(name))
     return dataset if test_examples is None else dataset.with_test_examples(test_examples)
 

@@ -12,7 +12,7 @@ from core.gaussian import bin_width
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """`train` (N, ...) and `test` (M, ...) float64; `levels` K, or None for continuous data; labels (N,), (M,) if known.
+    """`train` (N, ...), `test` (M, ...) float64; `levels` K, or None for continuous data; labels (N,), (M,) if known.
 
     On K levels every value is -1 + 2k/(K-1). A ValueError in one line names what is wrong with an array.
     """
@@ -30,7 +30,8 @@ class Dataset:
             _check(f"{part} set of {self.name}", array, self.levels)
         if self.train.shape[1:] != self.test.shape[1:]:
             raise ValueError(
-                f"train and test examples of {self.name} share one shape, got {self.train.shape[1:]} and {self.test.shape[1:]}"
+                f"train and test examples of {self.name} share one shape, "
+                f"got {self.train.shape[1:]} and {self.test.shape[1:]}"
             )
 
     @property
@@ -51,7 +52,8 @@ class Dataset:
 def _check(what: str, array: NDArray[np.float64], levels: int | None) -> None:
     if array.ndim < 2 or array.ndim > 4 or len(array) < 2:
         raise ValueError(
-            f"the {what} has at least 2 examples of shape (D,), (L, C) or (H, W, C), got an array of shape {array.shape}"
+            f"the {what} has at least 2 examples of shape (D,), (L, C) or (H, W, C), "
+            f"got an array of shape {array.shape}"
         )
     if not np.all(np.isfinite(array)):
         raise ValueError(

@@ -1,4 +1,6 @@
-"""Handwritten digits, 8x8 pixels of 17 grey levels (scikit-learn's copy of the UCI set): 1,437 to train on and 360 to test."""
+"""Handwritten digits, 8x8 pixels of 17 grey levels (scikit-learn's copy of the UCI set): 1,437 to train on and 360
+to test.
+"""
 
 from __future__ import annotations
 

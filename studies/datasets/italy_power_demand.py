@@ -8,7 +8,7 @@ from studies.datasets.dataset import Dataset
 
 
 def load() -> Dataset:
-    """The archive's 1,029 test series to train on and its 67 training series to test, since a model needs the larger part."""
+    """The archive's 1,029 test series to train on and its 67 training series to test: a model needs the larger part."""
     try:
         from sktime.datasets import load_italy_power_demand
     except ImportError:

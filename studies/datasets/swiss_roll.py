@@ -1,4 +1,4 @@
-"""A swiss roll in two dimensions, the first experiment of Sohl-Dickstein et al. (2015): continuous points, unit variance."""
+"""A swiss roll in the plane, the first experiment of Sohl-Dickstein et al. (2015): continuous points, unit variance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The variational bound of a trained model on a test set, with an error bar, at a small fraction of a full sweep over t.
+"""The variational bound of a trained model on a test set, with an error bar, at a small fraction of a full sweep.
 
 A pilot of a few draws everywhere says where the bound is noisy; the rest of the budget goes there
 (`core.estimators`). The draws depend on the seed alone, so that two models are evaluated on the same

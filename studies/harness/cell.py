@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from backends.checkpoints import load_weights, save_network, save_weights
 from numpy.typing import NDArray
 
 from backends import load_backend
+from backends.checkpoints import load_weights, save_network, save_weights
 from backends.interface import Backend, Trainer, Weights
 from backends.networks import initial_weights, parameter_count
 from core.bounds import bits_per_dim
@@ -36,6 +36,7 @@ from studies.harness.cells import Cell, cell_process
 from studies.harness.draws import sampler_noise, starting_noise, training_draws
 from studies.harness.settings import StudySettings, from_json
 from studies.metrics import evaluate
+from studies.metrics.evaluation import LEAST
 
 CURVE_POINTS = 60
 SAVE_SECONDS = 60.0
@@ -263,8 +264,9 @@ def sample(context: CellContext, network: Any) -> list[Row]:
     store.write_arrays(context.folder / "samples.npz", arrays)
     rows = [_row("sample_seconds", seconds, "s")]
     context.report("score", 0, 1)
-    for sampler, steps, _ in chains:
-        rows += score(context, f"{sampler}-{steps}", arrays[f"{sampler}-{steps}"])
+    for sampler, steps, count in chains:
+        if count >= LEAST:
+            rows += score(context, f"{sampler}-{steps}", arrays[f"{sampler}-{steps}"])
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The cells of a study: one training run for every combination of its factors, and their checks before anything starts."""
+"""The cells of a study: one training run for every combination of its factors, checked before anything starts."""
 
 from __future__ import annotations
 

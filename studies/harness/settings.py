@@ -46,13 +46,14 @@ class StudySettings:
         tuple[str, ...], Flag(help="reverse variance: beta_tilde, beta, learned_range, learned_diagonal")
     ] = ("beta_tilde",)
     schedules: Annotated[
-        tuple[str, ...], Flag(help="linear, linear-scaled, cosine, quadratic, sigmoid, constant, harmonic; name:T for a length of its own")
+        tuple[str, ...],
+        Flag(
+            help="linear, linear-scaled, cosine, quadratic, sigmoid, constant, harmonic; name:T for a length of its own"
+        ),
     ] = ("linear",)
     seeds: Annotated[
         int,
-        Flag(
-            help="how many seeds; seed s has its own initial weights, data order, steps and noise, shared by all its cells"
-        ),
+        Flag(help="how many seeds; each has its own initial weights, data order, steps and noise, shared by its cells"),
     ] = 3
     num_steps: Annotated[int, Flag(help="T, the length of the chain")] = 1000
     first_variance: Annotated[
@@ -67,9 +68,9 @@ class StudySettings:
     mlp_width: Annotated[int, Flag(help="width of the perceptron used on points")] = 128
     mlp_depth: Annotated[int, Flag(help="residual blocks of the perceptron used on points")] = 3
 
-    train_steps: Annotated[int, Flag(help="optimiser steps of each cell")] = 3000
-    batch_size: Annotated[int, Flag(help="training examples a step")] = 128
-    learning_rate: Annotated[float, Flag(help="peak rate of Adam, after warm-up and before cosine decay")] = 2e-3
+    train_steps: Annotated[int, Flag(help="optimiser steps of each cell")] = 4000
+    batch_size: Annotated[int, Flag(help="training examples a step")] = 64
+    learning_rate: Annotated[float, Flag(help="peak rate of Adam, after warm-up and before cosine decay")] = 3e-3
     warmup_steps: Annotated[int, Flag(help="steps of linear warm-up")] = 100
     clip_norm: Annotated[
         float | None, Flag(help="largest global norm of the gradient, losses scaled to start near 1; None: no clipping")
@@ -91,7 +92,9 @@ class StudySettings:
     ] = None
     samples: Annotated[int, Flag(help="samples drawn by the respaced chain, and scored")] = 360
     sample_steps: Annotated[int, Flag(help="steps of the respaced chain")] = 100
-    full_samples: Annotated[int, Flag(help="samples drawn by the whole chain of T steps beside them; 0: none")] = 64
+    full_samples: Annotated[
+        int, Flag(help="samples drawn by the whole chain of T steps beside them; 0: none; under 20 are not scored")
+    ] = 64
     sampler: Annotated[str, Flag(help="ancestral, ddim or dpm_solver, for the respaced chain")] = "ancestral"
     clip_x_0: Annotated[float | None, Flag(help="bound x_0_hat to [-this, this] while sampling; None: off")] = None
 
@@ -182,10 +185,10 @@ def _preset_named(argv: Sequence[str]) -> str:
 
 
 def check_settings(settings: StudySettings) -> None:
-    """ValueError for the first value that no study could use; names and their combinations are checked with the cells."""
+    """ValueError for the first value that no study could use; names and combinations are checked with the cells."""
     at_least = {
         "seeds": 1, "num_steps": 1, "train_steps": 1, "batch_size": 1, "warmup_steps": 1, "bound_evaluations": 1,
-        "samples": 2, "sample_steps": 1, "full_samples": 0, "jobs": 0, "threads": 1, "blocks_per_level": 1,
+        "samples": 20, "sample_steps": 1, "full_samples": 0, "jobs": 0, "threads": 1, "blocks_per_level": 1,
         "mlp_width": 1, "mlp_depth": 1, "test_examples": 2,
     }  # fmt: skip
     for name, lowest in at_least.items():

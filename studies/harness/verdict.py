@@ -278,7 +278,13 @@ def _by_t_sentence(rows: pd.DataFrame) -> str | None:
     ranges = differences_by_range(rows, other, found.best)
     if ranges is None:
         return None
-    parts = [f"{plus_minus(interval, signed=True)} {where}" for where, interval in ranges]
+    seen = 0.005 * abs(sum(interval.estimate for _, interval in ranges))
+    parts = [
+        f"nothing {where}"
+        if max(abs(interval.low), abs(interval.high)) < seen
+        else f"{plus_minus(interval, signed=True)} {where}"
+        for where, interval in ranges
+    ]
     return f"By range of t, the {name_of(found.best)} gains (in bits/dim): {', '.join(parts)}."
 
 

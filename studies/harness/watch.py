@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -86,11 +85,8 @@ class Watch:
             elapsed = time.monotonic() - self.begun
             left = elapsed / sum(self.shares.values()) * (self.todo - sum(self.shares.values()))
             word = "failed: " + failure if failure else "done"
-            self.say(
-                f"[{self.ended_count}/{self.todo}] {cell.id}: {word}; {_minutes(elapsed)} so far, about {_minutes(left)} left"
-            )
-        if failure:
-            print(f"{cell.id} failed: {failure}", file=sys.stderr, flush=True)
+            times = f"{_minutes(elapsed)} so far, about {_minutes(left)} left"
+            self.say(f"[{self.ended_count}/{self.todo}] {cell.id}: {word}; {times}")
 
     def refresh(self) -> None:
         """Brings the bar of the whole study up to date."""

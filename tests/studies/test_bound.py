@@ -39,13 +39,13 @@ def test_estimate_is_unbiased(estimates):
 
 
 def test_intervals_cover(estimates):
-    """95 % intervals cover 95 %: of 400, between 368 and 391 (binomial, a false alarm in 100 where coverage is exact)."""
+    """95 % intervals cover 95 %: of 400, 368 to 391 (binomial: a false alarm in 100 where coverage is exact)."""
     covered = sum(abs(e.nats - truth()) < 1.96 * e.standard_error for e in estimates)
     assert 368 <= covered <= 391
 
 
 def test_standard_error_is_the_scatter(estimates):
-    """The computed standard error is the scatter over repeats, whose own relative error is 3.5 % at 400; 4 sigma is 14 %."""
+    """The computed standard error is the scatter over repeats, itself known to 3.5 %; 4 sigma is 14 %."""
     scatter = np.std([e.nats for e in estimates], ddof=1)
     assert np.mean([e.standard_error for e in estimates]) == pytest.approx(scatter, rel=0.14)
 

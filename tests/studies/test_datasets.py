@@ -74,14 +74,14 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="unknown dataset 'mnist'; known: digits"):
         load_dataset("mnist")
     (tmp_path / "text.npz").write_text("no arrays")
-    with pytest.raises(ValueError, match="not an .npz file of plain number arrays"):
+    with pytest.raises(ValueError, match="of plain number arrays"):
         load_dataset(str(tmp_path / "text.npz"))
 
 
 def test_nothing_pickled_is_read(tmp_path):
     path = tmp_path / "pickle.npz"
     np.savez(path, train=np.array([{"a": 1}], dtype=object), test=GOOD)
-    with pytest.raises(ValueError, match="not an .npz file of plain number arrays"):
+    with pytest.raises(ValueError, match="of plain number arrays"):
         load_dataset(str(path))
 
 

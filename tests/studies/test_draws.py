@@ -13,10 +13,10 @@ X = np.arange(50.0).reshape(50, 1)
 
 @given(st.integers(0, 2**31), st.text("abc ", min_size=1, max_size=9), st.integers(0, 2**40))
 def test_a_stream_is_its_key(seed, purpose, index):
-    assert np.array_equal(generator(seed, purpose, index).random(4), generator(seed, purpose, index).random(4))
-    assert not np.array_equal(generator(seed, purpose, index).random(4), generator(seed + 1, purpose, index).random(4))
-    assert not np.array_equal(generator(seed, purpose, index).random(4), generator(seed, purpose, index + 1).random(4))
-    assert not np.array_equal(generator(seed, purpose, index).random(4), generator(seed, purpose + "d", index).random(4))
+    here = generator(seed, purpose, index).random(4)
+    assert np.array_equal(here, generator(seed, purpose, index).random(4))
+    for other in ((seed + 1, purpose, index), (seed, purpose, index + 1), (seed, purpose + "d", index)):
+        assert not np.array_equal(here, generator(*other).random(4))
 
 
 @given(st.integers(0, 99), st.integers(1, 40), st.integers(2, 60))
