@@ -19,8 +19,7 @@ from studies.harness.study import run_and_report
 def main(argv: list[str]) -> int:
     try:
         settings = parse_settings(argv, description=__doc__ or "")
-        cells = grid(settings)
-        return run_and_report("compare_objectives", settings, cells, argv)
+        return run_and_report("compare_objectives", settings, grid, argv)
     except (ValueError, ImportError) as error:
         exit_with_one_line(error)
 

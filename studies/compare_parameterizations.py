@@ -57,7 +57,7 @@ def table_cells(settings: StudySettings) -> list[Cell]:
 def main(argv: list[str]) -> int:
     try:
         settings = parse_settings(argv, description=__doc__ or "", base=BASE)
-        return run_and_report("compare_parameterizations", settings, table_cells(settings), argv)
+        return run_and_report("compare_parameterizations", settings, table_cells, argv)
     except (ValueError, ImportError) as error:
         exit_with_one_line(error)
 

@@ -27,7 +27,7 @@ BASE = {
 def main(argv: list[str]) -> int:
     try:
         settings = parse_settings(argv, description=__doc__ or "", base=BASE)
-        return run_and_report("compare_schedules", settings, grid(settings), argv)
+        return run_and_report("compare_schedules", settings, grid, argv)
     except (ValueError, ImportError) as error:
         exit_with_one_line(error)
 

@@ -55,6 +55,10 @@ class StudySettings:
         int,
         Flag(help="how many seeds; each has its own initial weights, data order, steps and noise, shared by its cells"),
     ] = 3
+    seeds_until: Annotated[
+        float | None,
+        Flag(help="after these seeds add more, until the interval of the two objectives' bound is +- this (bits/dim)"),
+    ] = None
     num_steps: Annotated[int, Flag(help="T, the length of the chain")] = 1000
     first_variance: Annotated[
         str, Flag(help="reverse variance at t = 1, where beta tilde is 0: 'next' (beta tilde_2) or 'beta' (beta_1)")
@@ -195,7 +199,7 @@ def check_settings(settings: StudySettings) -> None:
         value = getattr(settings, name)
         if value is not None and value < lowest:
             raise ValueError(f"--{name.replace('_', '-')} is at least {lowest}, got {value}")
-    for name in ("learning_rate", "clip_norm", "bound_se", "clip_x_0"):
+    for name in ("learning_rate", "clip_norm", "bound_se", "clip_x_0", "seeds_until"):
         value = getattr(settings, name)
         if value is not None and not (math.isfinite(value) and value > 0):
             raise ValueError(f"--{name.replace('_', '-')} is a positive number, got {value}")

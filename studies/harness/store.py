@@ -87,7 +87,7 @@ def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
 
 
 def open_run(run: Path, settings_text: str, study: str) -> None:
-    """Makes the run's folder, or checks that the one there is of the same study and settings.
+    """Makes the run's folder, or checks that the one there is of the same study and settings; seeds may be added.
 
     A ValueError in one line where the folder cannot be written, belongs to something else, or has other
     settings; nothing in it is touched then.
@@ -99,7 +99,8 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
             there = json.loads(path.read_text())
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError(f"{path} is not a settings file; give another folder with --out") from None
-        free = {"jobs", "threads", "out", "preset"}  # they change how a run runs, not what it computes
+        # These change how a run runs, or how many seeds it has, not what a cell of it computes.
+        free = {"jobs", "threads", "out", "preset", "seeds", "seeds_until"}
         differing = [key for key in wanted if key not in free and there.get(key) != wanted[key]]
         if differing:
             key = differing[0]
@@ -107,6 +108,8 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
                 f"{run} holds a run with other settings ({key} {there.get(key)!r} there, {wanted[key]!r} asked); "
                 "repeat its command to continue it, or give another folder with --out"
             )
+        if there != wanted:
+            write_json(path, wanted)
         return
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ValueError(f"{run} exists and holds no run; give an empty or a new folder with --out")

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from studies.harness.cells import Cell
-from studies.harness.runner import default_jobs, run_study
+from studies.harness.runner import Outcome, default_jobs, run_study
 from studies.harness.settings import StudySettings
+from studies.harness.store import RESULTS
 
 STEPS_PER_SECOND = 28.0
 """Training steps a second of the default U-Net on one CPU thread, for the estimate at the start."""
+MAX_SEEDS = 100
+"""Where `--seeds-until` gives up asking for more."""
 
 
-def run_and_report(study: str, settings: StudySettings, cells: Sequence[Cell], argv: Sequence[str]) -> int:
+def run_and_report(
+    study: str, settings: StudySettings, make_cells: Callable[[StudySettings], list[Cell]], argv: Sequence[str]
+) -> int:
     """Runs the study and returns the exit status: 0, or 1 where a cell failed."""
+    cells = make_cells(settings)
+    if settings.seeds_until is not None:
+        _check_sequential(settings, cells)
     print(announcement(settings, cells), flush=True)
     outcome = run_study(study, settings, cells, argv)
+    closing = ""
+    if settings.seeds_until is not None and not outcome.failed:
+        outcome, closing = _add_seeds(study, settings, make_cells, argv)
 
     from studies.harness.report import closing_table, write_report  # matplotlib and pandas, only needed now
 
@@ -26,8 +37,54 @@ def run_and_report(study: str, settings: StudySettings, cells: Sequence[Cell], a
     print(closing_table(settings.out))
     for cell_id, reason in outcome.failed.items():
         print(f"failed: {cell_id}: {reason}")
-    print(f"report: {report}")
+    print(f"{closing}report: {report}")
     return 1 if outcome.failed else 0
+
+
+def _check_sequential(settings: StudySettings, cells: Sequence[Cell]) -> None:
+    objectives = {cell.objective for cell in cells}
+    if len(objectives) != 2 or settings.seeds < 2:
+        raise ValueError(
+            "--seeds-until narrows the difference of two objectives from 2 or more first seeds, "
+            f"got {len(objectives)} objectives and {settings.seeds} seeds"
+        )
+
+
+def _add_seeds(
+    study: str, settings: StudySettings, make_cells: Callable[[StudySettings], list[Cell]], argv: Sequence[str]
+) -> tuple[Outcome, str]:
+    """Runs the seeds that Stein's rule asks for beyond the first; returns the outcome and the interval in words.
+
+    The number depends on the first seeds alone, so the interval keeps its coverage, and so does a continued study.
+    """
+    from studies.harness.statistics import sequential_interval, stein_seeds
+
+    assert settings.seeds_until is not None
+    first = settings.seeds
+    asked = stein_seeds(bound_differences(settings)[:first], settings.seeds_until)
+    total = min(asked, MAX_SEEDS)
+    if total > first:
+        print(
+            f"{first} seeds ask for {asked} in all to reach ± {settings.seeds_until} bits/dim; running {total}",
+            flush=True,
+        )
+    more = settings.replace(seeds=total)
+    outcome = run_study(study, more, make_cells(more), argv)
+    interval = sequential_interval(bound_differences(more), first=first)
+    names = " minus ".join(sorted({cell.objective for cell in make_cells(settings)}, reverse=True))
+    return outcome, f"bound of {names}: {interval} bits/dim (95 %, {total} seeds, Stein's two-stage rule)\n"
+
+
+def bound_differences(settings: StudySettings) -> list[float]:
+    """The difference of the two objectives' bounds by seed, averaged over all else, in bits per dim."""
+    import pandas as pd
+
+    from studies.harness.statistics import paired_differences
+
+    results = pd.read_csv(settings.out / RESULTS)
+    second, first = sorted(results["objective"].unique())
+    frame = results[results["metric"] == "bound"]
+    return list(paired_differences(frame, "objective", first, second, metric="bound").sort_index())
 
 
 def announcement(settings: StudySettings, cells: Sequence[Cell]) -> str:
@@ -48,7 +105,10 @@ def announcement(settings: StudySettings, cells: Sequence[Cell]) -> str:
         f"then the test bound and {settings.samples} samples of each",
         f"  results in {settings.out}; stop at any time, the same command goes on from there",
     ]
-    if settings.device in ("auto", "cpu") and settings.widths == (16, 32) and settings.dataset == "digits":
+    defaults = StudySettings()
+    if settings.device in ("auto", "cpu") and all(
+        getattr(settings, name) == getattr(defaults, name) for name in ("dataset", "widths", "batch_size")
+    ):
         rounds = -(-len(cells) // jobs)
         minutes = rounds * (settings.train_steps / STEPS_PER_SECOND + 35) / 60
         lines.append(f"  about {minutes:.0f} minutes on CPU cores like those of 2024")

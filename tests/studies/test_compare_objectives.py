@@ -121,6 +121,19 @@ def test_other_settings_do_not_overwrite_a_run(smoke):
     assert (run / "results.csv").read_bytes() == before
 
 
+def test_seeds_are_added_until_the_interval_is_narrow(smoke, tmp_path):
+    """Stein's rule over the finished seeds: a wide target is met at once, and the same run takes further seeds."""
+    finished, _ = smoke
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    done = study("--preset", "smoke", "--out", str(run), "--seeds-until", "50")
+    assert done.returncode == 0, done.stderr
+    assert "bits/dim (95 %, 2 seeds, Stein's two-stage rule)" in done.stdout
+    more = study("--preset", "smoke", "--out", str(run), "--seeds", "3", "--backends", BACKENDS[0])
+    assert more.returncode == 2  # other backends than the run's are another study
+    assert "backends" in more.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -135,6 +148,7 @@ def test_other_settings_do_not_overwrite_a_run(smoke):
         (["--first-variance", "zero"], "unknown first_variance 'zero'; known: next, beta"),
         (["--learning-rate", "nan"], "--learning-rate is a positive number, got nan"),
         (["--widths", "16", "32", "64", "128", "256"], "5 levels need lengths divisible by 16"),
+        (["--seeds-until", "0.1", "--seeds", "1"], "from 2 or more first seeds, got 2 objectives and 1 seeds"),
         (["--preset", "huge"], "unknown preset 'huge'; known: default, smoke"),
         (["--sampler", "euler"], "unknown sampler 'euler'; known: ancestral"),
         (["--out", "/proc/none"], "cannot write to /proc/none"),

@@ -39,7 +39,8 @@ def test_settings_of_another_version_are_refused():
 def test_the_same_settings_continue_a_run(tmp_path):
     run = tmp_path / "run"
     store.open_run(run, to_json(StudySettings()), "compare_objectives")
-    store.open_run(run, to_json(StudySettings(jobs=7)), "compare_objectives")
+    store.open_run(run, to_json(StudySettings(jobs=7, seeds=5)), "compare_objectives")
+    assert json.loads((run / "settings.json").read_text())["seeds"] == 5
 
 
 def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
