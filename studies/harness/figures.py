@@ -486,18 +486,20 @@ def _draw_stacks(
     """Horizontal bars of parts (rows, terms), each with its label above and its total at the end."""
 
     def draw(ax: Axes) -> None:
-        parts_or_zero = np.nan_to_num(parts)
-        positive = np.clip(parts_or_zero, 0, None)
-        starts = np.cumsum(positive, axis=1) - positive
+        # To the right of zero and, for a density's terms, to the left of it.
+        sides = np.clip(parts, 0, None), np.clip(parts, None, 0)
+        for widths in sides:
+            starts = np.cumsum(widths, axis=1) - widths
+            for i, j in np.ndindex(widths.shape):
+                colour = PARTS[j % len(PARTS)]
+                ax.barh(-i - 0.15, widths[i, j], 0.38, left=starts[i, j], color=colour, linewidth=0)
         for i, label in enumerate(labels):
-            for j, width in enumerate(positive[i]):
-                ax.barh(-i - 0.15, width, left=starts[i, j], height=0.38, color=PARTS[j % len(PARTS)], linewidth=0)
-            for j, width in enumerate(np.clip(parts_or_zero[i], None, 0)):  # a density's terms may be negative
-                ax.barh(-i - 0.15, width, height=0.38, color=PARTS[j % len(PARTS)], linewidth=0)
             across = ax.get_yaxis_transform()
             ax.text(0, -i + 0.24, label, transform=across, va="center", size=10.5)
-            ax.text(1, -i + 0.24, written(parts_or_zero[i].sum()), transform=across, va="center", ha="right", size=10.5)
+            ax.text(1, -i + 0.24, written(parts[i].sum()), transform=across, va="center", ha="right", size=10.5)
         ax.set_ylim(-len(labels) + 0.55, 0.55)
+        right, left = (widths.sum(axis=1) for widths in sides)
+        ax.set_xlim(1.05 * float(left.min()), 1.05 * float(right.max()) or 1.0)
         ax.set_yticks([])
         ax.grid(False, axis="y")
         ax.spines["left"].set_visible(False)

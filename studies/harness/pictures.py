@@ -121,7 +121,7 @@ def _sheet(title: str, alt: str, strips: Sequence[Strip], heads: Sequence[str] =
 def _draw_strip(ax: Axes, array: Array, y: float, tall: float, colour: str) -> None:
     if array.ndim == 4:
         for j, image in enumerate(array):
-            extent = (j + 0.03, j + 0.97, y + tall - 0.03, y + 0.03)
+            extent = (j + 0.05, j + 0.95, y + 0.95 * tall, y + 0.05 * tall)
             ax.imshow(_pixels(image), extent=extent, interpolation="none", cmap="gray", vmin=0, vmax=1, aspect="auto")
         return
     low, high = float(np.nanmin(array)), float(np.nanmax(array))

@@ -96,7 +96,7 @@ def closing_table(run_folder: Path) -> str:
             ),
         ]
         lines += [*_aligned([row[: 3 + len(columns)] for row in table]), ""]
-    return "\n".join(lines + verdict_sentences(run.rows, run.failed))
+    return "\n".join(lines + verdict_sentences(run.rows, run.failed) + _missing(run))
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
@@ -309,6 +309,12 @@ def _method(run: Run) -> list[str]:
         " and the seeds carry the intervals (paired Student’s t, 95 %).",
         "Recipes: " + "; ".join(full_name_of(recipe) for recipe in levels(rows, "recipe")) + ".",
     ]
+    if settings.get("seeds_until") is not None:
+        lines.append(
+            f"Seeds were added for an interval of ± {settings['seeds_until']} bits/dim (Stein’s rule: the first seeds"
+            " set their number). The intervals here are those of all seeds as if their number had been fixed, which"
+            " after such a rule cover a little less than 95 %; the exact one is printed when the study ends."
+        )
     if "first_variance" in settings:
         name = str(settings["first_variance"])
         lines.append(

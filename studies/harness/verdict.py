@@ -8,6 +8,7 @@ widened (Bonferroni over all pairs) to hold jointly.
 # ruff: noqa: RUF001
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ from studies.harness.wording import (
     size_of,
 )
 
+LITTLE = 0.05  # of the difference between recipes: below this the framework is said to matter little
 MANY = 200  # seeds: beyond this "more seeds" is no longer advice
 
 
@@ -371,12 +373,33 @@ def _framework_sentence(rows: pd.DataFrame) -> str | None:
     n = first.interval().n
     if n == 1:
         return f"The framework: {pair} is {numbers}, in one seed and without an interval."
+    share = _framework_share(rows, effects["bound"])
+    if share is not None and share <= LITTLE:
+        return (
+            f"The framework matters little beside the {_noun(rows)}: {pair} is {numbers} (95 % intervals); in the bound"
+            f" that is at most {_rounded_up(100 * share):g} % of the difference between the {_noun(rows)}."
+        )
     changed = [what for what, one in known.items() if one.interval().excludes_zero]
     if changed:
         return f"The framework changes the {listed(changed)}: {pair} is {numbers} (95 % intervals)."
     neither = f"neither {' nor '.join(known)}" if len(known) > 1 else f"no {next(iter(known))}"
     seen = f"by an amount that {count(n, 'seed')} can see"
     return f"The framework changes {neither} {seen}: {pair} is {numbers} (95 % intervals)."
+
+
+def _framework_share(rows: pd.DataFrame, effect: Contrast | None) -> float | None:
+    """The framework's bound effect, at the far end of its interval, over that of two recipes; None if unresolved."""
+    found = ranking(rows, "bound")
+    if effect is None or found is None or len(found.means) != 2 or not found.resolved:
+        return None
+    lead, interval = next(iter(found.leads.values())), effect.interval()
+    return max(abs(interval.low), abs(interval.high)) / lead.estimate
+
+
+def _rounded_up(percent: float) -> float:
+    """To one digit, never down, so that "at most" is true; 0.01 at least."""
+    digit = 10.0 ** math.floor(math.log10(max(percent, 0.01)))
+    return round(math.ceil(percent / digit) * digit, 2) or digit
 
 
 def _cost_sentence(rows: pd.DataFrame) -> str | None:

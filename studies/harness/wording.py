@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +36,11 @@ IN_FULL = {
     "hybrid": "hybrid (L_simple + λ L_vlb)",
 }
 
+BEST_INSIDE = (
+    "memorisation",
+    "density",
+)  # their ideal lies inside the range, so neither direction is better throughout
+
 Direction = Literal["lower", "higher"]
 
 
@@ -64,7 +70,11 @@ def quantity(metric: str, unit: str = "") -> Quantity:
     if metric in METRICS:
         known_metric = METRICS[metric]
         return Quantity(
-            metric, known_metric.title, known_metric.unit, known_metric.direction, is_p_value=metric.endswith("_p")
+            metric,
+            known_metric.title,
+            known_metric.unit,
+            None if metric in BEST_INSIDE else known_metric.direction,
+            is_p_value=metric.endswith("_p"),
         )
     return Quantity(metric, metric.replace("_", " "), unit, None)
 
@@ -112,7 +122,13 @@ def plus_minus(interval: Interval, signed: bool = False) -> str:
     """ "0.031 ± 0.010"; "0.031" alone where one seed gives no interval. Minus is −; `signed` writes the plus too."""
     text = plain(interval.estimate, 3) if math.isinf(interval.half_width) else str(interval).replace("-", "−")
     text = text.replace(" ± ", "\u00a0±\u00a0")  # never broken over two lines
+    text = re.sub(r"e([+−]\d+)$", lambda found: f"\u00a0×\u00a010{_superscript(found[1])}", text)
     return f"+{text}" if signed and interval.estimate > 0 and not text.startswith("(") else text
+
+
+def _superscript(exponent: str) -> str:
+    """ "−06" is "⁻⁶"."""
+    return str(int(exponent.replace("−", "-"))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def size_of(interval: Interval) -> str:

@@ -231,3 +231,22 @@ def test_running_total_by_t_ends_at_the_sum_of_the_terms():
     assert spent["epsilon_mse", 3] == pytest.approx(1.3 + 2 * 0.2)
     assert spent["posterior_kl", 1] == pytest.approx(0.5)
     assert spent["posterior_kl", 10] == pytest.approx(3 * 0.5 + 7 * 0.1)
+
+
+def test_a_metric_whose_ideal_lies_inside_its_range_ranks_nothing():
+    """Memorisation is best at 1/2: less is no better, so it takes no side."""
+    frame = frame_of(CLEAR, "memorisation", sampler="ddim-50")
+    assert ranking(frame, "memorisation", "ddim-50") is None
+
+
+def test_a_tiny_framework_effect_is_put_in_proportion():
+    """An effect that is there but is a thousandth of the objective's is not said to change anything."""
+    keras = {
+        (objective, "keras"): [value + 1e-6 + 1e-8 * seed for seed, value in enumerate(by_seed)]
+        for (objective, _), by_seed in CLEAR.items()
+    }
+    sentences = verdict_sentences(frame_of({**CLEAR, **keras}))
+    found = next(sentence for sentence in sentences if sentence.startswith("The framework"))
+    assert "matters little beside the objectives" in found
+    assert "(1.010 ± 0.025) \N{MULTIPLICATION SIGN} 10⁻⁶ bits/dim" in found.replace("\N{NO-BREAK SPACE}", " ")
+    assert "at most 0.01 % of the difference" in found
