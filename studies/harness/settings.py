@@ -72,7 +72,7 @@ class StudySettings:
     mlp_width: Annotated[int, Flag(help="width of the perceptron used on points")] = 128
     mlp_depth: Annotated[int, Flag(help="residual blocks of the perceptron used on points")] = 3
 
-    train_steps: Annotated[int, Flag(help="optimiser steps of each cell")] = 4000
+    train_steps: Annotated[int, Flag(help="optimiser steps of each cell")] = 3500
     batch_size: Annotated[int, Flag(help="training examples a step")] = 64
     learning_rate: Annotated[float, Flag(help="peak rate of Adam, after warm-up and before cosine decay")] = 3e-3
     warmup_steps: Annotated[int, Flag(help="steps of linear warm-up")] = 100
