@@ -12,16 +12,16 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
 from studies.harness.cells import grid
-from studies.harness.settings import exit_with_one_line, parse_settings
+from studies.harness.settings import guarded, parse_settings
 from studies.harness.study import run_and_report
 
 
 def main(argv: list[str]) -> int:
-    try:
+    def run() -> int:
         settings = parse_settings(argv, description=__doc__ or "")
         return run_and_report("compare_objectives", settings, grid, argv)
-    except (ValueError, ImportError) as error:
-        exit_with_one_line(error)
+
+    return guarded(run)
 
 
 if __name__ == "__main__":

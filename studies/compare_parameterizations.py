@@ -14,7 +14,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
 from studies.harness.cells import Cell, check_cells, grid
-from studies.harness.settings import StudySettings, exit_with_one_line, parse_settings
+from studies.harness.settings import StudySettings, guarded, parse_settings
 from studies.harness.study import run_and_report
 
 COLUMNS = (
@@ -55,11 +55,11 @@ def table_cells(settings: StudySettings) -> list[Cell]:
 
 
 def main(argv: list[str]) -> int:
-    try:
+    def run() -> int:
         settings = parse_settings(argv, description=__doc__ or "", base=BASE)
         return run_and_report("compare_parameterizations", settings, table_cells, argv)
-    except (ValueError, ImportError) as error:
-        exit_with_one_line(error)
+
+    return guarded(run)
 
 
 if __name__ == "__main__":

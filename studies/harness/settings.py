@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -230,6 +230,17 @@ def from_json(text: str) -> StudySettings:
         raise ValueError(f"settings file has unknown entries {', '.join(unknown)}; it was written by another version")
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return StudySettings(**{**values, **lists, "out": Path(values["out"])})
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Runs a script's body: bad input ends with one line and status 2, an interruption with a word and status 130."""
+    try:
+        return run()
+    except (ValueError, ImportError) as error:
+        exit_with_one_line(error)
+    except KeyboardInterrupt:
+        print("\nstopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
 
 
 def exit_with_one_line(error: Exception) -> NoReturn:
