@@ -1,4 +1,4 @@
-"""Chains in PyTorch against the same chains in numpy, with the network's outputs in common."""
+"""Sampling in PyTorch."""
 
 from __future__ import annotations
 
@@ -8,93 +8,27 @@ from functools import partial
 import numpy as np
 import pytest
 
-import backends.torch as backend
 from core.reverse import reverse_process
 from core.samplers import make_sampler
 from core.schedules import linear
-from core.variances import VARIANCES
-from tests.backends.torch.helpers import FLOAT32, FLOAT64, call, random_weights, small_network, unet_settings
+from tests.backends.contract.sampling import SamplingContract
+from tests.backends.reference import FLOAT64, noise_of
+from tests.backends.torch.helpers import OnTorch
 
 pytestmark = pytest.mark.torch
 
 
-def noise_of(shape, t):
-    return np.random.default_rng(t).standard_normal(shape)
+class TestSampling(OnTorch, SamplingContract):
+    """What every backend does, and torch.compile."""
 
-
-def numpy_chain(network, process, sampler, x_T):
-    """t = T, ..., 1 by `core.samplers` in numpy: x_0, and x_0_hat by step."""
-    x, x_0_hat, kept = x_T, np.zeros_like(x_T), {}
-    for t in range(process.num_steps, 0, -1):
-        steps = np.full(len(x), t)
-        output = call(network, x, process.schedule.steps[steps])
-        x, x_0_hat = sampler(process, x, output, steps, noise_of(x_T.shape, t), x_0_hat)
-        kept[t] = x_0_hat
-    return x, kept
-
-
-@pytest.mark.parametrize("variance", VARIANCES)
-@pytest.mark.parametrize("prediction", ["epsilon", "v"])
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        make_sampler("ancestral"),
-        make_sampler("ancestral", clip=1.0),
-        make_sampler("ddim", eta=0.5),
-        make_sampler("dpm_solver", clip=1.0),
-    ],
-    ids=["ancestral", "ancestral clipped", "ddim", "dpm_solver"],
-)
-def test_chains_are_those_of_the_reference(sampler, prediction, variance):
-    """x_0, and every x_0_hat on the way, of a chain respaced from 100 steps to 8."""
-    process = reverse_process(linear(100).respaced(8), prediction, variance)
-    network = small_network(process, size=0.2)
-    x_T = np.random.default_rng(0).standard_normal((4, 3))
-    expected, kept = numpy_chain(network, process, sampler, x_T)
-    x_0, trajectory = backend.sample(
-        network, process, sampler, x_T, partial(noise_of, x_T.shape), FLOAT64, keep=range(1, 9)
-    )
-    # Errors of rounding grow with the chain's own numbers, which an untrained network lets grow.
-    np.testing.assert_allclose(x_0, expected, rtol=1e-10, atol=1e-11 * np.abs(expected).max())
-    assert trajectory.keys() == kept.keys()
-    for t, x_0_hat in kept.items():
-        np.testing.assert_allclose(trajectory[t], x_0_hat, rtol=1e-10, atol=1e-11 * np.abs(x_0_hat).max())
-
-
-def test_images_are_sampled_in_float32():
-    """A U-Net's whole chain, within float32 of the float64 reference; only the steps asked for are kept."""
-    settings = unet_settings()
-    process = reverse_process(linear(20, 1e-3, 0.3))
-    weights = random_weights(settings, size=0.1)
-    x_T = np.random.default_rng(0).standard_normal((2, *settings.shape))
-    sampler = make_sampler("ancestral", clip=1.0)
-    expected, _ = numpy_chain(backend.make_network(settings, weights, FLOAT64), process, sampler, x_T)
-    network = backend.make_network(settings, weights, FLOAT32)
-    x_0, trajectory = backend.sample(
-        network, process, sampler, x_T, partial(noise_of, x_T.shape), FLOAT32, keep=[20, 3]
-    )
-    assert x_0.dtype == np.float32
-    assert list(trajectory) == [20, 3]
-    np.testing.assert_allclose(x_0, expected, atol=2e-5)
-
-
-@pytest.mark.slow
-def test_compiled_sampling_agrees_with_eager():
-    process = reverse_process(linear(100).respaced(4))
-    network = small_network(process, size=0.2)
-    x_T = np.random.default_rng(0).standard_normal((4, 3))
-    eager, compiled = (
-        backend.sample(network, process, make_sampler("ancestral"), x_T, partial(noise_of, x_T.shape), execution)[0]
-        for execution in (FLOAT64, replace(FLOAT64, compile=True))
-    )
-    np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-11 * np.abs(eager).max())
-
-
-def test_bad_starts_are_one_line_errors():
-    process = reverse_process(linear(10))
-    network = small_network(process)
-    noise = partial(noise_of, (4, 3))
-    with pytest.raises(ValueError, match=r"x_T has shape \(4, 3\) for this network, got \(4, 2\)"):
-        backend.sample(network, process, make_sampler("ancestral"), np.zeros((4, 2)), noise, FLOAT64)
-    with pytest.raises(ValueError, match="steps run from 1 to 10, got 11"):
-        backend.sample(network, process, make_sampler("ancestral"), np.zeros((4, 3)), noise, FLOAT64, keep=[11])
+    @pytest.mark.slow
+    def test_compiled_sampling_agrees_with_eager(self):
+        process = reverse_process(linear(100).respaced(4))
+        network = self.small_network(process, size=0.2)
+        x_T = np.random.default_rng(0).standard_normal((4, 3))
+        sampler, noise = make_sampler("ancestral"), partial(noise_of, x_T.shape)
+        eager, compiled = (
+            self.backend.sample(network, process, sampler, x_T, noise, execution)[0]
+            for execution in (FLOAT64, replace(FLOAT64, compile=True))
+        )
+        np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-11 * np.abs(eager).max())

@@ -1,0 +1,97 @@
+"""The networks as functions: against a written-out MLP, between dimensions, and by their weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backends.interface import Execution
+from backends.networks import MLPSettings, UNetSettings, initial_weights, time_frequencies, weight_specs
+from tests.backends.contract.base import Contract
+from tests.backends.reference import FLOAT32, FLOAT64, mlp_settings, random_weights, unet_settings
+
+UNETS = [
+    UNetSettings((8, 8, 3), widths=(8, 16), blocks_per_level=2, attention_levels=(1,), norm_groups=4),
+    UNetSettings((8, 4, 1), widths=(8, 8, 16), mid_attention=False, norm_groups=2, learns_variance=True),
+    UNetSettings((16, 2), widths=(8, 16), attention_levels=(0, 1), norm_groups=4),
+]
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+class NetworkContract(Contract):
+    """Each network is the one described, holds the neutral weights, and says what it cannot do."""
+
+    def test_mlp_is_the_one_described(self):
+        """h += linear_2(silu(linear_1(silu(h)) + time_proj(time))), written out in numpy."""
+        settings = MLPSettings((3,), width=16, depth=2, time_features=8, learns_variance=True)
+        w = random_weights(settings)
+        x, t = np.random.default_rng(1).standard_normal((5, 3)), np.array([1, 2, 30, 400, 1000])
+
+        def linear(name, h):
+            return h @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+        phase = (t - 1)[:, None] * time_frequencies(8)
+        features = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
+        time = linear("time_embedding.linear_2", silu(linear("time_embedding.linear_1", features)))
+        h = linear("linear_in", x)
+        for i in range(2):
+            inner = linear(f"blocks.{i}.linear_1", silu(h)) + linear(f"blocks.{i}.time_proj", time)
+            h = h + linear(f"blocks.{i}.linear_2", silu(inner))
+        network = self.backend.make_network(settings, w, FLOAT64)
+        np.testing.assert_allclose(self.call(network, x, t), linear("linear_out", silu(h)), rtol=1e-12, atol=1e-12)
+
+    @pytest.mark.parametrize("attention", [(), (0,), (0, 1)])
+    def test_unet_over_series_is_the_one_over_images_that_do_not_vary_along_their_width(self, attention):
+        """A 1-D kernel in the middle column of a 2-D one sees the same numbers in every column."""
+        line = UNetSettings((8, 2), widths=(8, 16), attention_levels=attention, norm_groups=4)
+        plane = UNetSettings((8, 4, 2), widths=(8, 16), attention_levels=attention, norm_groups=4)
+        w = random_weights(line)
+        wide = {}
+        for name, spec in weight_specs(plane).items():
+            wide[name] = np.zeros(spec.shape)
+            wide[name][..., spec.shape[-1] // 2 if len(spec.shape) == 4 else slice(None)] = w[name]
+        x, t = np.random.default_rng(1).standard_normal((3, 8, 2)), np.array([1, 50, 1000])
+        one = self.call(self.backend.make_network(line, w, FLOAT64), x, t)
+        two = self.call(self.backend.make_network(plane, wide, FLOAT64), np.repeat(x[:, :, None], 4, axis=2), t)
+        np.testing.assert_allclose(two, np.repeat(one[:, :, None], 4, axis=2), rtol=1e-11, atol=1e-12)
+
+    @pytest.mark.parametrize("settings", [*UNETS, mlp_settings()])
+    @pytest.mark.parametrize("execution", [FLOAT32, FLOAT64])
+    def test_weights_come_back_as_they_went_in(self, settings, execution):
+        """In C order and in the dtype of the execution; bit for bit in float64."""
+        w = initial_weights(settings, seed=3)
+        back = self.backend.export_weights(self.backend.make_network(settings, w, execution))
+        assert back.keys() == w.keys()
+        for name, array in back.items():
+            assert array.flags.c_contiguous
+            assert array.dtype == execution.dtype
+            np.testing.assert_array_equal(array, w[name].astype(execution.dtype))
+
+    @pytest.mark.parametrize("settings", UNETS)
+    def test_output_has_the_input_shape_and_the_output_channels(self, settings):
+        network = self.backend.make_network(settings, initial_weights(settings, 0), FLOAT32)
+        x = np.random.default_rng(0).standard_normal((2, *settings.shape))
+        output = self.call(network, x, np.array([1, 7]))
+        assert output.shape == (2, *settings.shape[:-1], settings.out_channels)
+        assert not output.any()  # the last layer starts at zero
+
+    def test_weights_of_another_network_are_refused(self):
+        w = initial_weights(unet_settings(), 0)
+        with pytest.raises(ValueError, match="belong to another network"):
+            self.backend.make_network(mlp_settings(), w, FLOAT32)
+
+    @pytest.mark.parametrize(
+        ("execution", "message"),
+        [
+            (Execution(device="abacus"), "no device 'abacus' here"),
+            (Execution(device="cuda:99"), "no device 'cuda:99' here"),
+            (Execution(device="cpu", dtype="float16"), "unknown dtype 'float16'; known: float32, float64, bfloat16"),
+        ],
+    )
+    def test_unknown_executions_are_one_line_errors(self, execution, message):
+        with pytest.raises(ValueError, match=message) as caught:
+            self.backend.make_network(mlp_settings(), initial_weights(mlp_settings(), 0), execution)
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,73 @@
+"""Chains on a device against the same chains in numpy, with the network's outputs in common."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from core.reverse import reverse_process
+from core.samplers import make_sampler
+from core.schedules import linear
+from core.variances import VARIANCES
+from tests.backends.contract.base import Contract
+from tests.backends.reference import FLOAT32, FLOAT64, noise_of, numpy_chain, random_weights, unet_settings
+
+
+class SamplingContract(Contract):
+    """Every sampler takes the path it takes in numpy."""
+
+    @pytest.mark.parametrize("variance", VARIANCES)
+    @pytest.mark.parametrize("prediction", ["epsilon", "v"])
+    @pytest.mark.parametrize(
+        "sampler",
+        [
+            make_sampler("ancestral"),
+            make_sampler("ancestral", clip=1.0),
+            make_sampler("ddim", eta=0.5),
+            make_sampler("dpm_solver", clip=1.0),
+        ],
+        ids=["ancestral", "ancestral clipped", "ddim", "dpm_solver"],
+    )
+    def test_chains_are_those_of_the_reference(self, sampler, prediction, variance):
+        """x_0, and every x_0_hat on the way, of a chain respaced from 100 steps to 8."""
+        process = reverse_process(linear(100).respaced(8), prediction, variance)
+        network = self.small_network(process, size=0.2)
+        x_T = np.random.default_rng(0).standard_normal((4, 3))
+        expected, kept = numpy_chain(self.bound(network), process, sampler, x_T)
+        x_0, trajectory = self.backend.sample(
+            network, process, sampler, x_T, partial(noise_of, x_T.shape), FLOAT64, keep=range(1, 9)
+        )
+        # Errors of rounding grow with the chain's own numbers, which an untrained network lets grow.
+        np.testing.assert_allclose(x_0, expected, rtol=1e-10, atol=1e-11 * np.abs(expected).max())
+        assert trajectory.keys() == kept.keys()
+        for t, x_0_hat in kept.items():
+            np.testing.assert_allclose(trajectory[t], x_0_hat, rtol=1e-10, atol=1e-11 * np.abs(x_0_hat).max())
+
+    def test_images_are_sampled_in_float32(self):
+        """A U-Net's whole chain, within float32 of the float64 reference; only the steps asked for are kept."""
+        settings = unet_settings()
+        process = reverse_process(linear(20, 1e-3, 0.3))
+        weights = random_weights(settings, size=0.1)
+        x_T = np.random.default_rng(0).standard_normal((2, *settings.shape))
+        sampler = make_sampler("ancestral", clip=1.0)
+        exact = self.backend.make_network(settings, weights, FLOAT64)
+        expected, _ = numpy_chain(self.bound(exact), process, sampler, x_T)
+        network = self.backend.make_network(settings, weights, FLOAT32)
+        x_0, trajectory = self.backend.sample(
+            network, process, sampler, x_T, partial(noise_of, x_T.shape), FLOAT32, keep=[20, 3]
+        )
+        assert x_0.dtype == np.float32
+        assert list(trajectory) == [20, 3]
+        np.testing.assert_allclose(x_0, expected, atol=2e-5)
+
+    def test_bad_starts_are_one_line_errors(self):
+        process = reverse_process(linear(10))
+        network = self.small_network(process)
+        noise = partial(noise_of, (4, 3))
+        sampler = make_sampler("ancestral")
+        with pytest.raises(ValueError, match=r"x_T has shape \(4, 3\) for this network, got \(4, 2\)"):
+            self.backend.sample(network, process, sampler, np.zeros((4, 2)), noise, FLOAT64)
+        with pytest.raises(ValueError, match="steps run from 1 to 10, got 11"):
+            self.backend.sample(network, process, sampler, np.zeros((4, 3)), noise, FLOAT64, keep=[11])

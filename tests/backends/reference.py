@@ -1,0 +1,112 @@
+"""Small processes, networks and draws for any backend, and the numpy execution that all of them are held to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.interface import Draws, Execution, Weights
+from backends.networks import MLPSettings, NetworkSettings, UNetSettings, weight_specs
+from backends.recipe import CLIP_EPSILON, TrainingRecipe
+from core.objectives import OBJECTIVES, NoisedBatch, check_objective, noised_batch
+from core.reverse import ReverseProcess
+from core.samplers import SamplerStep
+from core.variances import VARIANCES
+
+FLOAT64 = Execution(device="cpu", dtype="float64")
+FLOAT32 = Execution(device="cpu", dtype="float32")
+
+Call = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
+"""A network as numpy sees it: call(x_t, told) -> output in float64."""
+
+
+def trainable(variance: str, objective: str) -> bool:
+    try:
+        check_objective(objective, variance)
+    except ValueError:
+        return False
+    return True
+
+
+TRAINABLE = [pair for pair in itertools.product(VARIANCES, OBJECTIVES) if trainable(*pair)]
+TRAINS_KL = [pair for pair in TRAINABLE if pair[1] in ("posterior_kl", "hybrid")]
+
+
+def random_weights(settings: NetworkSettings, seed: int = 0, size: float = 0.3) -> Weights:
+    """Weights with nothing left at 0 or 1, so that every path through the network shows in its output."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: (spec.start == "ones") + size * rng.standard_normal(spec.shape)
+        for name, spec in weight_specs(settings).items()
+    }
+
+
+def mlp_settings(learns_variance: bool = False) -> MLPSettings:
+    return MLPSettings((3,), width=16, depth=2, time_features=8, learns_variance=learns_variance)
+
+
+def unet_settings(learns_variance: bool = False) -> UNetSettings:
+    return UNetSettings((4, 4, 1), widths=(8, 16), norm_groups=4, learns_variance=learns_variance)
+
+
+def make_draws(process: ReverseProcess, shape: tuple[int, ...], count: int = 12, seed: int = 0) -> Draws:
+    """Draws at both ends of the chain and between; x_0 on the process's levels where it has them."""
+    rng = np.random.default_rng(seed)
+    size = (count, *shape)
+    x_0 = rng.uniform(-1, 1, size)
+    if process.levels is not None:
+        x_0 = rng.integers(0, process.levels, size) * (2 / (process.levels - 1)) - 1
+    t = rng.integers(1, process.num_steps + 1, count)
+    t[:3] = 1, 2, process.num_steps
+    return Draws(x_0, rng.standard_normal(size), t, rng.uniform(0.5, 2, count))
+
+
+def numpy_batch(call: Call, process: ReverseProcess, draws: Draws) -> tuple[NoisedBatch, NDArray[np.float64]]:
+    """The batch in float64 numpy, and the network's output for it."""
+    batch = noised_batch(process, draws.x_0, draws.epsilon, draws.t)
+    return batch, call(batch.x_t, process.schedule.steps[draws.t])
+
+
+def noise_of(shape: tuple[int, ...], t: int) -> NDArray[np.float64]:
+    return np.random.default_rng(t).standard_normal(shape)
+
+
+def numpy_chain(
+    call: Call, process: ReverseProcess, sampler: SamplerStep, x_T: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], dict[int, NDArray[np.float64]]]:
+    """t = T, ..., 1 by `core.samplers` in numpy, with `noise_of`: x_0, and x_0_hat by step."""
+    x, x_0_hat, kept = x_T, np.zeros_like(x_T), {}
+    for t in range(process.num_steps, 0, -1):
+        steps = np.full(len(x), t)
+        output = call(x, process.schedule.steps[steps])
+        x, x_0_hat = sampler(process, x, output, steps, noise_of(x_T.shape, t), x_0_hat)
+        kept[t] = x_0_hat
+    return x, kept
+
+
+def recipe_by_hand(
+    weights: Weights,
+    gradient_of: Callable[[Weights, Draws], Weights],
+    recipe: TrainingRecipe,
+    batches: Sequence[Draws],
+) -> tuple[Weights, Weights]:
+    """Raw and averaged weights after `backends.recipe` in numpy; gradient_of gives that of what is minimised."""
+    weights = dict(weights)
+    average = {name: w.copy() for name, w in weights.items()}
+    m = {name: np.zeros_like(w) for name, w in weights.items()}
+    v = {name: np.zeros_like(w) for name, w in weights.items()}
+    for k, draws in enumerate(batches, start=1):
+        gradient = gradient_of(weights, draws)
+        norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
+        factor = 1.0 if recipe.clip_norm is None else min(1.0, recipe.clip_norm / (norm + CLIP_EPSILON))
+        rate, decay = recipe.learning_rate_at(k), recipe.ema_decay_at(k)
+        for name, g in gradient.items():
+            m[name] = recipe.adam_beta_1 * m[name] + (1 - recipe.adam_beta_1) * factor * g
+            v[name] = recipe.adam_beta_2 * v[name] + (1 - recipe.adam_beta_2) * (factor * g) ** 2
+            m_hat, v_hat = m[name] / (1 - recipe.adam_beta_1**k), v[name] / (1 - recipe.adam_beta_2**k)
+            weights[name] = weights[name] - rate * m_hat / (np.sqrt(v_hat) + recipe.adam_epsilon)
+            average[name] = decay * average[name] + (1 - decay) * weights[name]
+    return weights, average
