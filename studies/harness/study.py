@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from studies.harness.cells import Cell
+from studies.harness.cells import FACTORS, Cell
 from studies.harness.runner import Outcome, default_jobs, run_study
 from studies.harness.settings import StudySettings
 from studies.harness.store import RESULTS
@@ -20,6 +20,7 @@ def run_and_report(
 ) -> int:
     """Runs the study and returns the exit status: 0, or 1 where a cell failed."""
     cells = make_cells(settings)
+    settings = settings.replace(backends=tuple(dict.fromkeys(cell.backend for cell in cells)))  # as resolved
     if settings.seeds_until is not None:
         _check_sequential(settings, cells)
     print(announcement(settings, cells), flush=True)
@@ -83,7 +84,7 @@ def bound_differences(settings: StudySettings) -> list[float]:
 
     results = pd.read_csv(settings.out / RESULTS)
     second, first = sorted(results["objective"].unique())
-    frame = results[results["metric"] == "bound"]
+    frame = results.loc[results["metric"] == "bound", [*FACTORS, "metric", "value"]]
     return list(paired_differences(frame, "objective", first, second, metric="bound").sort_index())
 
 
