@@ -14,9 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 from backends.interface import Execution
-from backends.keras.arrays import namespace
+from backends.keras.arrays import namespace, on_device
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import bound_terms, loss_and_gradients, on_device
+from backends.keras.likelihood import bound_terms, loss_and_gradients
 from backends.keras.network import export_weights, make_network
 from backends.keras.sampling import sample
 from backends.keras.training import make_trainer

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -14,6 +16,8 @@ from core.arrays import Array, ArrayNamespace
 
 DTYPES: dict[str, str] = {"float32": "float32", "float64": "float64", "bfloat16": "float32"}
 """What weights, tables and losses are kept in; "bfloat16" is a mixed precision policy of the network alone."""
+
+_DEVICES = {"cpu": "cpu:0", "gpu": "gpu:0", "cuda": "gpu:0"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,19 @@ def namespace(execution: Execution) -> KerasNamespace:
     if execution.dtype not in DTYPES:
         raise ValueError(f"unknown dtype {execution.dtype!r}; known: {', '.join(DTYPES)}")
     return KerasNamespace(DTYPES[execution.dtype])
+
+
+def on_device(name: str) -> AbstractContextManager[Any]:
+    """The scope in which arrays and variables land on the device called `name`; "auto" is the engine's own choice."""
+    if name == "auto":
+        return keras.device(_DEVICES["gpu"] if _has_gpu() else _DEVICES["cpu"])
+    if name not in _DEVICES or (name != "cpu" and not _has_gpu()):
+        raise ValueError(f"Keras on {keras.backend.backend()} has no device {name!r} here; use auto or cpu")
+    return keras.device(_DEVICES[name])
+
+
+def _has_gpu() -> bool:
+    return len(keras.distribution.list_devices("gpu")) > 0
 
 
 def to_numpy(x: Any) -> NDArray[Any]:

@@ -88,7 +88,7 @@ def _torch() -> Engine:
     import torch
 
     def compiled(function: Function, variables: Sequence[keras.Variable], xla: bool) -> Function:
-        return function
+        return torch.no_grad()(function)
 
     def differentiated(function: Function, weights: Sequence[keras.Variable]) -> Function:
         def run(*arrays: Any) -> Any:

@@ -6,7 +6,6 @@ Draws are checked here, on the host, before they reach a device that would clamp
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -15,27 +14,12 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.interface import Draws, Execution, Weights
-from backends.keras.arrays import KerasNamespace, namespace, to_numpy
+from backends.keras.arrays import KerasNamespace, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.network import neutral_variables, to_neutral
 from core.arrays import Array, dims_per_example
 from core.objectives import check_objective, epsilon_mse, noised_batch, posterior_kl, training_loss
 from core.reverse import ReverseProcess
-
-_DEVICES = {"cpu": "cpu:0", "gpu": "gpu:0", "cuda": "gpu:0"}
-
-
-def on_device(name: str) -> AbstractContextManager[Any]:
-    """The scope in which arrays and variables land on the device called `name`; "auto" is the engine's own choice."""
-    if name == "auto":
-        return keras.device(_DEVICES["gpu"] if _has_gpu() else _DEVICES["cpu"])
-    if name not in _DEVICES or (name != "cpu" and not _has_gpu()):
-        raise ValueError(f"Keras on {keras.backend.backend()} has no device {name!r} here; use auto or cpu")
-    return keras.device(_DEVICES[name])
-
-
-def _has_gpu() -> bool:
-    return len(keras.distribution.list_devices("gpu")) > 0
 
 
 def check_network(network: keras.Model, process: ReverseProcess) -> None:
@@ -111,7 +95,7 @@ def loss_and_gradients(
     run = ENGINE.compiled(ENGINE.differentiated(forward, variables), variables, execution.compile)
     with on_device(execution.device):
         (_, (loss,)), gradients = run(*upload(xp, draws, process)[:4])
-    return to_numpy(loss), {n: to_neutral(n, to_numpy(g)) for n, g in zip(names, gradients, strict=True)}
+    return to_numpy(loss), {n: to_neutral(to_numpy(g)) for n, g in zip(names, gradients, strict=True)}
 
 
 def bound_terms(

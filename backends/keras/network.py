@@ -15,7 +15,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.interface import Execution, Weights
-from backends.keras.arrays import namespace, to_numpy
+from backends.keras.arrays import namespace, on_device, to_numpy
 from backends.keras.layers import GroupNorm, TimeFeatures
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_weights, weight_specs
 
@@ -138,9 +138,10 @@ def make_network(settings: NetworkSettings, weights: Weights, execution: Executi
     """The model with the given neutral weights, in the dtype of `execution`; its settings are `model.settings`."""
     namespace(execution)
     policy = {"bfloat16": "mixed_bfloat16"}.get(execution.dtype, execution.dtype)
-    model = unet(settings, policy) if isinstance(settings, UNetSettings) else mlp(settings, policy)
-    model.settings = settings
-    load_weights(model, settings, weights)
+    with on_device(execution.device):
+        model = unet(settings, policy) if isinstance(settings, UNetSettings) else mlp(settings, policy)
+        model.settings = settings
+        load_weights(model, settings, weights)
     return model
 
 
@@ -148,12 +149,12 @@ def load_weights(model: keras.Model, settings: NetworkSettings, weights: Weights
     """Sets the model's weights to neutral ones, or raises a ValueError in one line and changes nothing."""
     check_weights(settings, weights)
     for name, variable in neutral_variables(model, settings):
-        variable.assign(from_neutral(name, weights[name]))
+        variable.assign(from_neutral(weights[name]))
 
 
-def export_weights(model: keras.Model) -> Weights:
+def export_weights(network: keras.Model) -> Weights:
     """The model's weights by neutral name and in the neutral layout, in the dtype they have."""
-    return {name: to_neutral(name, to_numpy(variable)) for name, variable in neutral_variables(model, model.settings)}
+    return {name: to_neutral(to_numpy(variable)) for name, variable in neutral_variables(network, network.settings)}
 
 
 def neutral_variables(model: keras.Model, settings: NetworkSettings) -> Iterator[tuple[str, keras.Variable]]:
@@ -165,14 +166,14 @@ def neutral_variables(model: keras.Model, settings: NetworkSettings) -> Iterator
         yield name, getattr(layer, attributes.get(kind, kind))
 
 
-def from_neutral(name: str, weight: NDArray[Any]) -> NDArray[Any]:
+def from_neutral(weight: NDArray[Any]) -> NDArray[Any]:
     """A weight in Keras's layout: kernels (..., in, out) from (out, in, ...); vectors are the same in both."""
     return np.moveaxis(weight, (1, 0), (-2, -1)) if weight.ndim > 1 else weight
 
 
-def to_neutral(name: str, weight: NDArray[Any]) -> NDArray[Any]:
-    """The inverse of `from_neutral`."""
-    return np.moveaxis(weight, (-2, -1), (1, 0)) if weight.ndim > 1 else weight
+def to_neutral(weight: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of `from_neutral`, in C order."""
+    return np.ascontiguousarray(np.moveaxis(weight, (-2, -1), (1, 0))) if weight.ndim > 1 else weight
 
 
 NetworkCall = Callable[[Any, Any], Any]

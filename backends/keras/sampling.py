@@ -11,9 +11,9 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.interface import Execution
-from backends.keras.arrays import namespace, to_numpy
+from backends.keras.arrays import namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import check_network, on_device, run_network
+from backends.keras.likelihood import check_network, run_network
 from core.arrays import Array
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep

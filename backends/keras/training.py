@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,10 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.interface import Draws, Execution, Weights
-from backends.keras.arrays import namespace, to_numpy
+from backends.keras.arrays import namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import check_draws, check_network, losses, on_device, upload
-from backends.keras.network import from_neutral, neutral_variables, to_neutral
+from backends.keras.likelihood import check_draws, check_network, losses, upload
+from backends.keras.network import export_weights, from_neutral, load_weights, neutral_variables, to_neutral
 from backends.networks import check_weights
 from backends.recipe import CLIP_EPSILON, TrainingRecipe
 from core.arrays import Array
@@ -23,35 +24,6 @@ from core.reverse import ReverseProcess
 
 Handle = tuple[Array, Array]
 """epsilon_mse and posterior_kl (N,), still on the device."""
-
-
-@keras.saving.register_keras_serializable("diffusion_objectives")
-class Adam(keras.optimizers.Adam):
-    """Adam as in Kingma & Ba (2015), Algorithm 1: epsilon is added to sqrt(v_hat), after the bias correction.
-
-    Keras adds it before, so that its epsilon shrinks with the bias of v. Arguments as for `keras.optimizers.Adam`.
-    """
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        rate, gradient = ops.cast(learning_rate, variable.dtype), ops.cast(gradient, variable.dtype)
-        step = ops.cast(self.iterations + 1, variable.dtype)
-        beta_1, beta_2 = (ops.convert_to_tensor(b, variable.dtype) for b in (self.beta_1, self.beta_2))
-        index = self._get_variable_index(variable)
-        m, v = self._momentums[index], self._velocities[index]
-        self.assign_add(m, (gradient - m) * (1 - self.beta_1))
-        self.assign_add(v, (gradient * gradient - v) * (1 - self.beta_2))
-        m_hat = m / (1 - ops.power(beta_1, step))
-        v_hat = v / (1 - ops.power(beta_2, step))
-        self.assign_sub(variable, rate * m_hat / (ops.sqrt(v_hat) + self.epsilon))
-
-
-def clipped(gradients: Sequence[Array], clip_norm: float | None) -> list[Array]:
-    """Gradients times min(1, clip_norm / (norm + 1e-6)), norm being that of all of them together."""
-    if clip_norm is None:
-        return list(gradients)
-    norm = ops.sqrt(sum(ops.sum(gradient * gradient) for gradient in gradients))
-    factor = ops.minimum(clip_norm / (norm + CLIP_EPSILON), ops.ones_like(norm))
-    return [gradient * factor for gradient in gradients]
 
 
 class KerasTrainer:
@@ -75,12 +47,13 @@ class KerasTrainer:
         self._recipe, self._execution = recipe, execution
         self._xp = namespace(execution)
         self._scale = unit_scale(process, objective)
-        self._named = dict(neutral_variables(network, network.settings))
-        self._weights = list(self._named.values())
+        self._names, self._weights = zip(*neutral_variables(network, network.settings), strict=True)
+        self._bounds = np.cumsum([math.prod(weight.shape) for weight in self._weights])[:-1].tolist()
         with on_device(execution.device):
-            self._average = [keras.Variable(to_numpy(w), trainable=False, dtype=w.dtype) for w in self._weights]
-            self._adam = Adam(beta_1=recipe.adam_beta_1, beta_2=recipe.adam_beta_2, epsilon=recipe.adam_epsilon)
-            self._adam.build(self._weights)
+            flat = np.concatenate([to_numpy(weight).ravel() for weight in self._weights])
+            self._average, self._adam_m, self._adam_v = (
+                keras.Variable(start, trainable=False, dtype=self._xp.dtype) for start in (flat, 0 * flat, 0 * flat)
+            )
             cast = process.cast(self._xp.asarray)
             self._step = self._compiled_step(cast)
 
@@ -91,28 +64,46 @@ class KerasTrainer:
 
         differentiated = ENGINE.differentiated(minimised, self._weights)
 
-        def step(rate: Array, kept: Array, *draws: Array) -> Handle:
+        def step(numbers: Array, *draws: Array) -> Handle:
             (_, both), gradients = differentiated(*draws)
-            for variable, gradient in zip(self._weights, clipped(gradients, self._recipe.clip_norm), strict=True):
-                self._adam.update_step(gradient, variable, rate)
-            self._adam.iterations.assign_add(1)
-            for average, variable in zip(self._average, self._weights, strict=True):
-                average.assign(average + (1 - kept) * (variable - average))
+            self._update(_flattened(gradients), numbers[0], numbers[1], numbers[2])
             return both
 
         return ENGINE.compiled(step, self._changing(), self._execution.compile)
 
+    def _update(self, gradient: Array, rate: Array, v_scale: Array, ema_share: Array) -> None:
+        """Clipping, Adam and the moving average on all weights end to end.
+
+        Weight by weight it would be thousands of small operations, most of what there is to compile and dispatch.
+        """
+        recipe, m, v = self._recipe, self._adam_m, self._adam_v
+        if recipe.clip_norm is not None:
+            norm = ops.sqrt(ops.sum(gradient * gradient))
+            gradient = gradient * ops.minimum(recipe.clip_norm / (norm + CLIP_EPSILON), ops.ones_like(norm))
+        m.assign(recipe.adam_beta_1 * m + (1 - recipe.adam_beta_1) * gradient)
+        v.assign(recipe.adam_beta_2 * v + (1 - recipe.adam_beta_2) * (gradient * gradient))
+        moved = _flattened(self._weights) - rate * m / (ops.sqrt(v * v_scale) + recipe.adam_epsilon)
+        self._average.assign(self._average + ema_share * (moved - self._average))
+        for weight, part in zip(self._weights, ops.split(moved, self._bounds), strict=True):
+            weight.assign(ops.reshape(part, weight.shape))
+
+    def _numbers_at(self, step: int) -> Array:
+        """What Adam and the average take from the step's number k: rate / (1 - beta_1^k), 1 / (1 - beta_2^k), and the
+        share of the new weights in the average.
+        """
+        recipe = self._recipe
+        rate = recipe.learning_rate_at(step) / (1 - recipe.adam_beta_1**step)
+        return self._xp.asarray([rate, 1 / (1 - recipe.adam_beta_2**step), 1 - recipe.ema_decay_at(step)])
+
     def _changing(self) -> list[keras.Variable]:
-        return [*self._network.variables, *self._average, *self._adam.variables]
+        return [*self._network.variables, self._average, self._adam_m, self._adam_v]
 
     def step(self, draws: Draws) -> Handle:
         """One optimiser step; returns the two losses without waiting for the device."""
         check_draws(draws, self._network.settings.shape, self._process)
         number = self.step_count + 1
         with on_device(self._execution.device):
-            rate = self._xp.asarray(self._recipe.learning_rate_at(number))
-            kept = self._xp.asarray(self._recipe.ema_decay_at(number))
-            handle = self._step(rate, kept, *upload(self._xp, draws, self._process))
+            handle = self._step(self._numbers_at(number), *upload(self._xp, draws, self._process))
         self.step_count = number
         return handle
 
@@ -121,32 +112,27 @@ class KerasTrainer:
         return to_numpy(mse), to_numpy(kl)
 
     def weights(self, *, ema: bool = True) -> Weights:
-        return self._neutral(self._average if ema else self._weights)
+        return self._neutral(to_numpy(self._average)) if ema else export_weights(self._network)
 
     def state(self) -> Weights:
-        parts = self._parts()
-        flat = {f"{part}/{n}": array for part, kept in parts.items() for n, array in self._neutral(kept).items()}
+        parts = {"weights": self.weights(ema=False)}
+        parts |= {part: self._neutral(to_numpy(variable)) for part, variable in self._flat().items()}
+        flat = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
         return {**flat, "step": np.array(self.step_count, dtype=np.int64)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from `state`, or raises a ValueError in one line and changes nothing."""
-        loaded = {part: self._part(state, part) for part in self._parts()}
+        loaded = {part: self._part(state, part) for part in ("weights", *self._flat())}
         if "step" not in state:
             raise ValueError("this training state has no entry step; it is not one that a trainer's state() made")
-        for part, variables in self._parts().items():
-            for name, variable in zip(self._named, variables, strict=True):
-                variable.assign(from_neutral(name, loaded[part][name]))
+        load_weights(self._network, self._network.settings, loaded["weights"])
+        for part, variable in self._flat().items():
+            named = (from_neutral(loaded[part][name]).ravel() for name in self._names)
+            variable.assign(np.concatenate(list(named)))
         self.step_count = int(state["step"])
-        self._adam.iterations.assign(self.step_count)
 
-    def _parts(self) -> dict[str, Sequence[keras.Variable]]:
-        index = [self._adam._get_variable_index(variable) for variable in self._weights]
-        return {
-            "weights": self._weights,
-            "ema": self._average,
-            "adam_m": [self._adam._momentums[i] for i in index],
-            "adam_v": [self._adam._velocities[i] for i in index],
-        }
+    def _flat(self) -> dict[str, keras.Variable]:
+        return {"ema": self._average, "adam_m": self._adam_m, "adam_v": self._adam_v}
 
     def _part(self, state: Mapping[str, NDArray[Any]], part: str) -> Weights:
         prefix = f"{part}/"
@@ -154,8 +140,14 @@ class KerasTrainer:
         check_weights(self._network.settings, named)
         return named
 
-    def _neutral(self, variables: Sequence[keras.Variable]) -> Weights:
-        return {n: to_neutral(n, to_numpy(v)) for n, v in zip(self._named, variables, strict=True)}
+    def _neutral(self, flat: NDArray[Any]) -> Weights:
+        parts = np.split(flat, self._bounds)
+        shaped = (part.reshape(weight.shape) for part, weight in zip(parts, self._weights, strict=True))
+        return {name: to_neutral(part) for name, part in zip(self._names, shaped, strict=True)}
+
+
+def _flattened(arrays: Sequence[Any]) -> Array:
+    return ops.concatenate([ops.reshape(array, (-1,)) for array in arrays])
 
 
 def make_trainer(
