@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import pi
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -104,9 +105,11 @@ class Schedule:
         - the visited steps themselves, increasing and within 1..T;
         - a number n: n steps spread evenly from 1 to T, both ends included (only T where n = 1);
         - "ddimN": N steps at the smallest integer stride that gives exactly N, counted from step 1 (Song et al. 2021);
+        - "quadraticN": N steps at T (i/N)^2, i = 1..N, denser near the data (Song et al. 2021, app. D.2);
+        - "logsnrN": N steps from 1 to T, as evenly spaced in log SNR as whole steps allow (Lu et al. 2022);
         - "10,20,30": the chain cut into as many equal parts, each spread evenly over that many steps.
         """
-        visited = np.append(0, spaced_steps(self.num_steps, spacing))
+        visited = np.append(0, spaced_steps(self.num_steps, spacing, self.log_snr))
         high, low = self.log_alpha_bar[visited], self.log_alpha_bar_low[visited]
         named = spacing if isinstance(spacing, int | str) else f"{len(visited) - 1} chosen steps"
         return Schedule(
@@ -118,10 +121,15 @@ class Schedule:
         )
 
 
-def spaced_steps(num_steps: int, spacing: int | str | Sequence[int]) -> NDArray[np.int64]:
-    """The steps that `Schedule.respaced(spacing)` visits: increasing integers within 1..num_steps."""
+def spaced_steps(
+    num_steps: int, spacing: int | str | Sequence[int], log_snr: ArrayLike | None = None
+) -> NDArray[np.int64]:
+    """The steps that `Schedule.respaced(spacing)` visits: increasing integers within 1..num_steps.
+
+    Only "logsnrN" needs the chain's own `log_snr` (num_steps + 1,), and is a ValueError without it.
+    """
     if isinstance(spacing, str):
-        return _named_spacing(num_steps, spacing)
+        return _named_spacing(num_steps, spacing, log_snr)
     if isinstance(spacing, int | np.integer):
         return _even(1, num_steps, int(spacing))
     steps = np.asarray(spacing)
@@ -132,19 +140,17 @@ def spaced_steps(num_steps: int, spacing: int | str | Sequence[int]) -> NDArray[
     return steps.astype(np.int64)
 
 
-def _named_spacing(num_steps: int, spacing: str) -> NDArray[np.int64]:
-    if spacing.startswith("ddim") and spacing[4:].isdecimal() and int(spacing[4:]) > 0:
-        count = int(spacing[4:])
-        for stride in range(1, num_steps + 1):
-            if len(range(1, num_steps + 1, stride)) == count:
-                return np.arange(1, num_steps + 1, stride)
-        raise ValueError(
-            f"no integer stride visits exactly {count} of {num_steps} steps; "
-            f"use the number {count} instead of {spacing!r}"
-        )
+def _named_spacing(num_steps: int, spacing: str, log_snr: ArrayLike | None) -> NDArray[np.int64]:
+    name = spacing.rstrip("0123456789")
+    digits = spacing[len(name) :]
+    if name in _SPACINGS and digits and int(digits) > 0:
+        return _SPACINGS[name](num_steps, int(digits), log_snr)
     counts = spacing.split(",")
     if not all(count.strip().isdecimal() and int(count) > 0 for count in counts):
-        raise ValueError(f'a spacing is a number, "ddimN", or numbers as in "10,10,10", got {spacing!r}')
+        raise ValueError(
+            'a spacing is a number, "ddimN", "quadraticN", "logsnrN", or numbers as in "10,10,10", '
+            f"N at least 1, got {spacing!r}"
+        )
     if len(counts) > num_steps:
         raise ValueError(f"{num_steps} steps cannot be cut into {len(counts)} parts; use fewer counts than {spacing!r}")
     cuts = [round(i * num_steps / len(counts)) for i in range(len(counts) + 1)]
@@ -152,13 +158,69 @@ def _named_spacing(num_steps: int, spacing: str) -> NDArray[np.int64]:
     return np.concatenate(parts)
 
 
+def _strided(num_steps: int, count: int, _: ArrayLike | None) -> NDArray[np.int64]:
+    for stride in range(1, num_steps + 1):
+        if len(range(1, num_steps + 1, stride)) == count:
+            return np.arange(1, num_steps + 1, stride)
+    raise ValueError(
+        f"no integer stride visits exactly {count} of {num_steps} steps; "
+        f"use the number {count} instead of 'ddim{count}'"
+    )
+
+
+def _quadratic(num_steps: int, count: int, _: ArrayLike | None) -> NDArray[np.int64]:
+    """T (i/N)^2 rounded, i = 1..N; what falls on a step already taken goes to the next one."""
+    _check_count(1, num_steps, count)
+    return _distinct(np.rint(num_steps * (np.arange(1, count + 1) / count) ** 2), num_steps)
+
+
+def _even_in_log_snr(num_steps: int, count: int, log_snr: ArrayLike | None) -> NDArray[np.int64]:
+    """The steps nearest to `count` points at equal distance in log SNR from step 1 to T.
+
+    Where one step alone falls by more than that distance, no step lies between: its fall counts as one distance,
+    and the distance of the others is the smaller for it. So all points have steps of their own.
+    """
+    if np.shape(log_snr) != (num_steps + 1,):
+        raise ValueError(f"the spacing 'logsnr{count}' needs the schedule's log_snr; use schedule.respaced")
+    _check_count(1, num_steps, count)
+    if count == 1:
+        return np.array([num_steps])
+    fall = -np.diff(np.asarray(log_snr, dtype=np.float64)[1:])  # step 0, at infinity, is not visited
+    # With the k largest falls counted as one distance each, the rest share count - 1 - k distances.
+    falls = np.sort(fall)[::-1]
+    remaining = np.cumsum(falls[::-1])[::-1][: count - 1]
+    distances = remaining / np.arange(count - 1, 0, -1)
+    distance = distances[np.argmax(falls[: count - 1] <= distances)]
+    position = np.append(0.0, np.cumsum(np.minimum(fall / distance, 1.0)))
+    between = (position[:-1] + position[1:]) / 2
+    return _distinct(1 + np.searchsorted(between, np.linspace(0, position[-1], count)), num_steps)
+
+
+def _distinct(steps: NDArray[Any], num_steps: int) -> NDArray[np.int64]:
+    """Steps that do not fall, made to rise within 1..num_steps: a repeat moves up, or down where it would pass T."""
+    i = np.arange(1, len(steps) + 1)
+    moved_up = i + np.maximum.accumulate(steps.astype(np.int64) - i).clip(0)
+    return np.minimum(moved_up, num_steps - len(steps) + i)
+
+
+_SPACINGS: dict[str, Callable[[int, int, ArrayLike | None], NDArray[np.int64]]] = {
+    "ddim": _strided,
+    "quadratic": _quadratic,
+    "logsnr": _even_in_log_snr,
+}
+
+
 def _even(first: int, last: int, count: int) -> NDArray[np.int64]:
-    available = last - first + 1
-    if not 1 <= count <= available:
-        raise ValueError(f"steps {first}..{last} can be respaced to 1..{available} steps, got {count}")
+    _check_count(first, last, count)
     if count == 1:
         return np.array([last])
     return np.rint(np.linspace(first, last, count)).astype(np.int64)
+
+
+def _check_count(first: int, last: int, count: int) -> None:
+    available = last - first + 1
+    if not 1 <= count <= available:
+        raise ValueError(f"steps {first}..{last} can be respaced to 1..{available} steps, got {count}")
 
 
 def from_betas(beta: ArrayLike, name: str = "custom") -> Schedule:

@@ -73,6 +73,67 @@ def test_even_spacing(num_steps, data):
         assert gaps.max() - gaps.min() <= 1
 
 
+@given(schedules(), st.sampled_from(["quadratic", "logsnr"]), st.data())
+def test_uneven_spacings(schedule, spacing, data):
+    """N steps rise within 1..T and end at T; those by log SNR start at step 1; alpha_bar is kept at each."""
+    count = data.draw(st.integers(1, schedule.num_steps))
+    short = schedule.respaced(f"{spacing}{count}")
+    visited = spaced_steps(schedule.num_steps, f"{spacing}{count}", schedule.log_snr)
+    assert len(visited) == short.num_steps == count
+    assert visited[0] >= 1
+    assert visited[-1] == schedule.num_steps
+    assert np.all(np.diff(visited) >= 1)
+    if spacing == "logsnr" and count > 1:
+        assert visited[0] == 1
+    np.testing.assert_array_equal(short.alpha_bar[1:], schedule.alpha_bar[visited])
+    np.testing.assert_array_equal(short.steps[1:], schedule.steps[visited])
+
+
+@given(st.integers(1, 4000), st.data())
+def test_quadratic_spacing(num_steps, data):
+    """The i-th step is the nearest to T (i/N)^2; the ones before which that would repeat a step are i itself."""
+    count = data.draw(st.integers(1, num_steps))
+    i = np.arange(1, count + 1)
+    exact = num_steps * (i / count) ** 2
+    steps = spaced_steps(num_steps, f"quadratic{count}")
+    moved = steps > exact + 0.5
+    assert np.all(np.abs(steps - exact)[~moved] <= 0.5)
+    assert np.all(np.diff(steps, prepend=0)[moved] == 1)  # moved no further than a repeat asks for
+
+
+@given(st.sampled_from(MAKERS), st.integers(2, 600), st.data())
+def test_spacing_by_log_snr_is_the_nearest_steps(make, num_steps, data):
+    """Where no step falls by more than the distance asked for, each step visited is the nearest to its point."""
+    schedule = make(num_steps)
+    log_snr = schedule.log_snr[1:]
+    count = data.draw(st.integers(2, num_steps))
+    points = np.linspace(log_snr[0], log_snr[-1], count)
+    visited = spaced_steps(num_steps, f"logsnr{count}", schedule.log_snr)
+    if np.max(-np.diff(log_snr)) < points[0] - points[1]:
+        away = np.abs(log_snr[visited - 1] - points)
+        nearest = np.min(np.abs(log_snr[:, None] - points), axis=0)
+        np.testing.assert_allclose(away, nearest, rtol=0, atol=1e-9)  # the order of two steps equally near is free
+
+
+@given(st.integers(1, 200), st.data())
+def test_spacing_by_log_snr_of_an_even_chain_is_even(num_steps, data):
+    """Where log SNR is a straight line in t, even in the one is even in the other."""
+    count = data.draw(st.integers(1, num_steps))
+    schedule = from_log_snr(np.linspace(8.0, 8.0 - num_steps / 16, num_steps))
+    steps = schedule.respaced(f"logsnr{count}").steps[1:]
+    exact = np.linspace(1, num_steps, count) if count > 1 else [num_steps]
+    assert np.max(np.abs(steps - exact)) <= 0.5 + 1e-9
+
+
+def test_spacing_by_log_snr_spends_no_step_on_a_leap():
+    """The cosine chain's last step falls by 6.9, several distances, which no step lies in: the others share them."""
+    short = cosine(1000).respaced("logsnr10")
+    falls = -np.diff(short.log_snr[1:])
+    assert falls[-1] == pytest.approx(6.9, abs=0.1)
+    assert falls[:-1].max() < 1.1 * falls[:-1].min()
+    assert np.array_equal(linear(7).respaced("logsnr7").steps, np.arange(8))
+
+
 @pytest.mark.parametrize(
     ("num_steps", "spacing", "expected"),
     [
@@ -81,6 +142,13 @@ def test_even_spacing(num_steps, data):
         (10, "ddim1", [1]),
         (9, "2,3", [1, 4, 5, 7, 9]),
         (10, "1,1", [5, 10]),
+        (1000, "quadratic10", [10, 40, 90, 160, 250, 360, 490, 640, 810, 1000]),
+        (4, "quadratic3", [1, 2, 4]),
+        (4, "quadratic4", [1, 2, 3, 4]),
+        (9, "quadratic1", [9]),
+        (9, "logsnr1", [9]),
+        (1000, "logsnr2", [1, 1000]),
+        (1000, "logsnr10", [1, 6, 23, 74, 203, 411, 604, 758, 887, 1000]),
         (10, " 2 , 2", [1, 5, 6, 10]),
         (10, np.array([2, 5]), [2, 5]),
         (10, np.int64(2), [1, 10]),
@@ -155,6 +223,7 @@ def test_schedules_by_name(name):
 
 
 KNOWN = ", ".join(SCHEDULES)
+A_SPACING = 'a spacing is a number, "ddimN", "quadraticN", "logsnrN", or numbers as in "10,10,10", N at least 1, got '
 
 
 @pytest.mark.parametrize(
@@ -207,13 +276,21 @@ KNOWN = ", ".join(SCHEDULES)
         ),
         (
             lambda: linear(10).respaced("ddim"),
-            'a spacing is a number, "ddimN", or numbers as in "10,10,10", got \'ddim\'',
+            A_SPACING + "'ddim'",
         ),
         (
             lambda: linear(10).respaced("3,²"),
-            'a spacing is a number, "ddimN", or numbers as in "10,10,10", got \'3,²\'',
+            A_SPACING + "'3,²'",
         ),
-        (lambda: linear(10).respaced("3,"), 'a spacing is a number, "ddimN", or numbers as in "10,10,10", got \'3,\''),
+        (lambda: linear(10).respaced("3,"), A_SPACING + "'3,'"),
+        (lambda: linear(10).respaced("logsnr0"), A_SPACING + "'logsnr0'"),
+        (lambda: linear(10).respaced("quadratic"), A_SPACING + "'quadratic'"),
+        (lambda: linear(10).respaced("quadratic11"), "steps 1..10 can be respaced to 1..10 steps, got 11"),
+        (lambda: linear(10).respaced("logsnr11"), "steps 1..10 can be respaced to 1..10 steps, got 11"),
+        (
+            lambda: spaced_steps(10, "logsnr5"),
+            "the spacing 'logsnr5' needs the schedule's log_snr; use schedule.respaced",
+        ),
         (lambda: linear(10).respaced("6,1"), "steps 1..5 can be respaced to 1..5 steps, got 6"),
         (lambda: linear(2).respaced("1,1,1"), "2 steps cannot be cut into 3 parts; use fewer counts than '1,1,1'"),
         (lambda: linear(10).respaced([]), "visited steps are a non-empty list of integers, got []"),
