@@ -180,7 +180,7 @@ def _even_in_log_snr(num_steps: int, count: int, log_snr: ArrayLike | None) -> N
     Where one step alone falls by more than that distance, no step lies between: its fall counts as one distance,
     and the distance of the others is the smaller for it. So all points have steps of their own.
     """
-    if np.shape(log_snr) != (num_steps + 1,):
+    if log_snr is None or np.shape(log_snr) != (num_steps + 1,):
         raise ValueError(f"the spacing 'logsnr{count}' needs the schedule's log_snr; use schedule.respaced")
     _check_count(1, num_steps, count)
     if count == 1:
