@@ -6,15 +6,13 @@ other loop.
 
 from __future__ import annotations
 
-import os
+from importlib.metadata import version
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import numpy as np
 
-import keras
-
+import backends.keras.start  # noqa: F401  (first, for its effect)
 from backends.interface import Execution
-from backends.keras.arrays import namespace, on_device
+from backends.keras.arrays import device_name, namespace
 from backends.keras.engines import ENGINE
 from backends.keras.likelihood import bound_terms, loss_and_gradients
 from backends.keras.network import export_weights, make_network
@@ -35,16 +33,13 @@ __all__ = [
 def describe(execution: Execution) -> dict[str, str]:
     """Framework, versions, device and what decides the arithmetic, in words, for the report."""
     namespace(execution)
-    with on_device(execution.device):
-        gpus = keras.distribution.list_devices("gpu")
-    engine = keras.backend.backend()
-    compiled = {"tensorflow": "XLA" if execution.compile else "graph", "jax": "jit", "torch": "eager"}[engine]
     return {
         "framework": "Keras",
-        "version": keras.__version__,
-        "engine": engine,
-        **ENGINE.versions(),
-        "device": gpus[0] if gpus and execution.device != "cpu" else "cpu",
+        "version": version("keras"),
+        "engine": ENGINE.name,
+        ENGINE.name: ENGINE.version,
+        "numpy": np.__version__,
+        "device": device_name(execution.device),
         "dtype": execution.dtype,
-        "compile": compiled,
+        "compile": ENGINE.compiler[execution.compile],
     }

@@ -12,12 +12,14 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.interface import Execution
+from backends.keras.engines import ENGINE
 from core.arrays import Array, ArrayNamespace
 
 DTYPES: dict[str, str] = {"float32": "float32", "float64": "float64", "bfloat16": "float32"}
 """What weights, tables and losses are kept in; "bfloat16" is a mixed precision policy of the network alone."""
 
-_DEVICES = {"cpu": "cpu:0", "gpu": "gpu:0", "cuda": "gpu:0"}
+# Not "cpu:0": on the torch engine a variable made there is a copy of its parameter, which no gradient reaches.
+_DEVICES = {"cpu": "cpu", "gpu": "gpu:0", "cuda": "gpu:0"}
 
 
 @dataclass(frozen=True)
@@ -63,23 +65,32 @@ class KerasNamespace:
 
 
 def namespace(execution: Execution) -> KerasNamespace:
-    """The array functions for an execution. ValueError for an unknown dtype."""
+    """The array functions for an execution. ValueError for an unknown dtype or device."""
     if execution.dtype not in DTYPES:
         raise ValueError(f"unknown dtype {execution.dtype!r}; known: {', '.join(DTYPES)}")
+    with on_device(execution.device):
+        pass
+    if execution.dtype == "float64":
+        ENGINE.allow_float64()
     return KerasNamespace(DTYPES[execution.dtype])
 
 
 def on_device(name: str) -> AbstractContextManager[Any]:
-    """The scope in which arrays and variables land on the device called `name`; "auto" is the engine's own choice."""
-    if name == "auto":
-        return keras.device(_DEVICES["gpu"] if _has_gpu() else _DEVICES["cpu"])
-    if name not in _DEVICES or (name != "cpu" and not _has_gpu()):
-        raise ValueError(f"Keras on {keras.backend.backend()} has no device {name!r} here; use auto or cpu")
-    return keras.device(_DEVICES[name])
+    """The scope in which arrays and variables land on the device called `name`: "cpu", "gpu" or "cuda", or "auto" for
+    a gpu where there is one. ValueError for a device that is not here.
+    """
+    has_gpu = bool(ENGINE.gpus())
+    chosen = ("gpu" if has_gpu else "cpu") if name == "auto" else name
+    if chosen not in _DEVICES or (chosen != "cpu" and not has_gpu):
+        raise ValueError(f"Keras on {ENGINE.name} has no device {name!r} here; use auto{' or gpu' * has_gpu} or cpu")
+    return keras.device(_DEVICES[chosen])
 
 
-def _has_gpu() -> bool:
-    return len(keras.distribution.list_devices("gpu")) > 0
+def device_name(name: str) -> str:
+    """The device that `on_device(name)` stands for, in words."""
+    with on_device(name):
+        gpus = ENGINE.gpus()
+    return f"gpu ({gpus[0]})" if gpus and name != "cpu" else "cpu"
 
 
 def to_numpy(x: Any) -> NDArray[Any]:

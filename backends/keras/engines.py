@@ -1,8 +1,8 @@
-"""What differs between the engines under Keras: compiling a function, and differentiating it.
+"""What differs between the engines under Keras: compiling a function, differentiating it, devices and float64.
 
 Shared code writes `function(*arrays)` in which the network is called as usual. Each engine has
 
-- `compiled(function, variables, xla)`: the function compiled; it may assign to `variables`, and to nothing else;
+- `compiled(function, variables, xla)`: the function compiled; it may read and assign to `variables`, and to no others;
 - `differentiated(function, weights)`: arrays -> (result, gradients) for a function returning (scalar, rest), the
   gradients being of the scalar with respect to `weights`; used inside a compiled function.
 
@@ -22,18 +22,27 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Engine:
-    """The two functions above for one engine, and how its devices are chosen and named."""
+    """The two functions above for one engine, and what it says of itself.
 
+    `compiler`: what compiled functions run as, in words, for xla off and on. `gpus()`: names of the devices that Keras
+    calls gpu:0, gpu:1, ...; `allow_float64()` turns float64 on where it is off.
+    """
+
+    name: str
+    version: str
+    compiler: tuple[str, str]
     compiled: Callable[[Function, Sequence[keras.Variable], bool], Function]
     differentiated: Callable[[Function, Sequence[keras.Variable]], Function]
-    versions: Callable[[], dict[str, str]]
+    gpus: Callable[[], list[str]]
+    allow_float64: Callable[[], None]
 
 
 def _tensorflow() -> Engine:
     import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # or a process takes the whole card
+    cards = tf.config.list_physical_devices("GPU")
+    for card in cards:
+        tf.config.experimental.set_memory_growth(card, True)  # or a process takes the whole card
 
     def compiled(function: Function, variables: Sequence[keras.Variable], xla: bool) -> Function:
         return tf.function(function, jit_compile=xla, reduce_retracing=True)
@@ -48,21 +57,28 @@ def _tensorflow() -> Engine:
 
         return run
 
-    return Engine(compiled, differentiated, lambda: {"tensorflow": tf.__version__})
+    def gpus() -> list[str]:
+        return [str(tf.config.experimental.get_device_details(card).get("device_name", card.name)) for card in cards]
+
+    return Engine(
+        "tensorflow", tf.__version__, ("graph", "XLA"), compiled, differentiated, gpus, allow_float64=lambda: None
+    )
 
 
 def _jax() -> Engine:
     import jax
 
     def compiled(function: Function, variables: Sequence[keras.Variable], xla: bool) -> Function:
-        @jax.jit
         def pure(values: list[Any], *arrays: Any) -> Any:
             with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
                 result = function(*arrays)
             return result, [scope.get_current_value(variable) for variable in variables]
 
+        # Old values are given up, so that a training step needs no second copy of weights and moments.
+        jitted = jax.jit(pure, donate_argnums=0)
+
         def run(*arrays: Any) -> Any:
-            result, values = pure([variable.value for variable in variables], *arrays)
+            result, values = jitted([variable.value for variable in variables], *arrays)
             for variable, value in zip(variables, values, strict=True):
                 variable._value = value  # assign() would copy every array once more
             return result
@@ -72,16 +88,20 @@ def _jax() -> Engine:
     def differentiated(function: Function, weights: Sequence[keras.Variable]) -> Function:
         def run(*arrays: Any) -> Any:
             def of(values: list[Any]) -> Any:
-                mapping = list(zip(weights, values, strict=True))
-                with keras.StatelessScope(state_mapping=mapping):
+                with keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True))):
                     return function(*arrays)
 
-            result, gradients = jax.value_and_grad(of, has_aux=True)([weight.value for weight in weights])
-            return result, gradients
+            return jax.value_and_grad(of, has_aux=True)([weight.value for weight in weights])
 
         return run
 
-    return Engine(compiled, differentiated, lambda: {"jax": jax.__version__})
+    def gpus() -> list[str]:
+        return [device.device_kind for device in jax.devices() if device.platform == "gpu"]
+
+    def allow_float64() -> None:
+        jax.config.update("jax_enable_x64", True)  # off, JAX rounds float64 to float32 without a word
+
+    return Engine("jax", jax.__version__, ("jit", "jit"), compiled, differentiated, gpus, allow_float64)
 
 
 def _torch() -> Engine:
@@ -93,15 +113,19 @@ def _torch() -> Engine:
     def differentiated(function: Function, weights: Sequence[keras.Variable]) -> Function:
         def run(*arrays: Any) -> Any:
             with torch.enable_grad():
-                result = function(*arrays)
+                scalar, rest = function(*arrays)
                 values = [weight.value for weight in weights]
-                gradients = torch.autograd.grad(result[0], values, allow_unused=True, materialize_grads=True)
-            detached = (result[0].detach(), tuple(part.detach() for part in result[1]))
-            return detached, list(gradients)
+                gradients = torch.autograd.grad(scalar, values, allow_unused=True, materialize_grads=True)
+            return (scalar.detach(), tuple(part.detach() for part in rest)), list(gradients)
 
         return run
 
-    return Engine(compiled, differentiated, lambda: {"torch": torch.__version__})
+    def gpus() -> list[str]:
+        return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+    return Engine(
+        "torch", torch.__version__, ("eager", "eager"), compiled, differentiated, gpus, allow_float64=lambda: None
+    )
 
 
 _ENGINES = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import KerasNamespace, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.network import neutral_variables, to_neutral
+from backends.keras.network import MLP, UNet, neutral_variables, run_network, to_neutral
 from core.arrays import Array, dims_per_example
 from core.objectives import check_objective, epsilon_mse, noised_batch, posterior_kl, training_loss
 from core.reverse import ReverseProcess
 
 
-def check_network(network: keras.Model, process: ReverseProcess) -> None:
+def check_network(network: UNet | MLP, process: ReverseProcess) -> None:
     """ValueError where the network's output is not what the process takes."""
     has, needs = network.settings.learns_variance, process.learns_variance
     if has != needs:
@@ -55,7 +54,7 @@ def losses(
     process: ReverseProcess,
     objective: str,
     xp: KerasNamespace,
-    network: keras.Model,
+    network: UNet | MLP,
     x_0: Array,
     epsilon: Array,
     t: Array,
@@ -72,26 +71,22 @@ def losses(
     return trained, ops.stop_gradient(mse), ops.stop_gradient(kl)
 
 
-def run_network(network: keras.Model, x_t: Array, told: Array) -> Array:
-    """The network's output in the dtype of x_t, whatever its own policy."""
-    return ops.cast(network([x_t, told], training=True), x_t.dtype)
-
-
 def loss_and_gradients(
-    network: keras.Model, process: ReverseProcess, objective: str, draws: Draws, execution: Execution
+    network: UNet | MLP, process: ReverseProcess, objective: str, draws: Draws, execution: Execution
 ) -> tuple[NDArray[Any], Weights]:
     """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by name."""
     check_objective(objective, process.variance)
     check_network(network, process)
     check_draws(draws, network.settings.shape, process)
     xp = namespace(execution)
-    cast = process.cast(xp.asarray)
+    with on_device(execution.device):
+        cast = process.cast(xp.asarray)
 
     def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, tuple[Array, ...]]:
         loss = losses(cast, objective, xp, network, x_0, epsilon, t, told)[0]
         return ops.mean(loss), (loss,)
 
-    names, variables = zip(*neutral_variables(network, network.settings), strict=True)
+    names, variables = zip(*neutral_variables(network), strict=True)
     run = ENGINE.compiled(ENGINE.differentiated(forward, variables), variables, execution.compile)
     with on_device(execution.device):
         (_, (loss,)), gradients = run(*upload(xp, draws, process)[:4])
@@ -99,14 +94,14 @@ def loss_and_gradients(
 
 
 def bound_terms(
-    network: keras.Model, process: ReverseProcess, execution: Execution
+    network: UNet | MLP, process: ReverseProcess, execution: Execution
 ) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
     """A compiled function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats); weights are not used."""
     check_network(network, process)
     xp = namespace(execution)
     shared = xp.as_shared()
-
-    cast = process.cast(xp.asarray)
+    with on_device(execution.device):
+        cast = process.cast(xp.asarray)
 
     def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, Array]:
         batch = noised_batch(cast, x_0, epsilon, t, shared)

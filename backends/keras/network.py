@@ -1,13 +1,15 @@
-"""The U-Net and the MLP of `backends.networks` as functional `keras.Model`s, called as model([x_t, t]).
+"""The U-Net and the MLP of `backends.networks` as `keras.Model`s.
 
-Layers are named by the neutral prefix of their weights ("down_blocks.0.resnets.0.conv1"), so a model can be saved,
-summarised, cut and extended like any other, and its weights are found by name. Signals are channels last throughout.
+Both are graphs of layers named by the neutral prefix of their weights ("down_blocks-0-resnets-0-conv1"), so that they
+can be saved, summarised, cut and extended like any other, and weights are found by name. Signals are channels last
+throughout. `network(x_t, t)` and `network([x_t, t])`, the form for `fit`, take steps t (N,) in 1..T.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -16,33 +18,72 @@ from numpy.typing import NDArray
 
 from backends.interface import Execution, Weights
 from backends.keras.arrays import namespace, on_device, to_numpy
-from backends.keras.layers import GroupNorm, TimeFeatures
+from backends.keras.layers import PACKAGE, GroupNorm, TimeFeatures
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_weights, weight_specs
+from core.arrays import Array
 
 KerasTensor = Any
 
 
-def unet(settings: UNetSettings, dtype: str = "float32") -> keras.Model:
-    """The U-Net of Ho et al. (2020), app. B, over 1-D or 2-D signals: [x_t (N, ..., C), t (N,)] -> (N, ..., out)."""
-    return _UNetBuilder(settings, dtype).model()
+class _Network(keras.Model):
+    """A graph from [x_t (N, ..., C), t (N,)] to (N, ..., out_channels), known by its settings and its dtype policy."""
+
+    settings_class: ClassVar[Any]
+    settings: NetworkSettings
+
+    def __init__(self, settings: NetworkSettings, dtype: str, graph: tuple[list[KerasTensor], KerasTensor], name: str):
+        inputs, output = graph
+        super().__init__(inputs=inputs, outputs=output, name=name)
+        self.settings, self.policy = settings, dtype
+
+    def __call__(self, x_t: Any, t: Any = None, **options: Any) -> Any:
+        return super().__call__(x_t if t is None else [x_t, t], **options)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"settings": asdict(self.settings), "dtype": self.policy, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> _Network:
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config["settings"].items()}
+        return cls(cls.settings_class(**values), config["dtype"], name=config["name"])  # type: ignore[call-arg]
 
 
-def mlp(settings: MLPSettings, dtype: str = "float32") -> keras.Model:
-    """A residual multilayer perceptron over points: [x_t (N, D), t (N,)] -> (N, out)."""
+@keras.saving.register_keras_serializable(PACKAGE)
+class UNet(_Network):
+    """The U-Net of Ho et al. (2020), app. B, over 1-D or 2-D signals.
 
+    `dtype` is a Keras dtype policy. A new one has Keras's own initial weights; `make_network` gives those of
+    `backends.networks`.
+    """
+
+    settings_class = UNetSettings
+
+    def __init__(self, settings: UNetSettings, dtype: str = "float32", name: str = "unet") -> None:
+        super().__init__(settings, dtype, _UNetBuilder(settings, dtype).graph(), name)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class MLP(_Network):
+    """A residual multilayer perceptron over points. Arguments as for `UNet`."""
+
+    settings_class = MLPSettings
+
+    def __init__(self, settings: MLPSettings, dtype: str = "float32", name: str = "mlp") -> None:
+        super().__init__(settings, dtype, _mlp_graph(settings, dtype), name)
+
+
+def _mlp_graph(settings: MLPSettings, dtype: str) -> tuple[list[KerasTensor], KerasTensor]:
     def dense(name: str, width: int) -> keras.layers.Layer:
-        return keras.layers.Dense(width, name=name, dtype=dtype)
+        return keras.layers.Dense(width, name=_layer_name(name), dtype=dtype)
 
     x_t, t = _inputs(settings, dtype)
     time = _time_embedding(t, settings.time_features, 2 * settings.time_features, dtype)
-    h = dense("linear_in", settings.width)(x_t)
+    width = settings.width
+    h = dense("linear_in", width)(x_t)
     for i in range(settings.depth):
-        name = f"blocks.{i}"
-        inner = dense(f"{name}.linear_1", settings.width)(ops.silu(h)) + dense(f"{name}.time_proj", settings.width)(
-            time
-        )
-        h = h + dense(f"{name}.linear_2", settings.width)(ops.silu(inner))
-    return keras.Model([x_t, t], dense("linear_out", settings.out_channels)(ops.silu(h)), name="mlp")
+        inner = dense(f"blocks.{i}.linear_1", width)(ops.silu(h)) + dense(f"blocks.{i}.time_proj", width)(time)
+        h = h + dense(f"blocks.{i}.linear_2", width)(ops.silu(inner))
+    return [x_t, t], dense("linear_out", settings.out_channels)(ops.silu(h))
 
 
 class _UNetBuilder:
@@ -54,14 +95,14 @@ class _UNetBuilder:
         features = settings.time_features
         self.time = ops.silu(_time_embedding(self.t, features, 4 * features, dtype))
 
-    def model(self) -> keras.Model:
+    def graph(self) -> tuple[list[KerasTensor], KerasTensor]:
         s = self.settings
         h = self.conv("conv_in", s.widths[0])(self.x_t)
         skips = [h]
         for level, width in enumerate(s.widths):
             block = f"down_blocks.{level}"
             for i in range(s.blocks_per_level):
-                h = self.level_part(f"{block}", i, level, h, width)
+                h = self.level_part(block, i, level, h, width)
                 skips.append(h)
             if level < len(s.widths) - 1:
                 h = self.downsampled(f"{block}.downsamplers.0.conv", h, width)
@@ -77,7 +118,7 @@ class _UNetBuilder:
             if level:
                 h = self.upsampled(f"{block}.upsamplers.0.conv", h, s.widths[level])
         h = self.conv("conv_out", s.out_channels)(ops.silu(self.norm("conv_norm_out")(h)))
-        return keras.Model([self.x_t, self.t], h, name="unet")
+        return [self.x_t, self.t], h
 
     def level_part(self, block: str, i: int, level: int, h: KerasTensor, width: int) -> KerasTensor:
         h = self.resnet(f"{block}.resnets.{i}", h, width)
@@ -85,13 +126,13 @@ class _UNetBuilder:
 
     def conv(self, name: str, width: int, kernel: int = 3, strides: int = 1, padding: str = "same") -> Any:
         layer = (keras.layers.Conv1D, keras.layers.Conv2D)[self.settings.spatial_dims - 1]
-        return layer(width, kernel, strides=strides, padding=padding, name=name, dtype=self.dtype)
+        return layer(width, kernel, strides=strides, padding=padding, name=_layer_name(name), dtype=self.dtype)
 
     def norm(self, name: str) -> GroupNorm:
-        return GroupNorm(self.settings.norm_groups, name=name, dtype=self.dtype)
+        return GroupNorm(self.settings.norm_groups, name=_layer_name(name), dtype=self.dtype)
 
     def dense(self, name: str, width: int) -> keras.layers.Layer:
-        return keras.layers.Dense(width, name=name, dtype=self.dtype)
+        return keras.layers.Dense(width, name=_layer_name(name), dtype=self.dtype)
 
     def resnet(self, name: str, x: KerasTensor, width: int) -> KerasTensor:
         """x + conv2(silu(norm2(conv1(silu(norm1(x))) + time))), x by a 1-wide convolution where widths differ."""
@@ -123,6 +164,11 @@ class _UNetBuilder:
         return self.conv(name, width)(x)
 
 
+def _layer_name(prefix: str) -> str:
+    """The neutral prefix of a layer's weights, without the dots that names on the torch engine must not have."""
+    return prefix.replace(".", "-")
+
+
 def _inputs(settings: NetworkSettings, dtype: str) -> tuple[KerasTensor, KerasTensor]:
     values = keras.DTypePolicy(dtype).variable_dtype
     return keras.Input(settings.shape, dtype=values, name="x_t"), keras.Input((), dtype="int32", name="t")
@@ -130,40 +176,45 @@ def _inputs(settings: NetworkSettings, dtype: str) -> tuple[KerasTensor, KerasTe
 
 def _time_embedding(t: KerasTensor, features: int, width: int, dtype: str) -> KerasTensor:
     h = TimeFeatures(features, name="time_features", dtype=dtype)(t)
-    h = keras.layers.Dense(width, name="time_embedding.linear_1", dtype=dtype)(h)
-    return keras.layers.Dense(width, name="time_embedding.linear_2", dtype=dtype)(ops.silu(h))
+    h = keras.layers.Dense(width, name=_layer_name("time_embedding.linear_1"), dtype=dtype)(h)
+    return keras.layers.Dense(width, name=_layer_name("time_embedding.linear_2"), dtype=dtype)(ops.silu(h))
 
 
-def make_network(settings: NetworkSettings, weights: Weights, execution: Execution) -> keras.Model:
-    """The model with the given neutral weights, in the dtype of `execution`; its settings are `model.settings`."""
+def make_network(settings: NetworkSettings, weights: Weights, execution: Execution) -> UNet | MLP:
+    """The network with the given neutral weights, on the device and in the dtype of `execution`."""
+    check_weights(settings, weights)
     namespace(execution)
     policy = {"bfloat16": "mixed_bfloat16"}.get(execution.dtype, execution.dtype)
     with on_device(execution.device):
-        model = unet(settings, policy) if isinstance(settings, UNetSettings) else mlp(settings, policy)
-        model.settings = settings
-        load_weights(model, settings, weights)
-    return model
+        network = UNet(settings, policy) if isinstance(settings, UNetSettings) else MLP(settings, policy)
+        load_neutral(network, weights)
+    return network
 
 
-def load_weights(model: keras.Model, settings: NetworkSettings, weights: Weights) -> None:
-    """Sets the model's weights to neutral ones, or raises a ValueError in one line and changes nothing."""
-    check_weights(settings, weights)
-    for name, variable in neutral_variables(model, settings):
+def run_network(network: UNet | MLP, x_t: Array, t: Array) -> Array:
+    """The network's output in the dtype of x_t, whatever its own policy."""
+    return ops.cast(network(x_t, t), x_t.dtype)
+
+
+def load_neutral(network: UNet | MLP, weights: Weights) -> None:
+    """Sets the network's weights to neutral ones, or raises a ValueError in one line and changes nothing."""
+    check_weights(network.settings, weights)
+    for name, variable in neutral_variables(network):
         variable.assign(from_neutral(weights[name]))
 
 
-def export_weights(network: keras.Model) -> Weights:
-    """The model's weights by neutral name and in the neutral layout, in the dtype they have."""
-    return {name: to_neutral(to_numpy(variable)) for name, variable in neutral_variables(network, network.settings)}
+def export_weights(network: UNet | MLP) -> Weights:
+    """The network's weights by neutral name and in the neutral layout, in the dtype they have."""
+    return {name: to_neutral(to_numpy(variable)) for name, variable in neutral_variables(network)}
 
 
-def neutral_variables(model: keras.Model, settings: NetworkSettings) -> Iterator[tuple[str, keras.Variable]]:
+def neutral_variables(network: UNet | MLP) -> Iterator[tuple[str, keras.Variable]]:
     """Every weight's neutral name and the variable that holds it."""
-    for name in weight_specs(settings):
+    for name in weight_specs(network.settings):
         prefix, _, kind = name.rpartition(".")
-        layer = model.get_layer(prefix)
-        attributes = {"weight": "gamma", "bias": "beta"} if isinstance(layer, GroupNorm) else {"weight": "kernel"}
-        yield name, getattr(layer, attributes.get(kind, kind))
+        layer = network.get_layer(_layer_name(prefix))
+        weight, bias = ("gamma", "beta") if isinstance(layer, GroupNorm) else ("kernel", "bias")
+        yield name, getattr(layer, weight if kind == "weight" else bias)
 
 
 def from_neutral(weight: NDArray[Any]) -> NDArray[Any]:
@@ -174,7 +225,3 @@ def from_neutral(weight: NDArray[Any]) -> NDArray[Any]:
 def to_neutral(weight: NDArray[Any]) -> NDArray[Any]:
     """The inverse of `from_neutral`, in C order."""
     return np.ascontiguousarray(np.moveaxis(weight, (-2, -1), (1, 0))) if weight.ndim > 1 else weight
-
-
-NetworkCall = Callable[[Any, Any], Any]
-"""How shared code calls a network: call(x_t, told) -> output, in the dtype of x_t."""

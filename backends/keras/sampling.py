@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from backends.interface import Execution
 from backends.keras.arrays import namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import check_network, run_network
+from backends.keras.likelihood import check_network
+from backends.keras.network import MLP, UNet, run_network
 from core.arrays import Array
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
 
 
 def sample(
-    network: keras.Model,
+    network: UNet | MLP,
     process: ReverseProcess,
     sampler: SamplerStep,
     x_T: NDArray[Any],
@@ -39,13 +40,7 @@ def sample(
     if x_T.shape != expected:
         raise ValueError(f"x_T has shape {expected} for this network, got {x_T.shape}")
     xp = namespace(execution)
-    cast = process.cast(xp.asarray)
-
-    def forward(x_t: Array, noise_t: Array, t: Array, told: Array, previous: Array) -> tuple[Array, Array]:
-        output = ops.stop_gradient(run_network(network, x_t, told))
-        return sampler(cast, x_t, output, t, noise_t, previous, xp.as_shared())
-
-    run = ENGINE.compiled(forward, network.variables, execution.compile)
+    run = _compiled_step(network, process, sampler, execution)
     kept: dict[int, Array] = {}
     with on_device(execution.device):
         x = xp.asarray(x_T)
@@ -56,3 +51,19 @@ def sample(
             if t in kept_steps:
                 kept[t] = x_0_hat
     return to_numpy(x), {t: to_numpy(x_0_hat) for t, x_0_hat in kept.items()}
+
+
+@lru_cache(maxsize=1)
+def _compiled_step(
+    network: UNet | MLP, process: ReverseProcess, sampler: SamplerStep, execution: Execution
+) -> Callable[..., tuple[Array, Array]]:
+    """One step of the chain; the last one is kept, so that samples drawn in several calls are compiled for once."""
+    xp = namespace(execution)
+    with on_device(execution.device):
+        cast = process.cast(xp.asarray)
+
+    def forward(x_t: Array, noise: Array, t: Array, told: Array, previous: Array) -> tuple[Array, Array]:
+        output = ops.stop_gradient(run_network(network, x_t, told))
+        return sampler(cast, x_t, output, t, noise, previous, xp.as_shared())
+
+    return ENGINE.compiled(forward, network.variables, execution.compile)

@@ -15,7 +15,7 @@ from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.likelihood import check_draws, check_network, losses, upload
-from backends.keras.network import export_weights, from_neutral, load_weights, neutral_variables, to_neutral
+from backends.keras.network import MLP, UNet, export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
 from backends.networks import check_weights
 from backends.recipe import CLIP_EPSILON, TrainingRecipe
 from core.arrays import Array
@@ -34,7 +34,7 @@ class KerasTrainer:
 
     def __init__(
         self,
-        network: keras.Model,
+        network: UNet | MLP,
         process: ReverseProcess,
         objective: str,
         recipe: TrainingRecipe,
@@ -47,15 +47,14 @@ class KerasTrainer:
         self._recipe, self._execution = recipe, execution
         self._xp = namespace(execution)
         self._scale = unit_scale(process, objective)
-        self._names, self._weights = zip(*neutral_variables(network, network.settings), strict=True)
+        self._names, self._weights = zip(*neutral_variables(network), strict=True)
         self._bounds = np.cumsum([math.prod(weight.shape) for weight in self._weights])[:-1].tolist()
         with on_device(execution.device):
             flat = np.concatenate([to_numpy(weight).ravel() for weight in self._weights])
             self._average, self._adam_m, self._adam_v = (
                 keras.Variable(start, trainable=False, dtype=self._xp.dtype) for start in (flat, 0 * flat, 0 * flat)
             )
-            cast = process.cast(self._xp.asarray)
-            self._step = self._compiled_step(cast)
+            self._step = self._compiled_step(process.cast(self._xp.asarray))
 
     def _compiled_step(self, process: ReverseProcess) -> Callable[..., Handle]:
         def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Handle]:
@@ -125,7 +124,7 @@ class KerasTrainer:
         loaded = {part: self._part(state, part) for part in ("weights", *self._flat())}
         if "step" not in state:
             raise ValueError("this training state has no entry step; it is not one that a trainer's state() made")
-        load_weights(self._network, self._network.settings, loaded["weights"])
+        load_neutral(self._network, loaded["weights"])
         for part, variable in self._flat().items():
             named = (from_neutral(loaded[part][name]).ravel() for name in self._names)
             variable.assign(np.concatenate(list(named)))
@@ -151,7 +150,7 @@ def _flattened(arrays: Sequence[Any]) -> Array:
 
 
 def make_trainer(
-    network: keras.Model, process: ReverseProcess, objective: str, recipe: TrainingRecipe, execution: Execution
+    network: UNet | MLP, process: ReverseProcess, objective: str, recipe: TrainingRecipe, execution: Execution
 ) -> KerasTrainer:
     """A trainer of `network`, which is trained in place."""
     return KerasTrainer(network, process, objective, recipe, execution)
