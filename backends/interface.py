@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from backends.networks import NetworkSettings
 from backends.recipe import TrainingRecipe
+from core.flow import ProbedField
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
 
@@ -103,6 +104,9 @@ class Backend(Protocol):
         self, network: Any, process: ReverseProcess, execution: Execution
     ) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
         """A compiled function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats), without gradients."""
+
+    def flow_field(self, network: Any, process: ReverseProcess, execution: Execution) -> ProbedField:
+        """The right-hand side of the probability flow and its Jacobian along probes (`core.flow`)."""
 
     def sample(
         self,

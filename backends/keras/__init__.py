@@ -14,6 +14,7 @@ import backends.keras.start  # noqa: F401  (first, for its effect)
 from backends.interface import Execution
 from backends.keras.arrays import device_name, namespace
 from backends.keras.engines import ENGINE
+from backends.keras.flow import flow_field
 from backends.keras.likelihood import bound_terms, loss_and_gradients
 from backends.keras.network import export_weights, make_network
 from backends.keras.sampling import sample
@@ -23,6 +24,7 @@ __all__ = [
     "bound_terms",
     "describe",
     "export_weights",
+    "flow_field",
     "loss_and_gradients",
     "make_network",
     "make_trainer",

@@ -18,34 +18,42 @@ _NEAR, _FAR = 64, 1024
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class TimeFeatures(keras.layers.Layer):
-    """[sin(w (t - 1)), cos(w (t - 1))] for steps t (N,) in 1..65,536, (N, features).
+    """[sin(w (t - 1)), cos(w (t - 1))] for steps t (N,), 1 <= t < 65,537, (N, features); t need not be whole.
 
-    The phase reaches thousands of radians, too many for float32. Written t - 1 = 64 q + r, it is a sum of two phases
-    whose sines and cosines are tabulated in float64 here and rounded once, and the sum formulas do the rest. The result
-    has the policy's variable dtype: a lower one is for the layers that take it in.
+    The phase reaches thousands of radians, too many for float32. Written t - 1 = 64 q + r + f, it is a sum of phases:
+    two whose sines and cosines are tabulated in float64 here and rounded once, and that of the fraction f, below 1
+    radian. The sum formulas do the rest, and leave whole steps as the tables have them. The result has the policy's
+    variable dtype: a lower one is for the layers that take it in.
     """
 
     def __init__(self, features: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # bfloat16 has 8 bits, and steps need 16
         self.features = features
         frequencies = time_frequencies(features)
+        self.frequencies = frequencies.astype(self.variable_dtype)
         near, far = np.arange(_NEAR)[:, None] * frequencies, _NEAR * np.arange(_FAR)[:, None] * frequencies
         self.tables = [np.asarray(f(phase), self.variable_dtype) for phase in (near, far) for f in (np.sin, np.cos)]
 
     def call(self, t: Any) -> Any:
-        steps = ops.cast(t, "int32") - 1
-        far, near = steps // _NEAR, steps % _NEAR
+        t = ops.cast(t, self.variable_dtype)
+        whole = ops.floor(t)
+        steps = ops.cast(whole, "int32") - 1
         tables = [ops.convert_to_tensor(table) for table in self.tables]
-        sin_near, cos_near = (ops.take(table, near, axis=0) for table in tables[:2])
-        sin_far, cos_far = (ops.take(table, far, axis=0) for table in tables[2:])
-        sine = sin_far * cos_near + cos_far * sin_near
-        return ops.concatenate([sine, cos_far * cos_near - sin_far * sin_near], axis=1)
+        sine, cosine = (ops.take(table, steps // _NEAR, axis=0) for table in tables[2:])
+        sine, cosine = _turned(sine, cosine, *(ops.take(table, steps % _NEAR, axis=0) for table in tables[:2]))
+        fraction = ops.expand_dims(t - whole, 1) * ops.convert_to_tensor(self.frequencies)
+        return ops.concatenate(_turned(sine, cosine, ops.sin(fraction), ops.cos(fraction)), axis=1)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (shape[0], self.features)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "features": self.features}
+
+
+def _turned(sine: Any, cosine: Any, by_sine: Any, by_cosine: Any) -> tuple[Any, Any]:
+    """Sine and cosine of the sum of two angles."""
+    return sine * by_cosine + cosine * by_sine, cosine * by_cosine - sine * by_sine
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

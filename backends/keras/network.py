@@ -171,7 +171,7 @@ def _layer_name(prefix: str) -> str:
 
 def _inputs(settings: NetworkSettings, dtype: str) -> tuple[KerasTensor, KerasTensor]:
     values = keras.DTypePolicy(dtype).variable_dtype
-    return keras.Input(settings.shape, dtype=values, name="x_t"), keras.Input((), dtype="int32", name="t")
+    return keras.Input(settings.shape, dtype=values, name="x_t"), keras.Input((), dtype=values, name="t")
 
 
 def _time_embedding(t: KerasTensor, features: int, width: int, dtype: str) -> KerasTensor:

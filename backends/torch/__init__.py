@@ -10,6 +10,7 @@ import torch
 
 from backends.interface import Execution
 from backends.torch.arrays import namespace
+from backends.torch.flow import flow_field
 from backends.torch.likelihood import bound_terms, loss_and_gradients
 from backends.torch.network import export_weights, make_network
 from backends.torch.sampling import sample
@@ -19,6 +20,7 @@ __all__ = [
     "bound_terms",
     "describe",
     "export_weights",
+    "flow_field",
     "loss_and_gradients",
     "make_network",
     "make_trainer",
