@@ -45,7 +45,8 @@ def _tensorflow() -> Engine:
         tf.config.experimental.set_memory_growth(card, True)  # or a process takes the whole card
 
     def compiled(function: Function, variables: Sequence[keras.Variable], xla: bool) -> Function:
-        return tf.function(function, jit_compile=xla, reduce_retracing=True)
+        # No branch here depends on a tensor, so that rewriting the source for one (autograph) would only take time.
+        return tf.function(function, jit_compile=xla, reduce_retracing=True, autograph=False)
 
     def differentiated(function: Function, weights: Sequence[keras.Variable]) -> Function:
         def run(*arrays: Any) -> Any:

@@ -45,7 +45,7 @@ class LikelihoodContract(Contract):
             ours = inspect.signature(getattr(self.backend, name)).parameters.values()
             assert [(p.name, p.kind, p.default) for p in ours] == [(p.name, p.kind, p.default) for p in parameters]
 
-    @pytest.mark.parametrize("levels", [None, 2, 17, 256])
+    @pytest.mark.parametrize("levels", [None, 17])
     @pytest.mark.parametrize(("execution", "tolerance"), TOLERANCES)
     @pytest.mark.parametrize("prediction", PREDICTIONS)
     @pytest.mark.parametrize("variance", VARIANCES)
@@ -127,7 +127,7 @@ class LikelihoodContract(Contract):
         assert slope == pytest.approx((loss(h) - loss(-h)) / (2 * h), rel=1e-5, abs=1e-6 * (1 + abs(loss(0))))
 
     @pytest.mark.parametrize("execution", [FLOAT32, FLOAT64])
-    @pytest.mark.parametrize("levels", [None, 17, 256])
+    @pytest.mark.parametrize("levels", [None, 2, 17, 256])
     @pytest.mark.parametrize(("variance", "objective"), TRAINS_KL)
     def test_kl_gradients_are_finite_at_every_step(self, variance, objective, levels, execution):
         """No NaN from a branch not taken, for outputs of 0 and for those hundreds of sigmas off.
@@ -137,12 +137,11 @@ class LikelihoodContract(Contract):
         process = reverse_process(linear(1000), variance=variance, levels=levels)
         for size in (0.0, 0.3) if process.learns_variance else (0.0, 0.3, 0.8):
             network = self.small_network(process, execution, size)
-            for t in (1, 2, 500, 999, 1000):
-                draws = make_draws(process, (3,))
-                draws = replace(draws, t=np.full_like(draws.t, t))
-                loss, gradients = self.backend.loss_and_gradients(network, process, objective, draws, execution)
-                assert np.isfinite(loss).all()
-                assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+            draws = make_draws(process, (3,), count=20)
+            draws = replace(draws, t=np.tile([1, 2, 500, 999, 1000], 4))
+            loss, gradients = self.backend.loss_and_gradients(network, process, objective, draws, execution)
+            assert np.isfinite(loss).all()
+            assert all(np.isfinite(gradient).all() for gradient in gradients.values())
 
     def test_a_weight_that_no_loss_reaches_has_gradient_zero(self):
         """The hybrid's and the KL's gradients have every name, also those of weights without influence."""

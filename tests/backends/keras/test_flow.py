@@ -24,8 +24,7 @@ pytestmark = pytest.mark.keras
 class KerasMixture(MixtureNetwork):
     """epsilon_hat = -sigma times the score: a softmax over components."""
 
-    def __call__(self, inputs, training):
-        x, told = inputs
+    def __call__(self, x, told):
         weights, means, variances = (
             ops.convert_to_tensor(part) for part in (self.oracle.weights, self.oracle.means, self.oracle.variances)
         )

@@ -1,0 +1,33 @@
+"""Sampling in Keras on TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from core.reverse import reverse_process
+from core.samplers import make_sampler
+from core.schedules import linear
+from tests.backends.contract.sampling import SamplingContract
+from tests.backends.keras.helpers import OnKeras
+from tests.backends.reference import FLOAT64, noise_of, numpy_chain
+
+pytestmark = pytest.mark.keras
+
+
+class TestSampling(OnKeras, SamplingContract):
+    """What every backend does, and compilation."""
+
+    @pytest.mark.usefixtures("graphs")
+    @pytest.mark.parametrize("xla", [False, True], ids=["graph", "XLA"])
+    def test_compiled_sampling_is_that_of_the_reference(self, xla):
+        process = reverse_process(linear(100).respaced(4))
+        network = self.small_network(process, size=0.2)
+        x_T = np.random.default_rng(0).standard_normal((4, 3))
+        sampler, execution = make_sampler("ancestral"), replace(FLOAT64, compile=xla)
+        x_0, _ = self.backend.sample(network, process, sampler, x_T, partial(noise_of, x_T.shape), execution)
+        expected, _ = numpy_chain(self.bound(network), process, sampler, x_T)
+        np.testing.assert_allclose(x_0, expected, rtol=1e-10, atol=1e-11 * np.abs(expected).max())
