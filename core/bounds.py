@@ -1,7 +1,8 @@
 """The negative variational bound and its terms: L = L_T + sum over t >= 2 of L_{t-1} + L_0.
 
-Sohl-Dickstein et al. (2015), eqs. 9-14; Ho et al. (2020), eq. 5. Terms are nats per example; bits per dim are
-made in one place. On data with K levels the bound is on a probability, on continuous data on a density.
+Sohl-Dickstein et al. (2015), eqs. 9-14; Ho et al. (2020), eq. 5, and sec. 4.3 for the bound read as a code. Terms are
+nats per example; bits per dim are made in one place. On data with K levels the bound is on a probability, on continuous
+data on a density.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.arrays import NUMPY, Array, ArrayNamespace, sum_per_example
-from core.gaussian import expm1_minus_identity
+from core.gaussian import bin_width, expm1_minus_identity
 from core.schedules import Schedule, Table
+from core.timesteps import Strata
 
 
 def prior_kl(schedule: Schedule, x_0: Array, xp: ArrayNamespace = NUMPY) -> Array:
@@ -81,3 +83,65 @@ def decompose(prior_nats: ArrayLike, term_nats: ArrayLike, dims: int) -> Decompo
             f"got {prior.shape} and {terms.shape}"
         )
     return Decomposition(float(prior.mean()), np.append(0.0, terms.mean(axis=0)), dims)
+
+
+@dataclass(frozen=True, eq=False)
+class RateDistortion:
+    """What a receiver of the progressive code has spent and knows, by stratum of t; (H,) each.
+
+    `rate`: nats per example to hold x_t; `rmse`: of the x_0_hat made from it, per dim, in units of the data; each with
+    its standard error. Strata of one step are exact; in a longer one the rate is the mean over its steps, each taken
+    to cost the same, and the rmse the root of the mean square.
+    """
+
+    strata: Strata
+    rate: Table
+    rate_error: Table
+    rmse: Table
+    rmse_error: Table
+
+
+def rate_distortion(
+    schedule: Schedule,
+    strata: Strata,
+    prior: float,
+    kl: ArrayLike,
+    kl_error: ArrayLike,
+    mse: ArrayLike,
+    mse_error: ArrayLike,
+) -> RateDistortion:
+    """Rate and distortion by t of the bound read as a progressive code (Ho et al. 2020, sec. 4.3, Algorithms 3 and 4).
+
+    x_T costs L_T, and each x_{t-1} after it L_{t-1}: the rate at t is L_T + sum over s > t of L_{s-1}. The distortion
+    is that of x_0_hat from x_t, whose error is exp(-log_snr / 2) times that of epsilon, and so needs no evaluation of
+    its own; x_0_hat is not clipped. `kl` (H,) are means over a stratum's steps in nats per example (the first stratum,
+    t = 1, is L_0 and enters no rate), `mse` those of the epsilon MSE per dim, each with standard errors, taken as
+    independent between strata.
+    """
+    size = strata.size.astype(np.float64)
+    nats, nats_error = size * np.asarray(kl, np.float64), size * np.asarray(kl_error, np.float64)
+    within = (size - 1) / (2 * size)  # of a stratum's nats, the mean share that is spent before its own steps
+    later, later_variance = _sums_after(nats), _sums_after(nats_error**2)
+    to_x_0 = np.array(
+        [np.mean(np.exp(-schedule.log_snr[a : b + 1])) for a, b in zip(strata.first, strata.last, strict=True)]
+    )
+    rmse = np.sqrt(to_x_0 * np.asarray(mse, np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rmse_error = np.where(rmse > 0, to_x_0 * np.asarray(mse_error, np.float64) / (2 * rmse), 0.0)
+    return RateDistortion(
+        strata=strata,
+        rate=prior + later + within * nats,
+        rate_error=np.sqrt(later_variance + (within * nats_error) ** 2),
+        rmse=rmse,
+        rmse_error=rmse_error,
+    )
+
+
+def in_levels(distance: ArrayLike, levels: int) -> Table:
+    """A distance in units of the data, which runs from -1 to 1, on the scale 0..K-1 of its K levels."""
+    return np.asarray(distance, np.float64) / bin_width(levels)
+
+
+def _sums_after(values: Table) -> Table:
+    """For each entry the sum of those behind it."""
+    return np.append(np.cumsum(values[:0:-1])[::-1], 0.0)
