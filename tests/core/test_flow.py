@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from core.flow import (
     ProbabilityFlow,
@@ -184,8 +185,6 @@ def test_dequantised_masses_are_those_of_the_bins(levels):
     end = uniform_end(schedule, x_0, np.tile(nodes / 2 + 0.5, levels)[:, None], levels)
     nats = end.nats - solve(oracle_field(oracle), schedule, end.x, 1, 64)
     mass = np.exp(-nats).reshape(levels, 12) @ weights / 2
-    from scipy.stats import norm
-
     edges = -1 + width * (np.arange(levels + 1) - 0.5)
     blur = np.exp(-schedule.log_snr[1])
     stds = np.sqrt(oracle.variances[:, 0] + blur)
