@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import product
+from typing import cast
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from core.bounds import in_levels, rate_distortion
 from core.objectives import noised_batch
@@ -15,7 +19,10 @@ from core.reverse import reverse_process
 from core.schedules import linear
 from core.timesteps import Strata, geometric_strata
 from studies.harness.bound import BoundEstimate, TermEstimate, evaluate_bound
+from studies.harness.figure_rate_distortion import rate_and_distortion
+from studies.harness.figures import View
 from studies.harness.rate_distortion import rate_distortion_rows
+from studies.harness.reading import Run
 from tests.strategies import predictions, schedules
 
 
@@ -118,3 +125,25 @@ def test_rows_of_a_real_estimate():
     rows = rate_distortion_rows(found, process)
     assert len(rows) == 3 + 2 * len(found.strata)
     assert all(np.isfinite(row["value"]) and np.isfinite(row["standard_error"]) for row in rows)
+
+
+def test_figure_is_of_the_rows(estimate):
+    """Three panels with the means over seeds of every recipe; none where the rows are missing."""
+    process, factors = reverse_process(linear(100), levels=17), {"dataset": "digits", "recipe": "epsilon_mse"}
+    rows = [
+        {**factors, "backend": backend, "seed": seed, **row, "value": row["value"] + seed}
+        for backend, seed, row in product(("torch", "keras"), (0, 1), rate_distortion_rows(estimate, process))
+    ]
+    view = View(cast(Run, None), "digits", pd.DataFrame(rows))
+    plot = rate_and_distortion(view)
+    assert plot is not None
+    assert plot.name == "rate-distortion"
+    assert len(plot.data) == 2 * len(estimate.strata)
+    expected = [row["value"] + 0.5 for row in rate_distortion_rows(estimate, process) if row["metric"] == "rate_at_t"]
+    np.testing.assert_allclose(plot.data.loc[plot.data["backend"] == "keras", "rate_at_t"], expected)
+    for panel in plot.panels:
+        axes = Figure().subplots()
+        panel.draw(axes)
+        assert len(axes.get_lines()) == 2
+    assert "levels, 0 to 16" in plot.caption
+    assert rate_and_distortion(View(cast(Run, None), "digits", pd.DataFrame(rows).query("metric == 'rate'"))) is None
