@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +23,22 @@ from backends.checkpoints import load_weights, save_network, save_weights
 from backends.interface import Backend, Trainer, Weights
 from backends.networks import initial_weights, parameter_count
 from core.bounds import bits_per_dim
-from core.reverse import ReverseProcess, reverse_process
-from core.samplers import make_sampler
+from core.reverse import ReverseProcess
 from core.timesteps import SecondMoments
 from studies.datasets import Dataset, load_dataset
 from studies.harness import store
 from studies.harness.bound import BoundEstimate, evaluate_bound
 from studies.harness.cells import Cell, cell_process
-from studies.harness.draws import sampler_noise, starting_noise, training_draws
-from studies.harness.settings import StudySettings, from_json
-from studies.metrics import evaluate
+from studies.harness.draws import training_draws
+from studies.harness.process import print_progress, run_in_process
+from studies.harness.sampling import Chain, TrainedModel, draw_samples, score
+from studies.harness.settings import StudySettings, read_settings
+from studies.harness.store import Row, row
 from studies.metrics.evaluation import LEAST
 
 CURVE_POINTS = 60
 SAVE_SECONDS = 60.0
 """How often the training state is saved, so that an interrupted cell goes on from there."""
-SAMPLE_BATCH = 512
-TRAJECTORY_EXAMPLES, TRAJECTORY_STEPS = 8, 8
 SAMPLE_METRICS = (
     "frechet",
     "frechet_features",
@@ -54,7 +50,6 @@ SAMPLE_METRICS = (
     "memorisation",
 )
 
-Row = dict[str, Any]
 Report = Callable[..., None]
 
 
@@ -89,7 +84,7 @@ def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> 
         cell, settings, dataset, cell_process(cell, settings, dataset), load_backend(cell.backend), folder, report
     )
     network_settings = settings.network(dataset.shape, context.process.learns_variance)
-    rows: list[Row] = [_row("parameters", parameter_count(network_settings), "weights")]
+    rows: list[Row] = [row("parameters", parameter_count(network_settings), "weights")]
     try:
         trained, weights = train(context, network_settings, started)
         rows += trained
@@ -98,7 +93,7 @@ def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> 
         rows += bound(context, network)
         rows += sample(context, network)
     except Diverged as error:
-        rows.append(_row("diverged", error.step, "step"))
+        rows.append(row("diverged", error.step, "step"))
     execution = settings.execution()
     description = context.backend.describe(execution)
     store.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
@@ -154,8 +149,8 @@ def train(context: CellContext, network_settings: Any, started: float) -> tuple[
         if time.perf_counter() - saved > SAVE_SECONDS and not handles:
             saved = time.perf_counter()
             _save(context, trainer, rows, moments, spent + saved - begun)
-    rows.append(_row("train_seconds", spent + time.perf_counter() - begun, "s"))
-    rows.append(_row("startup_seconds", startup, "s"))
+    rows.append(row("train_seconds", spent + time.perf_counter() - begun, "s"))
+    rows.append(row("startup_seconds", startup, "s"))
     return rows, trainer.weights(ema=True)
 
 
@@ -180,8 +175,8 @@ def _curve(context: CellContext, trainer: Trainer, handles: list[tuple[NDArray, 
         raise Diverged(step)
     bits = float(bits_per_dim(kl.mean() * context.process.num_steps, context.dataset.dims))
     return [
-        _row("train_epsilon_mse", mse.mean(), "per dim", step=step),
-        _row("train_posterior_kl", bits, "bits/dim", step=step),
+        row("train_epsilon_mse", mse.mean(), "per dim", step=step),
+        row("train_posterior_kl", bits, "bits/dim", step=step),
     ]
 
 
@@ -218,7 +213,7 @@ def bound(context: CellContext, network: Any) -> list[Row]:
         target_se=None if settings.bound_se is None else settings.bound_se * nats_per_bit_per_dim,
         progress=lambda done, total: context.report("bound", done, total),
     )
-    return [*bound_rows(estimate), _row("bound_seconds", time.perf_counter() - begun, "s")]
+    return [*bound_rows(estimate), row("bound_seconds", time.perf_counter() - begun, "s")]
 
 
 def bound_rows(estimate: BoundEstimate) -> list[Row]:
@@ -230,110 +225,56 @@ def bound_rows(estimate: BoundEstimate) -> list[Row]:
     mse, mse_error = estimate.epsilon_mse
     size, kl = estimate.strata.size, estimate.kl
     rows = [
-        _row("bound", bits(estimate.nats), "bits/dim", standard_error=bits(estimate.standard_error)),
-        _row("bound_total_se", bits(estimate.total_standard_error), "bits/dim"),
-        _row("bound_prior", bits(estimate.prior), "bits/dim"),
-        _row("bound_diffusion", bits(float(np.sum((size * kl.mean)[1:]))), "bits/dim"),
-        _row("bound_decoder", bits(kl.mean[0]), "bits/dim", standard_error=bits(kl.standard_error[0])),
-        _row("epsilon_mse", mse, "per dim", standard_error=mse_error),
-        _row("bound_evaluations", estimate.evaluations_per_example, "evaluations per example"),
+        row("bound", bits(estimate.nats), "bits/dim", standard_error=bits(estimate.standard_error)),
+        row("bound_total_se", bits(estimate.total_standard_error), "bits/dim"),
+        row("bound_prior", bits(estimate.prior), "bits/dim"),
+        row("bound_diffusion", bits(float(np.sum((size * kl.mean)[1:]))), "bits/dim"),
+        row("bound_decoder", bits(kl.mean[0]), "bits/dim", standard_error=bits(kl.standard_error[0])),
+        row("epsilon_mse", mse, "per dim", standard_error=mse_error),
+        row("bound_evaluations", estimate.evaluations_per_example, "evaluations per example"),
     ]
     for h in range(len(estimate.strata)):
         where = {"t": int(estimate.strata.first[h]), "t_last": int(estimate.strata.last[h])}
-        rows.append(
-            _row("bound_at_t", bits(kl.mean[h]), "bits/dim", standard_error=bits(kl.standard_error[h]), **where)
-        )
+        rows.append(row("bound_at_t", bits(kl.mean[h]), "bits/dim", standard_error=bits(kl.standard_error[h]), **where))
         error = estimate.mse.standard_error[h]
-        rows.append(_row("epsilon_mse_at_t", estimate.mse.mean[h], "per dim", standard_error=error, **where))
+        rows.append(row("epsilon_mse_at_t", estimate.mse.mean[h], "per dim", standard_error=error, **where))
     return rows
 
 
 def sample(context: CellContext, network: Any) -> list[Row]:
     """Samples by the respaced chain and by the whole one, from noise shared by the seed's cells, and their scores."""
-    settings = context.settings
+    settings, dataset = context.settings, context.dataset
     num_steps = context.process.num_steps
-    chains = [(settings.sampler, min(settings.sample_steps, num_steps), settings.samples)]
-    if settings.full_samples and chains[0][:2] != ("ancestral", num_steps):
-        chains.append(("ancestral", num_steps, settings.full_samples))
+    chains = {Chain(settings.sampler, min(settings.sample_steps, num_steps)): settings.samples}
+    if settings.full_samples:
+        chains.setdefault(Chain("ancestral", num_steps), settings.full_samples)
+    model = TrainedModel(
+        context.backend, network, context.process, settings.execution(), dataset.shape, context.cell.seed
+    )
     begun = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
-    for i, (sampler, steps, count) in enumerate(chains):
+    for i, (chain, count) in enumerate(chains.items()):
         context.report("sample", i, len(chains))
-        arrays |= draw_samples(context, network, sampler, steps, count)
+        drawn = draw_samples(model, chain, count, clip=settings.clip_x_0, stream=chain.name)
+        arrays |= {
+            chain.name: drawn.samples,
+            f"{chain.name}/trajectory": drawn.guesses,
+            f"{chain.name}/trajectory_steps": drawn.guess_steps,
+        }
     seconds = time.perf_counter() - begun
     store.write_arrays(context.folder / "samples.npz", arrays)
-    rows = [_row("sample_seconds", seconds, "s")]
+    rows = [row("sample_seconds", seconds, "s")]
     context.report("score", 0, 1)
-    for sampler, steps, count in chains:
+    for chain, count in chains.items():
         if count >= LEAST:
-            rows += score(context, f"{sampler}-{steps}", arrays[f"{sampler}-{steps}"])
+            rows += score(dataset, chain.name, arrays[chain.name], SAMPLE_METRICS)
     return rows
 
 
-def draw_samples(context: CellContext, network: Any, sampler: str, steps: int, count: int) -> dict[str, np.ndarray]:
-    """`count` samples by `steps` steps of `sampler`, and the x_0_hat of the first few along the way."""
-    settings, full = context.settings, context.process
-    schedule = full.schedule if steps == full.num_steps else full.schedule.respaced(steps)
-    process = reverse_process(
-        schedule, full.prediction, full.variance, first_variance=full.first_variance, levels=full.levels
-    )
-    name, shape, seed = f"{sampler}-{steps}", context.dataset.shape, context.cell.seed
-    keep = sorted({int(t) for t in np.rint(np.linspace(1, steps, TRAJECTORY_STEPS))}, reverse=True)
-    parts: list[np.ndarray] = []
-    trajectory: dict[int, np.ndarray] = {}
-    for start in range(0, count, SAMPLE_BATCH):
-        size, stream = min(SAMPLE_BATCH, count - start), f"{name} from {start}"
-        part, kept = context.backend.sample(
-            network,
-            process,
-            make_sampler(sampler, clip=settings.clip_x_0),
-            starting_noise(seed, stream, size, shape),
-            partial(sampler_noise, seed, stream, size, shape),
-            settings.execution(),
-            keep=() if start else keep,
-        )
-        parts.append(part)
-        trajectory |= kept
-    return {
-        name: np.concatenate(parts).astype(np.float32),
-        f"{name}/trajectory": np.stack([trajectory[t][:TRAJECTORY_EXAMPLES] for t in keep]).astype(np.float32),
-        f"{name}/trajectory_steps": schedule.steps[keep],
-    }
-
-
-def score(context: CellContext, name: str, samples: np.ndarray) -> list[Row]:
-    """Sample metrics, each beside its floor: the same metric between train and test."""
-    dataset = context.dataset
-    if not np.all(np.isfinite(samples)):
-        return [_row("samples_not_finite", int(np.sum(~np.isfinite(samples))), "values", sampler=name)]
-    rows: list[Row] = []
-    for scored in evaluate(samples, dataset.train, dataset.test, labels=dataset.train_labels, names=SAMPLE_METRICS):
-        for metric, value in ((scored["metric"], scored["value"]), (f"{scored['metric']}_floor", scored["floor"])):
-            rows.append(_row(metric, value, scored["unit"], sampler=name))
-    return rows
-
-
-def _row(metric: str, value: float, unit: str, **more: Any) -> Row:
-    return {"metric": metric, "value": float(value), "unit": unit, **more}
-
-
-def _print_progress(stage: str, done: int, total: int, loss: float | None = None) -> None:
-    print(json.dumps({"stage": stage, "done": done, "total": total, "loss": loss}), flush=True)
-
-
-def main(run: Path, cell_id: str) -> int:
-    folder = store.cell_folder(run, cell_id)
-    try:
-        settings_text = json.loads((run / "settings.json").read_text())
-        settings_text.pop("study")
-        cell = Cell(**json.loads((folder / "cell.json").read_text())["factors"])
-        run_cell(run, cell, from_json(json.dumps(settings_text)), _print_progress)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-        store.write_text(folder / store.FAILURE, f"{reason}\n\n{traceback.format_exc()}")
-        return 1
-    return 0
+def run_folder_cell(run: Path, cell: Cell) -> None:
+    """The cell of a run's folder, with the settings recorded there."""
+    run_cell(run, cell, read_settings(run), print_progress)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2]))
+    raise SystemExit(run_in_process(run_folder_cell))

@@ -46,7 +46,16 @@ from studies.harness.plotting import (
 )
 from studies.harness.reading import FACTORS, CellRecord, Run, levels
 from studies.harness.statistics.intervals import Interval, mean_interval
-from studies.harness.wording import family_name, name_of, plus_minus, quantity, sampler_name, sampler_steps, seconds
+from studies.harness.wording import (
+    family_name,
+    name_of,
+    plus_minus,
+    quantity,
+    sampler_family,
+    sampler_name,
+    sampler_steps,
+    seconds,
+)
 
 TERMS = {"bound_decoder": "decoder, t = 1", "bound_diffusion": "diffusion, t > 1", "bound_prior": "prior, t = T"}
 FITS = 44  # characters of label and number beside each other in a panel
@@ -617,7 +626,7 @@ def quality_by_steps(view: View) -> Plot | None:
     if scored.empty:
         return None
     scored["steps"] = [sampler_steps(name) for name in scored["sampler"]]
-    scored["family"] = [str(name).rpartition("-")[0] for name in scored["sampler"]]
+    scored["family"] = [sampler_family(name) for name in scored["sampler"]]
     counts = scored.groupby("family")["steps"].nunique()
     scored = scored[scored["family"].isin(counts[counts >= 3].index)]
     panels, data = [], []

@@ -95,11 +95,11 @@ def closing_table(run_folder: Path) -> str:
                 if row["pooled"]
             ),
         ]
-        lines += [*_aligned([row[: 3 + len(columns)] for row in table]), ""]
+        lines += [*aligned([row[: 3 + len(columns)] for row in table]), ""]
     return "\n".join(lines + verdict_sentences(run.rows, run.failed) + _missing(run))
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """Rows of text in columns: the first two to the left, the others to the right."""
     length = max(len(row) for row in table)
     filled = [[*row, *[""] * (length - len(row))] for row in table]
@@ -113,11 +113,8 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
 def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
     plots = figures_of(run)
     write_figures(plots, out / "figures")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     sound = findings(run.rows)
-    page = environment.get_template("report.html").render(
+    page = template("report.html").render(
         name=run.name,
         kicker=_kicker(run, runs),
         headline=headline(run.rows),
@@ -127,10 +124,10 @@ def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
             _numbers(View(run, dataset, run.rows[run.rows["dataset"] == dataset]))
             for dataset in levels(run.rows, "dataset")
         ],
-        effects=[_shown(plot) for plot in plots if plot.name.startswith("effects")],
-        figures=[_shown(plot) for plot in plots if not plot.name.startswith("effects")],
+        effects=[shown(plot) for plot in plots if plot.name.startswith("effects")],
+        figures=[shown(plot) for plot in plots if not plot.name.startswith("effects")],
         method=_method(run) + _between(runs),
-        runs=[_about(one) for one in runs],
+        runs=[about(one) for one in runs],
         papers=PAPERS,
         again=again,
     )
@@ -139,9 +136,17 @@ def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
     return path
 
 
-def _shown(plot: Plot) -> dict[str, Any]:
-    shown = {"name": plot.name, "title": plot.title, "caption": plot.caption, "legend": plot.keys}
-    return {**shown, "images": images(plot)}
+def template(name: str) -> jinja2.Template:
+    """A page of this folder."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    ).get_template(name)
+
+
+def shown(plot: Plot) -> dict[str, Any]:
+    """A figure as the macro of figure.html takes it."""
+    words = {"name": plot.name, "title": plot.title, "caption": plot.caption, "legend": plot.keys}
+    return {**words, "images": images(plot)}
 
 
 def _kicker(run: Run, runs: Sequence[Run]) -> str:
@@ -362,7 +367,7 @@ def _between(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _about(run: Run) -> dict[str, Any]:
+def about(run: Run) -> dict[str, Any]:
     """Command, settings and environment of one run, for the last section."""
     facts = dict(run.environment)
     command = str(facts.pop("command", "not recorded"))

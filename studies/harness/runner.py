@@ -53,13 +53,18 @@ def run_study(study: str, settings: StudySettings, cells: Sequence[Cell], argv: 
     for variance in {cell.variance for cell in cells}:
         settings.network(dataset.shape, variance in LEARNED_VARIANCES)  # a ValueError now rather than in every cell
     store.open_run(run, to_json(settings), study)
-    _record_environment(run, study, argv)
+    record_environment(run, study, argv)
     _record_reference(run, dataset)
     todo = [cell for cell in cells if not store.is_finished(run, cell.id)]
-    jobs = settings.jobs or default_jobs(settings)
-    with Watch(settings, cells, todo, jobs) as watch:
-        _run_all(run, settings, todo, jobs, watch)
+    jobs = settings.jobs or default_jobs(settings.device, settings.threads)
+    with Watch(cells, todo) as watch:
+        run_cells("studies.harness.cell", run, todo, jobs, settings.threads, watch)
     store.gather_results(run, [cell.id for cell in cells])
+    return outcome_of(run, cells)
+
+
+def outcome_of(run: Path, cells: Sequence[Cell]) -> Outcome:
+    """Which of the cells have finished, and why the others have not."""
     failed = {cell.id: store.failure(run, cell.id) for cell in cells if not store.is_finished(run, cell.id)}
     return Outcome(
         finished=[cell.id for cell in cells if store.is_finished(run, cell.id)],
@@ -67,15 +72,16 @@ def run_study(study: str, settings: StudySettings, cells: Sequence[Cell], argv: 
     )
 
 
-def default_jobs(settings: StudySettings) -> int:
+def default_jobs(device: str, threads: int) -> int:
     """One cell a GPU; on a CPU as many as its cores hold at `threads` each."""
     has_gpu = shutil.which("nvidia-smi") is not None
-    if settings.device not in ("auto", "cpu") or (settings.device == "auto" and has_gpu):
+    if device not in ("auto", "cpu") or (device == "auto" and has_gpu):
         return 1
-    return max(1, len(os.sched_getaffinity(0)) // settings.threads if hasattr(os, "sched_getaffinity") else 1)
+    return max(1, len(os.sched_getaffinity(0)) // threads if hasattr(os, "sched_getaffinity") else 1)
 
 
-def _run_all(run: Path, settings: StudySettings, todo: list[Cell], jobs: int, watch: Watch) -> None:
+def run_cells(module: str, run: Path, todo: Sequence[Cell], jobs: int, threads: int, watch: Watch) -> None:
+    """Runs `python -m module RUN CELL_ID` for each cell, `jobs` of them at a time on `threads` threads each."""
     waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
     for cell in todo:
         waiting.put(cell)
@@ -87,15 +93,15 @@ def _run_all(run: Path, settings: StudySettings, todo: list[Cell], jobs: int, wa
                 cell = waiting.get_nowait()
             except queue.Empty:
                 return
-            _run_one(run, settings, cell, watch, processes)
+            _run_one(module, run, threads, cell, watch, processes)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
     try:
-        for thread in threads:
+        for thread in workers:
             thread.start()
-        while any(thread.is_alive() for thread in threads):
+        while any(thread.is_alive() for thread in workers):
             watch.refresh()
-            for thread in threads:
+            for thread in workers:
                 thread.join(timeout=0.2)
     except KeyboardInterrupt:
         while not waiting.empty():
@@ -106,7 +112,7 @@ def _run_all(run: Path, settings: StudySettings, todo: list[Cell], jobs: int, wa
 
 
 def _run_one(
-    run: Path, settings: StudySettings, cell: Cell, watch: Watch, processes: set[subprocess.Popen[str]]
+    module: str, run: Path, threads: int, cell: Cell, watch: Watch, processes: set[subprocess.Popen[str]]
 ) -> None:
     folder = store.cell_folder(run, cell.id)
     store.write_json(folder / "cell.json", {"factors": asdict(cell)})
@@ -114,11 +120,11 @@ def _run_one(
     watch.started(cell)
     with open(folder / "log.txt", "w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "studies.harness.cell", str(run), cell.id],
+            [sys.executable, "-m", module, str(run), cell.id],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=cell_environment(settings),
+            env=cell_environment(threads),
         )
         processes.add(process)
         assert process.stdout is not None
@@ -134,25 +140,24 @@ def _run_one(
     watch.ended(cell, store.failure(run, cell.id))
 
 
-def cell_environment(settings: StudySettings) -> dict[str, str]:
+def cell_environment(threads: int) -> dict[str, str]:
     """The environment of a cell's process: its threads, and the checkout on its import path."""
-    threads = str(settings.threads)
+    count = str(threads)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {
         **os.environ,
         "PYTHONPATH": path,
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "TF_NUM_INTRAOP_THREADS": threads,
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "TF_NUM_INTRAOP_THREADS": count,
         "TF_NUM_INTEROP_THREADS": "1",
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")
-        + (" --xla_cpu_multi_thread_eigen=false" if threads == "1" else ""),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + (" --xla_cpu_multi_thread_eigen=false" if threads == 1 else ""),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
     }
 
 
-def _record_environment(run: Path, study: str, argv: Sequence[str]) -> None:
+def record_environment(run: Path, study: str, argv: Sequence[str]) -> None:
     path = run / "environment.json"
     if path.is_file():
         return

@@ -217,7 +217,8 @@ def check_settings(settings: StudySettings) -> None:
             raise ValueError(f"--{name} is one of {', '.join(known)}, got {getattr(settings, name)!r}")
 
 
-def to_json(settings: StudySettings) -> str:
+def to_json(settings: Any) -> str:
+    """A dataclass of settings as JSON."""
     return json.dumps(dataclasses.asdict(settings), indent=2, default=str) + "\n"
 
 
@@ -230,6 +231,19 @@ def from_json(text: str) -> StudySettings:
         raise ValueError(f"settings file has unknown entries {', '.join(unknown)}; it was written by another version")
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return StudySettings(**{**values, **lists, "out": Path(values["out"])})
+
+
+def read_settings(run: Path) -> StudySettings:
+    """The settings of the run in a folder. A ValueError in one line where the folder holds no run."""
+    path = run / "settings.json"
+    if not path.is_file():
+        raise ValueError(f"{run}: expected a run's folder with settings.json in it; give the folder a study wrote")
+    try:
+        values = json.loads(path.read_text())
+        values.pop("study", None)
+        return from_json(json.dumps(values))
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError):
+        raise ValueError(f"{path} holds no study's settings; give the folder a study wrote") from None
 
 
 def guarded(run: Callable[[], int]) -> int:

@@ -19,6 +19,13 @@ COLUMNS = (
 
 ROWS, FAILURE, RESULTS = "rows.csv", "failed.txt", "results.csv"
 
+Row = dict[str, Any]
+
+
+def row(metric: str, value: float, unit: str, **more: Any) -> Row:
+    """One measurement, of some of COLUMNS; the cell's factors are put in front of it when it is written."""
+    return {"metric": metric, "value": float(value), "unit": unit, **more}
+
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Has `write` fill a temporary file beside `path`, then moves it there: a reader never sees half a file."""
@@ -87,7 +94,9 @@ def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
 
 
 def open_run(run: Path, settings_text: str, study: str) -> None:
-    """Makes the run's folder, or checks that the one there is of the same study and settings; seeds may be added.
+    """Makes the run's folder, or checks that the one there is of the same study and settings.
+
+    Seeds and cells may be added to a run.
 
     A ValueError in one line where the folder cannot be written, belongs to something else, or has other
     settings; nothing in it is touched then.
@@ -99,8 +108,8 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
             there = json.loads(path.read_text())
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError(f"{path} is not a settings file; give another folder with --out") from None
-        # These change how a run runs, or how many seeds it has, not what a cell of it computes.
-        free = {"jobs", "threads", "out", "preset", "seeds", "seeds_until"}
+        # These change how a run runs, or how many cells it has, not what a cell of it computes.
+        free = {"jobs", "threads", "out", "preset", "seeds", "seeds_until", "cells"}
         differing = [key for key in wanted if key not in free and there.get(key) != wanted[key]]
         if differing:
             key = differing[0]

@@ -90,7 +90,7 @@ def bound_differences(settings: StudySettings) -> list[float]:
 
 def announcement(settings: StudySettings, cells: Sequence[Cell]) -> str:
     """What the study will do and about how long it will take."""
-    jobs = settings.jobs or default_jobs(settings)
+    jobs = settings.jobs or default_jobs(settings.device, settings.threads)
     factors: dict[str, set] = {
         "objectives": {cell.objective for cell in cells},
         "backends": {cell.backend for cell in cells},

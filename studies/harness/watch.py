@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from studies.harness.cells import Cell
-from studies.harness.settings import StudySettings
 
 STAGE_SHARE = {"train": (0.0, 0.86), "bound": (0.86, 0.93), "sample": (0.93, 0.98), "score": (0.98, 1.0)}
 """The share of a cell's time at which each stage begins and ends, roughly."""
@@ -21,10 +20,17 @@ STAGE_SHARE = {"train": (0.0, 0.86), "bound": (0.86, 0.93), "sample": (0.93, 0.9
 class Watch:
     """Shows each running cell with its stage, latest loss and remaining time, and the whole study below them.
 
-    `started`, `progress` and `ended` may be called from any thread.
+    `started`, `progress` and `ended` may be called from any thread. `stages` says at which share of a cell's time each
+    of its stages begins and ends.
     """
 
-    def __init__(self, settings: StudySettings, cells: Sequence[Cell], todo: Sequence[Cell], jobs: int) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        todo: Sequence[Cell],
+        stages: Mapping[str, tuple[float, float]] = STAGE_SHARE,
+    ) -> None:
+        self.stages = stages
         self.lock = threading.Lock()
         self.console = Console()
         self.live = self.console.is_terminal
@@ -70,7 +76,7 @@ class Watch:
 
     def progress(self, cell: Cell, news: dict[str, Any]) -> None:
         with self.lock:
-            first, last = STAGE_SHARE[news["stage"]]
+            first, last = self.stages[news["stage"]]
             share = first + (last - first) * news["done"] / max(1, news["total"])
             self.shares[cell.id] = share
             loss = f" {news['loss']:.3f}" if news.get("loss") is not None else ""

@@ -90,20 +90,27 @@ def full_name_of(level: object) -> str:
 
 
 def sampler_name(sampler: str) -> str:
-    """ "ancestral-100" is "ancestral, 100 steps"."""
-    family, _, steps = sampler.rpartition("-")
-    return f"{family_name(family)}, {steps} steps" if family and steps.isdigit() else family_name(sampler)
+    """ "ancestral-100" is "ancestral, 100 steps"; "ddim-50-logsnr" is "DDIM (log SNR), 50 steps"."""
+    steps = sampler_steps(sampler)
+    return family_name(sampler) if steps is None else f"{family_name(sampler_family(sampler))}, {steps} steps"
 
 
 def family_name(family: str) -> str:
-    """ "ddim" is "DDIM"."""
-    return {"ddim": "DDIM", "dpm_solver": "DPM-Solver++"}.get(family, family.replace("_", " "))
+    """ "ddim" is "DDIM"; "ddim-logsnr" is "DDIM (log SNR)"."""
+    sampler, _, spacing = family.partition("-")
+    name = {"ddim": "DDIM", "dpm_solver": "DPM-Solver++"}.get(sampler, sampler.replace("_", " "))
+    return f"{name} ({'log SNR' if spacing == 'logsnr' else spacing})" if spacing else name
+
+
+def sampler_family(sampler: str) -> str:
+    """A sampler's name without its number of steps: "ddim" of "ddim-50", "ddim-logsnr" of "ddim-50-logsnr"."""
+    return re.sub(r"-\d+(?=-|$)", "", sampler)
 
 
 def sampler_steps(sampler: str) -> int | None:
-    """The steps at the end of a sampler's name; None where it carries no number."""
-    steps = sampler.rpartition("-")[2]
-    return int(steps) if steps.isdigit() else None
+    """The steps in a sampler's name, "ddim-50" or "ddim-50-logsnr"; None where it carries no number."""
+    found = re.search(r"-(\d+)(?:-|$)", sampler)
+    return int(found[1]) if found else None
 
 
 def plain(value: float, digits: int = 4) -> str:

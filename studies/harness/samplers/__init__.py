@@ -1,0 +1,1 @@
+"""Sample quality against network evaluations: what `studies/compare_samplers.py` is made of."""

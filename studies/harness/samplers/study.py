@@ -1,0 +1,92 @@
+"""The study: the cells of the run that can be sampled, each in its own process, then the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from backends import check_backend
+from studies.harness import store
+from studies.harness.cells import Cell, schedule_of
+from studies.harness.runner import default_jobs, outcome_of, record_environment, run_cells
+from studies.harness.samplers.settings import SamplerSettings, chains, chosen_cells
+from studies.harness.settings import StudySettings, read_settings, to_json
+from studies.harness.watch import Watch
+
+STUDY = "compare_samplers"
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def sampled_cells(settings: SamplerSettings) -> list[Cell]:
+    """The run's cells asked for that have a network, seeds outermost; raises in one line where none can be sampled."""
+    trained = read_settings(settings.run)
+    ready = [cell for cell in asked_cells(settings) if is_trained(settings.run, cell)]
+    if not ready:
+        raise ValueError(f"{settings.run} has no finished cell to sample; run its study to the end first")
+    for cell in ready:
+        check_backend(cell.backend)
+        if not chains(settings, num_steps(cell, trained)):
+            raise ValueError(
+                f"no chain is left of --samplers and --steps for {cell.id}, whose T is {num_steps(cell, trained)}"
+            )
+    return sorted(ready, key=lambda cell: cell.seed)
+
+
+def asked_cells(settings: SamplerSettings) -> list[Cell]:
+    """The run's cells that --cells asks for, finished or not."""
+    recorded = sorted(settings.run.glob("cells/*/cell.json"))
+    return chosen_cells([Cell(**json.loads(path.read_text())["factors"]) for path in recorded], settings.cells)
+
+
+def is_trained(run: Path, cell: Cell) -> bool:
+    """Whether the cell is finished and left a network: one that diverged did not."""
+    return store.is_finished(run, cell.id) and (store.cell_folder(run, cell.id) / CHECKPOINT).is_file()
+
+
+def num_steps(cell: Cell, trained: StudySettings) -> int:
+    """T of the cell's chain."""
+    return schedule_of(cell.schedule, trained.num_steps).num_steps
+
+
+def run_and_report(settings: SamplerSettings, cells: Sequence[Cell], argv: Sequence[str]) -> int:
+    """Runs what is not finished yet and writes the report; returns the exit status: 0, or 1 where a cell failed."""
+    out, jobs = settings.out, settings.jobs or default_jobs(settings.device, settings.threads)
+    store.open_run(out, to_json(settings), STUDY)
+    record_environment(out, STUDY, argv)
+    print(announcement(settings, cells, jobs), flush=True)
+    todo = [cell for cell in cells if not store.is_finished(out, cell.id)]
+    with Watch(cells, todo, stages={"sample": (0.0, 1.0)}) as watch:
+        run_cells("studies.harness.samplers.cell", out, todo, jobs, settings.threads, watch)
+    outcome = outcome_of(out, cells)
+    # Cells of an earlier command in this folder count too.
+    store.gather_results(out, sorted(path.name for path in out.glob("cells/*")))
+    for cell_id, reason in outcome.failed.items():
+        print(f"failed: {cell_id}: {reason}")
+    if not outcome.finished:
+        print(f"no cell finished; the reasons are in {out / 'cells'}")
+        return 1
+
+    from studies.harness.samplers.report import closing_table, write_report  # matplotlib, only needed now
+
+    report = write_report(out)
+    print(closing_table(out))
+    print(f"report: {report}")
+    return 1 if outcome.failed else 0
+
+
+def announcement(settings: SamplerSettings, cells: Sequence[Cell], jobs: int) -> str:
+    """What the study will do, and what it leaves out."""
+    trained = read_settings(settings.run)
+    todo = {cell: chains(settings, num_steps(cell, trained)) for cell in cells}
+    most = max(todo.values(), key=len)
+    lines = [
+        f"{len(cells)} cells of {settings.run}, {jobs} side by side: {settings.samples} samples of each by"
+        f" {len(most)} chains of up to {most[0].steps} steps",
+        f"  {sum(chain.steps for chain in most)} network evaluations of {settings.samples} samples a cell",
+        f"  results in {settings.out}; stop at any time, the same command goes on from there",
+    ]
+    left_out = [cell.id for cell in asked_cells(settings) if not is_trained(settings.run, cell)]
+    if left_out:
+        lines.append(f"  left out, not finished or without a network: {', '.join(left_out)}")
+    return "\n".join(lines)
