@@ -88,7 +88,7 @@ def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> 
     try:
         trained, weights = train(context, network_settings, started)
         rows += trained
-        save_network(folder / "checkpoint.safetensors", weights, network_settings, cell_metadata(context))
+        save_network(folder / store.CHECKPOINT, weights, network_settings, cell_metadata(context))
         network = context.backend.make_network(network_settings, weights, settings.execution())
         rows += bound(context, network)
         rows += sample(context, network)

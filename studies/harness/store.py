@@ -17,7 +17,7 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
 
-ROWS, FAILURE, RESULTS = "rows.csv", "failed.txt", "results.csv"
+ROWS, FAILURE, RESULTS, CHECKPOINT = "rows.csv", "failed.txt", "results.csv", "checkpoint.safetensors"
 
 Row = dict[str, Any]
 

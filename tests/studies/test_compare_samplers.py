@@ -21,10 +21,11 @@ from backends.networks import initial_weights
 from studies.harness import store
 from studies.harness.cells import grid
 from studies.harness.reading import with_recipes
-from studies.harness.samplers.settings import SamplerSettings, chains, chosen_cells
+from studies.harness.samplers.settings import LEAST_SAMPLES, SamplerSettings, chains, chosen_cells
 from studies.harness.samplers.verdict import headline, ratios, sentences, table_of
 from studies.harness.settings import StudySettings, to_json
 from studies.harness.wording import sampler_family, sampler_name, sampler_steps
+from studies.metrics.evaluation import LEAST
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKEND = installed_backends()[0]
@@ -164,6 +165,10 @@ def test_bad_input_is_one_line(trained, compared, words, message):
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert (out / "settings.json").read_bytes() == before
+
+
+def test_the_least_number_of_samples_is_that_of_the_metrics():
+    assert LEAST_SAMPLES == LEAST
 
 
 def test_help_names_every_setting():

@@ -21,7 +21,6 @@ from studies.harness.settings import StudySettings, read_settings
 from studies.harness.store import Row, row
 
 METRICS = ("frechet", "frechet_features", "sliced_w2", "precision", "recall")
-CHECKPOINT = "checkpoint.safetensors"
 STREAM = "compare_samplers"
 """All chains share one stream of noise, so that they differ by the sampler alone."""
 
@@ -29,7 +28,7 @@ STREAM = "compare_samplers"
 def load_model(cell: Cell, settings: SamplerSettings, trained: StudySettings, dataset: Dataset) -> TrainedModel:
     """The cell's network as its run, of the settings `trained`, left it, with its process."""
     process = cell_process(cell, trained, dataset)
-    checkpoint = store.cell_folder(settings.run, cell.id) / CHECKPOINT
+    checkpoint = store.cell_folder(settings.run, cell.id) / store.CHECKPOINT
     weights, network_settings = load_network(checkpoint, trained.network(dataset.shape, process.learns_variance))
     backend, execution = load_backend(cell.backend), replace(trained.execution(), device=settings.device)
     network = backend.make_network(network_settings, weights, execution)

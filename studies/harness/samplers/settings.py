@@ -15,7 +15,7 @@ from studies.harness.cells import FACTORS, Cell
 from studies.harness.sampling import SPACINGS, Chain
 from studies.harness.settings import Flag
 
-LEAST_SAMPLES = 20  # below that no metric can be had
+LEAST_SAMPLES = 20  # metrics.evaluation.LEAST, whose import would slow --help
 
 
 @dataclass(frozen=True)

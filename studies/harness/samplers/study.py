@@ -15,7 +15,6 @@ from studies.harness.settings import StudySettings, read_settings, to_json
 from studies.harness.watch import Watch
 
 STUDY = "compare_samplers"
-CHECKPOINT = "checkpoint.safetensors"
 
 
 def sampled_cells(settings: SamplerSettings) -> list[Cell]:
@@ -41,7 +40,7 @@ def asked_cells(settings: SamplerSettings) -> list[Cell]:
 
 def is_trained(run: Path, cell: Cell) -> bool:
     """Whether the cell is finished and left a network: one that diverged did not."""
-    return store.is_finished(run, cell.id) and (store.cell_folder(run, cell.id) / CHECKPOINT).is_file()
+    return store.is_finished(run, cell.id) and (store.cell_folder(run, cell.id) / store.CHECKPOINT).is_file()
 
 
 def num_steps(cell: Cell, trained: StudySettings) -> int:
