@@ -126,20 +126,19 @@ class LikelihoodContract(Contract):
         slope = sum(float(np.sum(gradients[name] * direction[name])) for name in weights)
         assert slope == pytest.approx((loss(h) - loss(-h)) / (2 * h), rel=1e-5, abs=1e-6 * (1 + abs(loss(0))))
 
-    @pytest.mark.parametrize("execution", [FLOAT32, FLOAT64])
     @pytest.mark.parametrize("levels", [None, 2, 17, 256])
     @pytest.mark.parametrize(("variance", "objective"), TRAINS_KL)
-    def test_kl_gradients_are_finite_at_every_step(self, variance, objective, levels, execution):
-        """No NaN from a branch not taken, for outputs of 0 and for those hundreds of sigmas off.
+    def test_kl_gradients_are_finite_at_every_step(self, variance, objective, levels):
+        """No NaN from a branch not taken, for outputs of 0 and for those hundreds of sigmas off, in float32.
 
         A learned variance is kept within exp(+-20) of its floor: far beyond, its true loss overflows.
         """
         process = reverse_process(linear(1000), variance=variance, levels=levels)
         for size in (0.0, 0.3) if process.learns_variance else (0.0, 0.3, 0.8):
-            network = self.small_network(process, execution, size)
+            network = self.small_network(process, FLOAT32, size)
             draws = make_draws(process, (3,), count=20)
             draws = replace(draws, t=np.tile([1, 2, 500, 999, 1000], 4))
-            loss, gradients = self.backend.loss_and_gradients(network, process, objective, draws, execution)
+            loss, gradients = self.backend.loss_and_gradients(network, process, objective, draws, FLOAT32)
             assert np.isfinite(loss).all()
             assert all(np.isfinite(gradient).all() for gradient in gradients.values())
 
