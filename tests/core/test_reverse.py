@@ -59,11 +59,14 @@ def test_any_prediction_says_the_same(schedule, one, other, seed):
     assert np.all(np.abs(a.noised(x_0_hat, epsilon_hat, t) - x_t) <= 32 * EPS * size)
     # ... and the other prediction of them gives the same x_0.
     translated = b.target(x_0_hat, epsilon_hat, t)
-    size = np.abs(b.tables.x_0_on_x_t[t][:, None] * x_t) + np.abs(b.tables.x_0_on_output[t][:, None]) * (
-        np.abs(b.tables.target_on_x_0[t][:, None] * x_0_hat)
-        + np.abs(b.tables.target_on_epsilon[t][:, None] * epsilon_hat)
+    # Both were rounded in proportion to the terms they are made of, which may be far larger than they are.
+    rows = t[:, None]
+    of_x_0 = np.abs(a.tables.x_0_on_x_t[rows] * x_t) + np.abs(a.tables.x_0_on_output[rows] * output)
+    of_epsilon = np.abs(a.tables.epsilon_on_x_t[rows] * x_t) + np.abs(a.tables.epsilon_on_output[rows] * output)
+    size = np.abs(b.tables.x_0_on_x_t[rows] * x_t) + np.abs(b.tables.x_0_on_output[rows]) * (
+        np.abs(b.tables.target_on_x_0[rows]) * of_x_0 + np.abs(b.tables.target_on_epsilon[rows]) * of_epsilon
     )
-    size = size + np.abs(x_0_hat) + 8 / a.tables.signal[t][:, None] * np.abs(x_t)
+    size = size + of_x_0 + 8 / a.tables.signal[rows] * np.abs(x_t)
     assert np.all(np.abs(b.x_0_hat(x_t, translated, t) - x_0_hat) <= 64 * EPS * size)
 
 
