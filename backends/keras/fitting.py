@@ -44,8 +44,9 @@ class Adam(keras.optimizers.Adam):
 class DiffusionModel(keras.Model):
     """A network with its process and objective: takes draws by name, x_0 and epsilon (N, ...) and integer t (N,).
 
-    Returns the training loss per example (N,), times `unit_scale`; `fit` minimises its mean, weighted by
-    `sample_weight` where given. Steps outside 1..T are not seen on a device: `process.schedule.check_steps(t)` first.
+    Returns the training loss per example (N,), times `unit_scale` and, where draws have one, their weight (N,), which
+    is not `sample_weight`, because Keras drops that where there is no y. `fit` minimises the mean. Steps outside 1..T
+    are not seen on a device: `process.schedule.check_steps(t)` first.
     """
 
     def __init__(self, network: UNet | MLP, process: ReverseProcess, objective: str, **options: Any) -> None:
@@ -57,13 +58,20 @@ class DiffusionModel(keras.Model):
         self._told = self._xp.integers(process.schedule.steps)
 
     def call(self, draws: dict[str, Any]) -> Array:
-        xp, t = self._xp.as_shared(), ops.cast(draws["t"], "int32")
+        xp = self._xp.as_shared()
         x_0, epsilon = (ops.cast(draws[name], self.variable_dtype) for name in ("x_0", "epsilon"))
+        t = ops.cast(_as_vector(draws["t"]), "int32")
         batch = noised_batch(self._cast, x_0, epsilon, t, xp)
         output = run_network(self.network, batch.x_t, ops.take(self._told, t, axis=0))
-        return training_loss(self._cast, self.objective, batch, output, xp) * unit_scale(self.process, self.objective)
+        loss = training_loss(self._cast, self.objective, batch, output, xp) * unit_scale(self.process, self.objective)
+        return loss * ops.cast(_as_vector(draws["weight"]), loss.dtype) if "weight" in draws else loss
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Array:
-        return ops.mean(y_pred if sample_weight is None else y_pred * ops.cast(sample_weight, y_pred.dtype))
+        return ops.mean(y_pred)
+
+
+def _as_vector(column: Any) -> Array:
+    """(N,) from (N, 1), which is how `fit` hands vectors on."""
+    return ops.reshape(column, (-1,))

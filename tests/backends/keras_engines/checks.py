@@ -1,0 +1,161 @@
+"""What Keras must do on any engine, held to PyTorch and numpy: run in a process of its own, with KERAS_BACKEND set."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backends.keras as ours
+import backends.torch as theirs
+from backends.interface import Execution
+from backends.recipe import TrainingRecipe
+from core.objectives import epsilon_mse, posterior_kl, unit_scale
+from core.reverse import reverse_process
+from core.samplers import make_sampler
+from core.schedules import linear
+from tests.backends.keras.helpers import OnKeras
+from tests.backends.reference import (
+    FLOAT32,
+    FLOAT64,
+    make_draws,
+    mlp_settings,
+    noise_of,
+    numpy_batch,
+    random_weights,
+    unet_settings,
+)
+
+RECIPE = TrainingRecipe(num_steps=10, warmup_steps=2, learning_rate=1e-2)
+
+
+def check_losses_and_gradients(execution: Execution, tolerance: float) -> None:
+    """Each kind of loss, with and without a learned variance and levels."""
+    for prediction, variance, objective, levels in (
+        ("epsilon", "beta_tilde", "epsilon_mse", None),
+        ("v", "beta", "posterior_kl", 17),
+        ("x_0", "learned_diagonal", "posterior_kl", None),
+        ("epsilon", "learned_range", "hybrid", 17),
+    ):
+        process = reverse_process(linear(100), prediction, variance, levels=levels)
+        settings, draws = mlp_settings(process.learns_variance), make_draws(process, (3,))
+        weights = random_weights(settings, size=0.2)
+        network = ours.make_network(settings, weights, execution)
+        batch, output = numpy_batch(partial(OnKeras.call, network), process, draws)
+        mse, kl = ours.bound_terms(network, process, execution)(draws)
+        assert mse.dtype == kl.dtype == execution.dtype
+        np.testing.assert_allclose(mse, epsilon_mse(process, batch, output), rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(kl, posterior_kl(process, batch, output), rtol=tolerance, atol=tolerance)
+        loss, gradients = ours.loss_and_gradients(network, process, objective, draws, execution)
+        peer = theirs.make_network(settings, weights, execution)
+        expected, expected_gradients = theirs.loss_and_gradients(peer, process, objective, draws, execution)
+        np.testing.assert_allclose(loss, expected, rtol=tolerance, atol=tolerance)
+        largest = max(np.abs(gradient).max() for gradient in expected_gradients.values())
+        for name, gradient in expected_gradients.items():
+            np.testing.assert_allclose(gradients[name], gradient, rtol=0, atol=10 * tolerance * largest)
+
+
+def check_training_and_sampling(execution: Execution, tolerance: float) -> None:
+    """Four steps of a U-Net, an interruption after two, and a chain from the weights they end at."""
+    settings = unet_settings()
+    process = reverse_process(linear(20, 1e-3, 0.3), levels=17)
+    batches = [make_draws(process, settings.shape, count=6, seed=seed) for seed in range(4)]
+    start = random_weights(settings, size=0.1)
+
+    def trainer(backend):
+        return backend.make_trainer(
+            backend.make_network(settings, start, execution), process, "posterior_kl", RECIPE, execution
+        )
+
+    whole, peer, second = trainer(ours), trainer(theirs), trainer(ours)
+    for draws in batches[:2]:
+        whole.step(draws)
+    second.load_state(whole.state())
+    for draws in batches[2:]:
+        np.testing.assert_array_equal(whole.losses(whole.step(draws)), second.losses(second.step(draws)))
+    for name, array in whole.state().items():
+        np.testing.assert_array_equal(array, second.state()[name])
+    for draws in batches:
+        peer.step(draws)
+    trained = whole.weights()
+    for name, array in peer.weights().items():
+        np.testing.assert_allclose(trained[name], array, rtol=0, atol=tolerance)
+    x_T = np.random.default_rng(0).standard_normal((2, *settings.shape))
+    samples = [
+        backend.sample(
+            backend.make_network(settings, trained, execution),
+            process,
+            make_sampler("ancestral", clip=1.0),
+            x_T,
+            partial(noise_of, x_T.shape),
+            execution,
+        )[0]
+        for backend in (ours, theirs)
+    ]
+    np.testing.assert_allclose(samples[0], samples[1], rtol=0, atol=tolerance)
+
+
+def check_bfloat16() -> None:
+    """The network's arithmetic has 8 bits; its weights and the losses have 24."""
+    process, settings = reverse_process(linear(100)), unet_settings()
+    draws, low = make_draws(process, settings.shape), Execution(device="cpu", dtype="bfloat16")
+    mse, exact = (
+        ours.bound_terms(ours.make_network(settings, random_weights(settings), how), process, how)(draws)[0]
+        for how in (low, FLOAT32)
+    )
+    assert mse.dtype == np.float32
+    assert 1e-5 < np.max(np.abs(mse - exact) / exact) < 0.1
+
+
+def check_files_and_fit() -> None:
+    """A .keras file is the same function, and `fit` of an objective starts at the loss that training does."""
+    import keras
+
+    from backends.keras.fitting import Adam, DiffusionModel
+
+    settings, process = unet_settings(), reverse_process(linear(20, 1e-3, 0.3), levels=17)
+    network = ours.make_network(settings, random_weights(settings, size=0.1), FLOAT32)
+    draws = make_draws(process, settings.shape, count=32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.keras"
+        network.save(path)
+        loaded = keras.saving.load_model(path)
+    np.testing.assert_array_equal(*(OnKeras.call(n, draws.epsilon, draws.t) for n in (network, loaded)))
+    loss, _ = ours.loss_and_gradients(loaded, process, "posterior_kl", draws, FLOAT32)
+    model = DiffusionModel(network, process, "posterior_kl")
+    model.compile(Adam(1e-2, global_clipnorm=1.0))
+    inputs = {"x_0": draws.x_0, "epsilon": draws.epsilon, "t": draws.t, "weight": draws.weight}
+    found = model.fit(inputs, epochs=6, verbose=0).history["loss"]
+    expected = np.mean(draws.weight * loss) * unit_scale(process, "posterior_kl")
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+    assert found[-1] < 0.9 * found[0]
+
+
+def check_device() -> None:
+    """Described in words, and refused in one line where it is not here."""
+    described = ours.describe(Execution(device="cpu"))
+    engine = os.environ["KERAS_BACKEND"]
+    assert described["engine"] == engine
+    assert described[engine]
+    assert described["device"] == "cpu"
+    with pytest.raises(ValueError, match=f"Keras on {engine} has no device 'abacus' here"):
+        ours.make_network(mlp_settings(), random_weights(mlp_settings()), replace(FLOAT32, device="abacus"))
+
+
+if __name__ == "__main__":
+    check_device()
+    check_losses_and_gradients(FLOAT32, 1e-5)
+    # A tenth of one step of size 1e-2: where a weight has no influence, Adam scales its rounding errors up.
+    check_training_and_sampling(FLOAT32, 1e-3)
+    check_bfloat16()
+    check_files_and_fit()
+    if "float64" in sys.argv:
+        check_losses_and_gradients(FLOAT64, 1e-12)
+        check_training_and_sampling(FLOAT64, 1e-9)
+    print("all held")
