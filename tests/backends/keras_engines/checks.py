@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -23,7 +22,6 @@ from core.schedules import linear
 from tests.backends.keras.helpers import OnKeras
 from tests.backends.reference import (
     FLOAT32,
-    FLOAT64,
     make_draws,
     mlp_settings,
     noise_of,
@@ -155,7 +153,4 @@ if __name__ == "__main__":
     check_training_and_sampling(FLOAT32, 1e-3)
     check_bfloat16()
     check_files_and_fit()
-    if "float64" in sys.argv:
-        check_losses_and_gradients(FLOAT64, 1e-12)
-        check_training_and_sampling(FLOAT64, 1e-9)
     print("all held")

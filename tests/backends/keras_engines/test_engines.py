@@ -14,14 +14,14 @@ pytestmark = pytest.mark.parity
 ROOT = Path(__file__).resolve().parents[3]
 
 
-# Keras on the PyTorch engine drops float64 in some operations.
-@pytest.mark.parametrize(("engine", "dtypes"), [("jax", ["float64"]), ("torch", [])])
-def test_keras_holds_on(engine, dtypes):
+# In float32: both engines drop float64 in some of Keras's operations, so parity in float64 is TensorFlow's.
+@pytest.mark.parametrize("engine", ["jax", "torch"])
+def test_keras_holds_on(engine):
     """Losses, gradients, training, an interruption, sampling, files and `fit`."""
     environment = {
         **os.environ, "KERAS_BACKEND": engine, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
-    command = [sys.executable, "-m", "tests.backends.keras_engines.checks", *dtypes]
+    command = [sys.executable, "-m", "tests.backends.keras_engines.checks"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.splitlines()[-1] == "all held"
