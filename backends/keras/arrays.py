@@ -93,6 +93,11 @@ def device_name(name: str) -> str:
     return f"gpu ({gpus[0]})" if gpus and name != "cpu" else "cpu"
 
 
+def mean(x: Array) -> Array:
+    """The mean of all entries in their own dtype: `ops.mean` rounds float64 to float32 on JAX."""
+    return ops.sum(x) / ops.cast(ops.size(x), x.dtype)
+
+
 def to_numpy(x: Any) -> NDArray[Any]:
     """A copy on the host, in the dtype it has."""
     return np.array(ops.convert_to_numpy(x))

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from backends.keras.arrays import KerasNamespace
+from backends.keras.arrays import KerasNamespace, mean
 from backends.keras.layers import PACKAGE
 from backends.keras.network import MLP, UNet, run_network
 from core.arrays import Array
@@ -69,7 +69,7 @@ class DiffusionModel(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Array:
-        return ops.mean(y_pred)
+        return mean(y_pred)
 
 
 def _as_vector(column: Any) -> Array:

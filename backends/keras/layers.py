@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -62,7 +63,8 @@ class GroupNorm(keras.layers.Layer):
 
     Sums run over positions first and over a group's channels by a small matrix product, which hands every channel its
     group's mean at once: no reshape of the signal, which is what makes `keras.layers.GroupNormalization` slow. The
-    variance is that of centred values, because a difference of two means would cancel.
+    variance is that of centred values, because a difference of two means would cancel. Sums, not means, because
+    `ops.mean` rounds float64 to float32 on JAX.
     """
 
     def __init__(self, groups: int, **kwargs: Any) -> None:
@@ -70,13 +72,13 @@ class GroupNorm(keras.layers.Layer):
         self.groups = groups
 
     def build(self, shape: tuple[int | None, ...]) -> None:
-        channels = shape[-1]
-        if channels is None or channels % self.groups:
-            raise ValueError(f"{self.groups} groups divide the channels, got an input of shape {shape}")
+        _, *lengths, channels = (length or 0 for length in shape)
+        if not all(lengths) or not channels or channels % self.groups:
+            raise ValueError(f"{self.groups} groups divide the channels of signals of fixed shape, got {shape}")
         self.gamma = self.add_weight(shape=(channels,), initializer="ones", name="gamma", autocast=False)
         self.beta = self.add_weight(shape=(channels,), initializer="zeros", name="beta", autocast=False)
         size = channels // self.groups
-        block = np.kron(np.eye(self.groups), np.full((size, size), 1 / size))
+        block = np.kron(np.eye(self.groups), np.full((size, size), 1 / (size * math.prod(lengths))))
         self.averaging = block.astype(self.variable_dtype)
 
     def call(self, x: Any) -> Any:
@@ -86,7 +88,7 @@ class GroupNorm(keras.layers.Layer):
         averaging = ops.convert_to_tensor(self.averaging)
 
         def group_mean(y: Any) -> Any:
-            return ops.matmul(ops.mean(y, axis=positions), averaging)
+            return ops.matmul(ops.sum(y, axis=positions), averaging)
 
         centred = x - ops.reshape(group_mean(x), broadcast)
         scale = ops.rsqrt(group_mean(centred * centred) + NORM_EPSILON) * self.gamma

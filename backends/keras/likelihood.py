@@ -13,7 +13,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.interface import Draws, Execution, Weights
-from backends.keras.arrays import KerasNamespace, namespace, on_device, to_numpy
+from backends.keras.arrays import KerasNamespace, mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.network import MLP, UNet, neutral_variables, run_network, to_neutral
 from core.arrays import Array, dims_per_example
@@ -84,7 +84,7 @@ def loss_and_gradients(
 
     def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, tuple[Array, ...]]:
         loss = losses(cast, objective, xp, network, x_0, epsilon, t, told)[0]
-        return ops.mean(loss), (loss,)
+        return mean(loss), (loss,)
 
     names, variables = zip(*neutral_variables(network), strict=True)
     run = ENGINE.compiled(ENGINE.differentiated(forward, variables), variables, execution.compile)

@@ -12,7 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.interface import Draws, Execution, Weights
-from backends.keras.arrays import namespace, on_device, to_numpy
+from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.likelihood import check_draws, check_network, losses, upload
 from backends.keras.network import MLP, UNet, export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
@@ -59,7 +59,7 @@ class KerasTrainer:
     def _compiled_step(self, process: ReverseProcess) -> Callable[..., Handle]:
         def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Handle]:
             trained, mse, kl = losses(process, self._objective, self._xp, self._network, x_0, epsilon, t, told)
-            return ops.mean(weight * trained) * self._scale, (mse, kl)
+            return mean(weight * trained) * self._scale, (mse, kl)
 
         differentiated = ENGINE.differentiated(minimised, self._weights)
 

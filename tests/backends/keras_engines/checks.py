@@ -22,6 +22,7 @@ from core.schedules import linear
 from tests.backends.keras.helpers import OnKeras
 from tests.backends.reference import (
     FLOAT32,
+    FLOAT64,
     make_draws,
     mlp_settings,
     noise_of,
@@ -153,4 +154,7 @@ if __name__ == "__main__":
     check_training_and_sampling(FLOAT32, 1e-3)
     check_bfloat16()
     check_files_and_fit()
+    if os.environ["KERAS_BACKEND"] == "jax":  # on the PyTorch engine some of Keras's operations drop float64
+        check_losses_and_gradients(FLOAT64, 1e-12)
+        check_training_and_sampling(FLOAT64, 1e-9)
     print("all held")
