@@ -119,7 +119,7 @@ class Strata:
         return len(self.first)
 
 
-def geometric_strata(num_steps: int, growth: float = 0.05) -> Strata:
+def geometric_strata(num_steps: int, growth: float = 0.1) -> Strata:
     """Single steps first, then runs that grow in proportion to t: losses change over t on a logarithmic scale."""
     first, last, t = [], [], 1
     while t <= num_steps:

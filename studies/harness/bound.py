@@ -19,22 +19,26 @@ from core.bounds import prior_kl
 from core.estimators import (
     StratumMoments,
     draws_needed,
+    kl_scale,
+    noise_control,
     plan,
     smoothed_deviations,
     standard_errors,
     stratum_moments,
+    without_examples,
+    without_noise,
 )
 from core.reverse import ReverseProcess
 from core.timesteps import Strata, geometric_strata
 from studies.harness.draws import generator
 
 Terms = Callable[[Draws], tuple[NDArray, NDArray]]
+Control = Callable[[Draws], NDArray]
 
-PILOT_EXAMPLES = 4
-PILOT = 2 * PILOT_EXAMPLES
-"""Draws of the pilot in each stratum: each example twice with fresh noise, which tells noise from example."""
-OWN = 3
-"""The first strata, t = 1, 2, 3, are like no neighbour: their pilot is only a pilot and is not used again."""
+PILOT, PILOT_OWN = 4, 16
+"""Draws of the pilot in each stratum: pairs of an example with fresh noise, which tell noise from example."""
+OWN = 1
+"""The first stratum, t = 1, is like no neighbour: its pilot is larger, only a pilot, and not used again."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -84,34 +88,50 @@ class BoundEstimate:
 class _Sampler:
     """The draws of an evaluation in a fixed order, and the values seen so far."""
 
-    def __init__(self, terms: Terms, test: NDArray, strata: Strata, seed: int, batch_size: int) -> None:
-        self.terms, self.test, self.strata, self.seed, self.batch_size = terms, test, strata, seed, batch_size
-        self.drawn = np.zeros(len(strata), np.int64)
-        self.noise = [generator(seed, "bound noise", h) for h in range(len(strata))]
-        self.offset = generator(seed, "bound steps").random(len(strata))
-        self.stratum, self.example = np.empty(0, np.int64), np.empty(0, np.int64)
-        self.kl, self.mse, self.order = np.empty(0), np.empty(0), np.empty(0, np.int64)
+    def __init__(
+        self,
+        terms: Terms,
+        control: Control,
+        process: ReverseProcess,
+        test: NDArray,
+        seed: int,
+        batch_size: int,
+    ) -> None:
+        self.terms, self.noise_control, self.test, self.seed, self.batch_size = terms, control, test, seed, batch_size
+        self.strata = geometric_strata(process.num_steps)
+        self.kl_scale = kl_scale(process)
+        self.middle_scale = self.kl_scale[(self.strata.first + self.strata.last) // 2]
+        self.own = min(OWN, len(self.strata))
+        self.pilot = np.where(np.arange(len(self.strata)) < self.own, PILOT_OWN, PILOT)
+        self.drawn = np.zeros(len(self.strata), np.int64)
+        self.noise = [generator(seed, "bound noise", h) for h in range(len(self.strata))]
+        self.offset = generator(seed, "bound steps").random(len(self.strata))
+        self.stratum, self.example, self.order, self.t = (np.empty(0, np.int64) for _ in range(4))
+        self.kl, self.mse, self.control = (np.empty(0) for _ in range(3))
 
     def draw_up_to(self, counts: NDArray[np.int64]) -> None:
         """Evaluates further draws until stratum h has counts[h] of them."""
-        stratum = np.repeat(np.arange(len(counts)), np.maximum(counts - self.drawn, 0))
-        order = np.concatenate([np.arange(a, max(a, b)) for a, b in zip(self.drawn, counts, strict=True)])
+        counts = np.maximum(counts, self.drawn)
+        stratum = np.repeat(np.arange(len(counts)), counts - self.drawn)
+        order = np.concatenate([np.arange(a, b) for a, b in zip(self.drawn, counts, strict=True)])
         # The pilot's draws come in pairs that share example and step.
-        position = np.where(order < PILOT, order // 2, order - PILOT_EXAMPLES)
-        example = np.array([self._example(int(h), int(i)) for h, i in zip(stratum, position, strict=True)], np.int64)
+        pilot = self.pilot[stratum]
+        position = np.where(order < pilot, order // 2, order - pilot // 2)
+        example = np.concatenate([self._examples(int(h), position[stratum == h]) for h in np.unique(stratum)])
         inside = np.mod(self.offset[stratum] + position * GOLDEN, 1.0) * self.strata.size[stratum]
         t = self.strata.first[stratum] + inside.astype(np.int64)
-        self.drawn = np.maximum(self.drawn, counts)
+        self.drawn = counts
         for start in range(0, len(t), self.batch_size):
             self._evaluate(slice(start, start + self.batch_size), stratum, order, example, t)
 
-    def _example(self, h: int, position: int) -> int:
-        cycle, place = divmod(position, len(self.test))
-        key = (h, cycle)
-        if getattr(self, "_order_key", None) != key:
-            index = h * 10_000 + cycle
-            self._order, self._order_key = generator(self.seed, "bound order", index).permutation(len(self.test)), key
-        return int(self._order[place])
+    def _examples(self, h: int, position: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The examples at consecutive positions of the stratum's order: one shuffle of the test set after another."""
+        first, last = position[0] // len(self.test), position[-1] // len(self.test)
+        shuffles = [
+            generator(self.seed, "bound order", h * 10_000 + cycle).permutation(len(self.test))
+            for cycle in range(first, last + 1)
+        ]
+        return np.concatenate(shuffles)[position - first * len(self.test)]
 
     def _evaluate(self, part: slice, stratum: NDArray, order: NDArray, example: NDArray, t: NDArray) -> None:
         runs = zip(*np.unique(stratum[part], return_counts=True), strict=True)
@@ -119,25 +139,42 @@ class _Sampler:
         real = len(noise)
         # A compiled function sees one batch size: the last batch is filled up with its first row.
         fill = np.r_[np.arange(real), np.zeros(self.batch_size - real, np.int64)]
-        mse, kl = self.terms(
-            Draws(
-                x_0=self.test[example[part]][fill],
-                epsilon=noise[fill],
-                t=t[part][fill],
-                weight=np.ones(self.batch_size),
-            )
+        draws = Draws(
+            x_0=self.test[example[part]][fill],
+            epsilon=noise[fill],
+            t=t[part][fill],
+            weight=np.ones(self.batch_size),
         )
+        mse, kl = self.terms(draws)
         self.stratum = np.append(self.stratum, stratum[part])
         self.example = np.append(self.example, example[part])
         self.order = np.append(self.order, order[part])
+        self.t = np.append(self.t, t[part])
         self.kl = np.append(self.kl, np.asarray(kl, np.float64)[:real])
         self.mse = np.append(self.mse, np.asarray(mse, np.float64)[:real])
+        self.control = np.append(self.control, self.noise_control(draws)[:real])
+
+    def without_noise(self, value: NDArray, control: NDArray, used: NDArray) -> NDArray:
+        """The used draws' values less what their noise explains."""
+        with np.errstate(invalid="ignore"):  # a diverged model's infinite terms stay infinite, without a warning each
+            return without_noise(
+                self.stratum[used], self.order[used] % 2, value[used], control[used], len(self.strata), self.own
+            )
+
+    def without_examples(self, value: NDArray, scale: NDArray, used: NDArray) -> NDArray:
+        """The values of the used draws less what is known of their examples."""
+        with np.errstate(invalid="ignore"):
+            return without_examples(self.stratum[used], self.example[used], value, scale, len(self.test))
 
     def moments(self, value: NDArray, used: NDArray) -> StratumMoments:
-        with np.errstate(invalid="ignore"):  # a diverged model's infinite terms stay infinite, without a warning each
-            return stratum_moments(
-                self.stratum[used], self.example[used], value[used], len(self.strata), len(self.test)
-            )
+        with np.errstate(invalid="ignore"):
+            return stratum_moments(self.stratum[used], self.example[used], value, len(self.strata), len(self.test))
+
+
+def linear_denoiser(process: ReverseProcess, test: NDArray[np.float64]) -> Control:
+    """The noise control of draws from `test` (N, ...)."""
+    mean, variance = test.mean(axis=0), test.var(axis=0)
+    return lambda draws: noise_control(process.schedule, draws.x_0, draws.epsilon, draws.t, mean, variance)
 
 
 def evaluate_bound(
@@ -149,22 +186,24 @@ def evaluate_bound(
     evaluations_per_example: float = 50,
     target_se: float | None = None,
     batch_size: int = 256,
+    control: Control | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> BoundEstimate:
     """The bound of `process` with the network behind `terms`, over the whole `test` set (N, ...).
 
     Spends about `evaluations_per_example` * N network evaluations, the pilot counted, or as many as bring the
-    standard error down to `target_se` nats per example. Diverged models give NaN or infinite values, which
-    are reported as they are.
+    standard error down to `target_se` nats per example. `control` gives each draw a number, in squared errors of
+    epsilon, whose mean over epsilon is 0; None: the linear denoiser's. Diverged models give NaN or infinite
+    values, which are reported as they are.
     """
-    strata = geometric_strata(process.num_steps)
-    sampler = _Sampler(terms, test, strata, seed, batch_size)
-    own = min(OWN, len(strata))
-    sampler.draw_up_to(np.full(len(strata), PILOT))
-    pilot = sampler.moments(sampler.kl, np.ones(len(sampler.kl), bool))
-    deviations = smoothed_deviations(pilot.variance, own)
-    first = np.arange(len(strata)) < own
-    least = np.where(first, 2 * PILOT, PILOT)
+    sampler = _Sampler(terms, control or linear_denoiser(process, test), process, test, seed, batch_size)
+    strata, least = sampler.strata, np.where(sampler.pilot > PILOT, sampler.pilot + PILOT, PILOT)
+    sampler.draw_up_to(sampler.pilot)
+    everything = np.ones(len(sampler.kl), bool)
+    pilot = sampler.moments(
+        sampler.without_noise(sampler.kl, sampler.control * sampler.kl_scale[sampler.t], everything), everything
+    )
+    deviations = smoothed_deviations(pilot.variance, sampler.own, sampler.middle_scale)
     budget = int(evaluations_per_example * len(test))
     if target_se is not None and np.all(np.isfinite(deviations)):
         budget = draws_needed(strata, deviations, target_se)
@@ -173,26 +212,29 @@ def evaluate_bound(
         if np.all(np.isfinite(deviations)) and deviations.any():
             least = plan(strata, deviations, least, budget)
         sampler.draw_up_to(least)
-        estimate = _estimate(sampler, process, test, first)
+        estimate = _estimate(sampler, process, test, deviations)
         progress(len(sampler.kl), len(sampler.kl))
         if target_se is None or not estimate.standard_error > target_se:
             return estimate
         budget = int(1.25 * len(sampler.kl) * (estimate.standard_error / target_se) ** 2)
 
 
-def _estimate(sampler: _Sampler, process: ReverseProcess, test: NDArray, first: NDArray) -> BoundEstimate:
-    used = ~first[sampler.stratum] | (sampler.order >= PILOT)
-    kl, mse = sampler.moments(sampler.kl, used), sampler.moments(sampler.mse, used)
+def _estimate(sampler: _Sampler, process: ReverseProcess, test: NDArray, deviations: NDArray) -> BoundEstimate:
+    used = (sampler.stratum >= sampler.own) | (sampler.order >= sampler.pilot[sampler.stratum])
+    of_kl = sampler.without_noise(sampler.kl, sampler.control * sampler.kl_scale[sampler.t], used)
+    of_mse = sampler.without_noise(sampler.mse, sampler.control, used)
+    kl = sampler.moments(sampler.without_examples(of_kl, deviations, used), used)
+    mse = sampler.moments(sampler.without_examples(of_mse, deviations / sampler.middle_scale, used), used)
     prior = prior_kl(process.schedule, test)
     # What each example adds to the bound's deviation; its scatter counts data, steps and noise together.
-    gain = sampler.strata.size / kl.count
+    stratum, example = sampler.stratum[used], sampler.example[used]
     with np.errstate(invalid="ignore"):
-        residual = gain[sampler.stratum] * (sampler.kl - kl.mean[sampler.stratum])
-    influence = np.bincount(sampler.example[used], residual[used], len(test)) + (prior - prior.mean()) / len(test)
+        residual = (sampler.strata.size / kl.count)[stratum] * (of_kl - kl.mean[stratum])
+    influence = np.bincount(example, residual, len(test)) + (prior - prior.mean()) / len(test)
     return BoundEstimate(
         strata=sampler.strata,
-        kl=TermEstimate(kl.mean, standard_errors(kl)),
-        mse=TermEstimate(mse.mean, standard_errors(mse)),
+        kl=TermEstimate(kl.mean, standard_errors(kl, deviations)),
+        mse=TermEstimate(mse.mean, standard_errors(mse, deviations / sampler.middle_scale)),
         prior=float(prior.mean()),
         dims=int(np.prod(test.shape[1:])),
         num_examples=len(test),
