@@ -40,19 +40,22 @@ def test_adam_is_saved_with_its_settings():
 
 
 @pytest.mark.usefixtures("graphs")
-@pytest.mark.parametrize("execution", [FLOAT32, FLOAT64])
 @pytest.mark.parametrize(
-    ("objective", "variance"),
-    [("epsilon_mse", "beta_tilde"), ("posterior_kl", "beta"), ("hybrid", "learned_range")],
+    ("objective", "variance", "execution", "xla"),
+    [
+        ("epsilon_mse", "beta_tilde", FLOAT32, True),
+        ("posterior_kl", "beta", FLOAT64, False),
+        ("hybrid", "learned_range", FLOAT32, False),
+    ],
 )
-def test_fit_minimises_the_weighted_objective(objective, variance, execution):
+def test_fit_minimises_the_weighted_objective(objective, variance, execution, xla):
     """The loss reported for the first batch is mean(weight * loss) * scale; later ones are lower."""
     process = reverse_process(linear(50, 1e-3, 0.2), variance=variance, levels=17)
     settings, draws = mlp_settings(process.learns_variance), make_draws(process, (3,), count=32)
     network = backend.make_network(settings, random_weights(settings, size=0.1), execution)
     loss, _ = backend.loss_and_gradients(network, process, objective, draws, execution)
     model = DiffusionModel(network, process, objective)
-    model.compile(Adam(1e-2, global_clipnorm=1.0))
+    model.compile(Adam(1e-2, global_clipnorm=1.0), jit_compile=xla)
     inputs = {"x_0": draws.x_0, "epsilon": draws.epsilon, "t": draws.t, "weight": draws.weight}
     found = model.fit(inputs, epochs=5, verbose=0).history["loss"]
     assert found[0] == pytest.approx(np.mean(draws.weight * loss) * unit_scale(process, objective), rel=1e-5)
