@@ -1,0 +1,78 @@
+"""What a study of the bound's estimators is asked to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from studies.harness.settings import Flag
+
+
+@dataclass(frozen=True)
+class EstimatorSettings:
+    """Every setting of a study of estimators."""
+
+    run: Annotated[
+        Path | None,
+        Flag(help="a finished run whose models are evaluated; none given: trains two on digits first, in OUT/models"),
+    ] = None
+    out: Annotated[Path, Flag(help="the results' folder; the same command with the same folder continues it")] = Path(
+        "runs/estimators"
+    )
+    cells: Annotated[
+        tuple[str, ...],
+        Flag(help="only these cells of the run, as in objective=posterior_kl backend=torch seed=0; none given: all"),
+    ] = ()
+    examples: Annotated[
+        tuple[int, ...], Flag(help="numbers of test examples, the first so many of them; 0: the whole test set")
+    ] = (64, 256, 0)
+    noise_draws: Annotated[int, Flag(help="noise draws tabulated for each example and step")] = 8
+    repeats: Annotated[int, Flag(help="estimates from the table, for scatter and coverage")] = 1000
+    network_repeats: Annotated[int, Flag(help="estimates with fresh network evaluations; 0: none")] = 60
+    train_steps: Annotated[int, Flag(help="optimiser steps of the models trained where no run is given")] = 2000
+    device: Annotated[str, Flag(help="auto, cpu, cuda, mps")] = "auto"
+    jobs: Annotated[int, Flag(help="cells that run side by side; 0: one a core on a CPU, one on a GPU")] = 0
+    threads: Annotated[int, Flag(help="threads of each cell on a CPU")] = 1
+
+    @property
+    def models(self) -> Path:
+        """The folder of the run whose models are evaluated."""
+        return self.run or self.out / "models"
+
+
+def parse_estimator_settings(argv: Sequence[str], description: str) -> EstimatorSettings:
+    """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
+    settings = tyro.cli(EstimatorSettings, args=list(argv), description=description)
+    at_least = {"noise_draws": 2, "repeats": 20, "network_repeats": 0, "train_steps": 1, "jobs": 0, "threads": 1}
+    for name, lowest in at_least.items():
+        if getattr(settings, name) < lowest:
+            raise ValueError(f"--{name.replace('_', '-')} is at least {lowest}, got {getattr(settings, name)}")
+    if settings.network_repeats == 1:
+        raise ValueError("--network-repeats is 0 or at least 2, got 1: one estimate has no scatter")
+    wrong = [count for count in settings.examples if count < 2 and count != 0]
+    if wrong or not settings.examples:
+        raise ValueError(f"--examples are numbers of at least 2, or 0 for all, got {wrong[0] if wrong else 'none'}")
+    if settings.run is not None and settings.out.resolve() == settings.run.resolve():
+        raise ValueError(f"--out is a folder of its own, got the run's own folder {settings.out}; give another")
+    if settings.run is None and settings.cells:
+        raise ValueError("--cells chooses among the cells of a run; name it with --run")
+    return settings
+
+
+def read_estimator_settings(out: Path) -> EstimatorSettings:
+    """The settings recorded in the folder of a study of estimators."""
+    values = json.loads((out / "settings.json").read_text())
+    values.pop("study")
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    run = None if values["run"] is None else Path(values["run"])
+    return EstimatorSettings(**{**values, **lists, "run": run, "out": Path(values["out"])})
+
+
+def example_counts(settings: EstimatorSettings, available: int) -> list[int]:
+    """The numbers of test examples asked for that the test set has, smallest first."""
+    return sorted({count or available for count in settings.examples if count <= available})
