@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,6 +29,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
 
 from studies.harness.store import write_text, write_whole
 from studies.harness.wording import plain
@@ -245,6 +247,15 @@ def linear_axis(ax: Axes, which: str, ticks: int = 5) -> None:
     axis = ax.xaxis if which == "x" else ax.yaxis
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def positive_axis(ax: Axes, shown: NDArray[np.float64]) -> None:
+    """A log y axis where all values are positive, as for any loss but a density's."""
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    if low > 0 and high > low:
+        log_axis(ax, "y", low / 1.1, high * 1.1)
+    else:
+        linear_axis(ax, "y")
 
 
 def short(value: float) -> str:

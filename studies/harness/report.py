@@ -22,7 +22,8 @@ from studies.harness.contrasts import (
     sample_metrics,
     values,
 )
-from studies.harness.figures import View, figures_of, write_figures
+from studies.harness.figures import figures_of, write_figures
+from studies.harness.figures.view import View
 from studies.harness.plotting import DARK, FAINT, GRID, PALETTE, PARTS, Plot, images
 from studies.harness.reading import Run, levels, read_run, recipe_factors, side_by_side
 from studies.harness.statistics import complete_seeds, mean_interval, variance_split

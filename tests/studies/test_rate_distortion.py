@@ -19,8 +19,8 @@ from core.reverse import reverse_process
 from core.schedules import linear
 from core.timesteps import Strata, geometric_strata
 from studies.harness.bound import BoundEstimate, TermEstimate, evaluate_bound
-from studies.harness.figure_rate_distortion import rate_and_distortion
-from studies.harness.figures import View
+from studies.harness.figures.rate_distortion import rate_and_distortion
+from studies.harness.figures.view import View
 from studies.harness.rate_distortion import rate_distortion_rows
 from studies.harness.reading import Run
 from tests.strategies import predictions, schedules

@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.harness.contrasts import sample_metrics
-from studies.harness.figures import View, write_figures
+from studies.harness.figures import write_figures
+from studies.harness.figures.view import View
 from studies.harness.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.harness.reading import Run, levels, read_run
 from studies.harness.report import about, aligned, shown, template

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.harness.figures import View
+from studies.harness.figures.view import View
 from studies.harness.plotting import DASHES, Panel, Plot, label_of, linear_axis, log_axis
 
 _BOTH = ("rate_at_t", "distortion_at_t")
