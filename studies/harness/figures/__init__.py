@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from studies.harness.figures.by_t import spent_by_t
+from studies.harness.figures.drift import drift
 from studies.harness.figures.effects import effects
 from studies.harness.figures.losses import losses
 from studies.harness.figures.quality import quality, quality_by_steps
+from studies.harness.figures.rate_distortion import rate_and_distortion
 from studies.harness.figures.samples import denoising, neighbours, samples
 from studies.harness.figures.stacks import cost, split_by_term
 from studies.harness.figures.view import View
@@ -21,7 +23,10 @@ from studies.harness.plotting import Plot, save
 from studies.harness.reading import Run, levels
 from studies.harness.wording import name_of
 
-MAKERS = (effects, losses, spent_by_t, split_by_term, samples, quality, quality_by_steps, denoising, neighbours, cost)
+MAKERS = (
+    effects, losses, drift, spent_by_t, split_by_term, rate_and_distortion,
+    samples, quality, quality_by_steps, denoising, neighbours, cost,
+)  # fmt: skip
 """In the order of the report; each makes its figure of a View, or None."""
 
 
