@@ -20,9 +20,10 @@ Array = Any
 
 
 class ArrayNamespace(Protocol):
-    """What `xp` offers. `asarray` casts to the namespace's working float dtype and device."""
+    """What `xp` offers. `asarray` casts to the namespace's working float dtype and device, `integers` makes indices."""
 
     def asarray(self, x: Any) -> Array: ...
+    def integers(self, x: Any) -> Array: ...
     def exp(self, x: Array) -> Array: ...
     def expm1(self, x: Array) -> Array: ...
     def log(self, x: Array) -> Array: ...
@@ -35,6 +36,7 @@ class ArrayNamespace(Protocol):
     def take(self, x: Array, indices: Array, axis: int) -> Array: ...
     def reshape(self, x: Array, shape: tuple[int, ...]) -> Array: ...
     def sum(self, x: Array, axis: tuple[int, ...]) -> Array: ...
+    def cumsum(self, x: Array, axis: int) -> Array: ...
     def stop_gradient(self, x: Array) -> Array: ...
 
 
@@ -52,10 +54,15 @@ class NumpyNamespace:
     take = staticmethod(np.take)
     reshape = staticmethod(np.reshape)
     sum = staticmethod(np.sum)
+    cumsum = staticmethod(np.cumsum)
 
     @staticmethod
     def asarray(x: Any) -> Array:
         return np.asarray(x, dtype=np.float64)
+
+    @staticmethod
+    def integers(x: Any) -> Array:
+        return np.asarray(x, dtype=np.int64)
 
     @staticmethod
     def erfc(x: Array) -> Array:

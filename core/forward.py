@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from core.arrays import Array
 from core.schedules import Schedule, Table
 
 
@@ -43,6 +44,29 @@ class PosteriorCoefficients:
     on_x_t: Table
     variance: Table
     log_variance: Table
+
+
+@dataclass(frozen=True)
+class StepCoefficients:
+    """The forward process step by step, (T,) each, entry t - 1 being step t: what the tables of a model are made of.
+
+    `signal`, `noise`: sqrt of alpha_bar_t and of 1 - alpha_bar_t; `signal_before`: sqrt(alpha_bar_{t-1});
+    `mean_on_x_0`, `mean_on_x_t`: those of q(x_{t-1} | x_t, x_0). Arrays of numpy or of a backend.
+    """
+
+    signal_before: Array
+    signal: Array
+    noise: Array
+    mean_on_x_0: Array
+    mean_on_x_t: Array
+
+
+def step_coefficients(schedule: Schedule) -> StepCoefficients:
+    """The coefficients of a schedule, in float64."""
+    q = posterior(schedule, np.arange(1, schedule.num_steps + 1))
+    signal = np.sqrt(schedule.alpha_bar)
+    noise = np.sqrt(schedule.one_minus_alpha_bar)
+    return StepCoefficients(signal[:-1], signal[1:], noise[1:], q.on_x_0, q.on_x_t)
 
 
 def marginal(schedule: Schedule, t: ArrayLike) -> MarginalCoefficients:

@@ -14,65 +14,58 @@ it this way, never as the difference of two reconstructions, keeps float32 error
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from core.forward import posterior
-from core.schedules import Schedule, Table
+from core.arrays import Array
+from core.forward import StepCoefficients, step_coefficients
+from core.schedules import Schedule
 
 
 @dataclass(frozen=True)
 class PredictionTables:
-    """Coefficients of one prediction at steps 1..T, in tables of T + 1 entries; entry 0 is NaN (step 0 is the data)."""
+    """Coefficients of one prediction by step, all of one shape."""
 
-    target_on_x_0: Table
-    target_on_epsilon: Table
-    x_0_on_x_t: Table
-    x_0_on_output: Table
-    epsilon_on_x_t: Table
-    epsilon_on_output: Table
-
-
-def _tables(*columns: Table | float) -> PredictionTables:
-    length = max(np.size(column) for column in columns)
-    return PredictionTables(*(np.append(np.nan, np.broadcast_to(column, length)) for column in columns))
+    target_on_x_0: Array
+    target_on_epsilon: Array
+    x_0_on_x_t: Array
+    x_0_on_output: Array
+    epsilon_on_x_t: Array
+    epsilon_on_output: Array
 
 
-def epsilon(schedule: Schedule) -> PredictionTables:
+def epsilon(steps: StepCoefficients) -> PredictionTables:
     """The noise itself (Ho et al. 2020, eq. 11)."""
-    signal, noise = _signal_and_noise(schedule)
-    return _tables(0.0, 1.0, 1 / signal, -noise / signal, 0.0, 1.0)
+    zero = 0 * steps.signal
+    return PredictionTables(zero, zero + 1, 1 / steps.signal, -steps.noise / steps.signal, zero, zero + 1)
 
 
-def x_0(schedule: Schedule) -> PredictionTables:
+def x_0(steps: StepCoefficients) -> PredictionTables:
     """The data itself."""
-    signal, noise = _signal_and_noise(schedule)
-    return _tables(1.0, 0.0, 0.0, 1.0, 1 / noise, -signal / noise)
+    zero = 0 * steps.signal
+    return PredictionTables(zero + 1, zero, zero, zero + 1, 1 / steps.noise, -steps.signal / steps.noise)
 
 
-def mean(schedule: Schedule) -> PredictionTables:
+def mean(steps: StepCoefficients) -> PredictionTables:
     """The mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 8); x_0 at t = 1."""
-    signal, noise = _signal_and_noise(schedule)
-    q = posterior(schedule, np.arange(1, schedule.num_steps + 1))
-    on_x_t = -q.on_x_t / q.on_x_0
-    return _tables(
-        np.sqrt(schedule.alpha_bar[:-1]),
-        q.on_x_t * noise,
+    on_x_t = -steps.mean_on_x_t / steps.mean_on_x_0
+    return PredictionTables(
+        steps.signal_before,
+        steps.mean_on_x_t * steps.noise,
         on_x_t,
-        1 / q.on_x_0,
-        (1 - signal * on_x_t) / noise,
-        -signal / noise / q.on_x_0,
+        1 / steps.mean_on_x_0,
+        (1 - steps.signal * on_x_t) / steps.noise,
+        -steps.signal / steps.noise / steps.mean_on_x_0,
     )
 
 
-def v(schedule: Schedule) -> PredictionTables:
+def v(steps: StepCoefficients) -> PredictionTables:
     """v = sqrt(alpha_bar) epsilon - sqrt(1 - alpha_bar) x_0 (Salimans & Ho 2022, arXiv 2202.00512, sec. 4)."""
-    signal, noise = _signal_and_noise(schedule)
-    return _tables(-noise, signal, signal, -noise, noise, signal)
+    return PredictionTables(-steps.noise, steps.signal, steps.signal, -steps.noise, steps.noise, steps.signal)
 
 
-PREDICTIONS: dict[str, Callable[[Schedule], PredictionTables]] = {
+PREDICTIONS: dict[str, Callable[[StepCoefficients], PredictionTables]] = {
     "epsilon": epsilon,
     "x_0": x_0,
     "mean": mean,
@@ -80,13 +73,14 @@ PREDICTIONS: dict[str, Callable[[Schedule], PredictionTables]] = {
 }
 
 
-def prediction_tables(schedule: Schedule, name: str) -> PredictionTables:
-    """The coefficients of the prediction called `name` in PREDICTIONS."""
+def predicted(steps: StepCoefficients, name: str) -> PredictionTables:
+    """The coefficients of the prediction called `name` in PREDICTIONS, shaped and typed as `steps`."""
     if name not in PREDICTIONS:
         raise ValueError(f"unknown prediction {name!r}; known: {', '.join(PREDICTIONS)}")
-    return PREDICTIONS[name](schedule)
+    return PREDICTIONS[name](steps)
 
 
-def _signal_and_noise(schedule: Schedule) -> tuple[Table, Table]:
-    """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at steps 1..T."""
-    return np.sqrt(schedule.alpha_bar[1:]), np.sqrt(schedule.one_minus_alpha_bar[1:])
+def prediction_tables(schedule: Schedule, name: str) -> PredictionTables:
+    """The same for a schedule: float64 tables of T + 1 entries, of which entry 0 is NaN (step 0 is the data)."""
+    found = predicted(step_coefficients(schedule), name)
+    return PredictionTables(*(np.append(np.nan, getattr(found, field.name)) for field in fields(found)))

@@ -14,11 +14,18 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from core.arrays import NUMPY, Array, ArrayNamespace, gather
-from core.forward import posterior
+from core.forward import StepCoefficients, step_coefficients
 from core.gaussian import bin_width, expm1_minus_identity
-from core.predictions import prediction_tables
+from core.predictions import predicted
 from core.schedules import Schedule, Table
-from core.variances import LEARNED_VARIANCES, floor_and_span, log_tilde_ratio, log_variance
+from core.variances import (
+    LEARNED_VARIANCES,
+    floor_and_span,
+    log_beta,
+    log_beta_tilde,
+    log_tilde_ratio,
+    log_variance,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,39 +141,58 @@ def reverse_process(
     """
     if levels is not None:
         bin_width(levels)
-    p = prediction_tables(schedule, prediction)
-    floor, span = floor_and_span(schedule, variance, first_variance)
-    q = posterior(schedule, np.arange(1, schedule.num_steps + 1))
-    mean_error = np.append(np.nan, q.on_x_0) * p.x_0_on_output
-    posterior_log_variance = np.append(np.nan, q.log_variance)
-    posterior_log_variance[1] = floor[1]
-    tables = ReverseTables(
-        signal=np.sqrt(schedule.alpha_bar),
-        noise=np.sqrt(schedule.one_minus_alpha_bar),
+    tables = step_tables(
+        step_coefficients(schedule),
+        log_beta(schedule)[1:],
+        log_beta_tilde(schedule, first_variance)[1:],
+        np.append(0.0, log_tilde_ratio(schedule)[2:]),
+        prediction,
+        variance,
+    )
+    padded = {f.name: np.append(np.nan, getattr(tables, f.name)) for f in fields(tables)}
+    padded["signal"][0], padded["noise"][0] = 1.0, 0.0  # samplers end on the data
+    padded["multistep_blend"] = _multistep_blend(schedule)
+    return ReverseProcess(schedule, prediction, variance, first_variance, levels, ReverseTables(**padded))
+
+
+def step_tables(
+    steps: StepCoefficients,
+    log_beta: Array,
+    log_beta_tilde: Array,
+    log_tilde_ratio: Array,
+    prediction: str,
+    variance: str,
+    xp: ArrayNamespace = NUMPY,
+) -> ReverseTables:
+    """All tables for steps 1..T from what the schedule gives, (T,) each, `multistep_blend` being left at 0.
+
+    At t = 1, where beta tilde is 0, `log_beta_tilde` is the variance chosen for that step, and the log of the ratio of
+    beta tilde to beta is given as 0.
+    """
+    p = predicted(steps, prediction)
+    floor, span = floor_and_span(variance, log_beta_tilde, log_beta)
+    is_first = xp.asarray(np.arange(steps.signal.shape[0])) < 0.5
+    mean_error = steps.mean_on_x_0 * p.x_0_on_output
+    zero = 0 * floor
+    return ReverseTables(
+        signal=steps.signal,
+        noise=steps.noise,
         target_on_x_0=p.target_on_x_0,
         target_on_epsilon=p.target_on_epsilon,
         x_0_on_x_t=p.x_0_on_x_t,
         x_0_on_output=p.x_0_on_output,
         epsilon_on_x_t=p.epsilon_on_x_t,
         epsilon_on_output=p.epsilon_on_output,
-        mean_on_x_0=np.append(np.nan, q.on_x_0),
-        mean_on_x_t=np.append(np.nan, q.on_x_t),
+        mean_on_x_0=steps.mean_on_x_0,
+        mean_on_x_t=steps.mean_on_x_t,
         mean_error_on_output_error=mean_error,
-        posterior_log_variance=posterior_log_variance,
+        posterior_log_variance=xp.where(is_first, floor, log_beta_tilde),
         log_variance_floor=floor,
         log_variance_span=span,
-        kl_on_squared_error=0.5 * mean_error**2 * np.exp(-floor),
-        kl_of_variances=_kl_of_variances(schedule, variance),
-        multistep_blend=_multistep_blend(schedule),
+        kl_on_squared_error=0.5 * mean_error**2 * xp.exp(-floor),
+        kl_of_variances=0.5 * expm1_minus_identity(log_tilde_ratio, xp) if variance == "beta" else zero,
+        multistep_blend=zero,
     )
-    return ReverseProcess(schedule, prediction, variance, first_variance, levels, tables)
-
-
-def _kl_of_variances(schedule: Schedule, variance: str) -> Table:
-    kl = np.append(np.nan, np.zeros(schedule.num_steps))
-    if variance == "beta":
-        kl[2:] = 0.5 * expm1_minus_identity(log_tilde_ratio(schedule)[2:])
-    return kl
 
 
 def _multistep_blend(schedule: Schedule) -> Table:

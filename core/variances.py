@@ -68,13 +68,12 @@ def check_variance(variance: str) -> None:
         raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
 
 
-def floor_and_span(schedule: Schedule, variance: str, first_variance: str = "next") -> tuple[Table, Table]:
-    """The two tables (T + 1,) of the formula above; span is 0 where it is not used."""
+def floor_and_span(variance: str, log_beta_tilde: Array, log_beta: Array) -> tuple[Array, Array]:
+    """The two tables of the formula above from log beta tilde and log beta; span is 0 where it is not used."""
     check_variance(variance)
-    low, high = log_beta_tilde(schedule, first_variance), log_beta(schedule)
     if variance == "beta":
-        return high, np.zeros_like(high)
-    return low, high - low if variance == "learned_range" else np.zeros_like(low)
+        return log_beta, 0 * log_beta
+    return log_beta_tilde, log_beta - log_beta_tilde if variance == "learned_range" else 0 * log_beta_tilde
 
 
 def log_variance(variance: str, floor: Array, span: Array, value: Array) -> Array:

@@ -48,7 +48,7 @@ class KerasNamespace:
 
     @staticmethod
     def integers(x: Any) -> Array:
-        """Steps t, int32, on the device."""
+        """Steps t and other indices, int32, on the device."""
         return ops.convert_to_tensor(np.asarray(x, dtype=np.int32))
 
     @staticmethod
@@ -58,6 +58,10 @@ class KerasNamespace:
     @staticmethod
     def sum(x: Array, axis: tuple[int, ...]) -> Array:
         return ops.sum(x, axis=axis)
+
+    @staticmethod
+    def cumsum(x: Array, axis: int) -> Array:
+        return ops.cumsum(x, axis=axis)
 
     def as_shared(self) -> ArrayNamespace:
         """Itself, as the shared maths of `core` sees it."""

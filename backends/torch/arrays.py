@@ -46,7 +46,7 @@ class TorchNamespace:
         return torch.tensor(np.asarray(x), dtype=self.dtype, device=self.device)
 
     def integers(self, x: Any) -> Tensor:
-        """Steps t, int64, on the device."""
+        """Steps t and other indices, int64, on the device."""
         return torch.tensor(np.asarray(x), dtype=torch.int64, device=self.device)
 
     @staticmethod
@@ -56,6 +56,10 @@ class TorchNamespace:
     @staticmethod
     def sum(x: Tensor, axis: tuple[int, ...]) -> Tensor:
         return torch.sum(x, dim=axis)
+
+    @staticmethod
+    def cumsum(x: Tensor, axis: int) -> Tensor:
+        return torch.cumsum(x, dim=axis)
 
     def as_shared(self) -> ArrayNamespace:
         """Itself, as the shared maths of `core` sees it."""

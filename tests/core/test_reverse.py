@@ -204,7 +204,7 @@ def test_cast_keeps_everything_but_the_dtype():
             "discrete data has at least 2 levels, got 1; continuous data has none (None)",
         ),
         (
-            lambda: floor_and_span(linear(3), ""),
+            lambda: floor_and_span("", np.zeros(3), np.zeros(3)),
             "unknown variance ''; known: beta_tilde, beta, learned_range, learned_diagonal",
         ),
     ],
