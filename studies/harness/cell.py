@@ -30,6 +30,7 @@ from studies.harness import store
 from studies.harness.bound import BoundEstimate, evaluate_bound
 from studies.harness.cells import Cell, cell_process
 from studies.harness.draws import training_draws
+from studies.harness.drift import Sketches, as_arrays, sketch, sketched_steps
 from studies.harness.process import print_progress, run_in_process
 from studies.harness.rate_distortion import rate_distortion_rows
 from studies.harness.sampling import Chain, TrainedModel, draw_samples, score
@@ -121,11 +122,14 @@ def train(context: CellContext, network_settings: Any, started: float) -> tuple[
     weights = initial_weights(network_settings, cell.seed)
     network = context.backend.make_network(network_settings, weights, execution)
     trainer = context.backend.make_trainer(network, context.process, cell.objective, settings.recipe(), execution)
-    rows, moments, spent = _resume(context, trainer)
+    rows, moments, sketches, spent = _resume(context, trainer)
+    if rows:
+        context.report("train", trainer.step_count, settings.train_steps, rows=rows)
     window = max(1, settings.train_steps // CURVE_POINTS)
     handles: list[tuple[NDArray[np.float64], Any]] = []
-    begun = saved = time.perf_counter()
-    startup = 0.0
+    to_sketch = sketched_steps(settings.train_steps)
+    begun = saved = lap = time.perf_counter()
+    timed, startup = 0, 0.0
     for step in range(trainer.step_count + 1, settings.train_steps + 1):
         draws = training_draws(
             context.dataset.train,
@@ -142,16 +146,26 @@ def train(context: CellContext, network_settings: Any, started: float) -> tuple[
             moments = _recorded(moments, cell.objective, draws.t, trainer.losses(handle), step)
         if startup == 0.0:  # the first step waits for compilation
             trainer.losses(handle)
-            startup, begun = time.perf_counter() - started, time.perf_counter()
+            begun = lap = time.perf_counter()
+            startup = begun - started
+        else:
+            timed += 1
+        if step in to_sketch:
+            sketches[step] = sketch(trainer.weights(ema=False))
         if step % window == 0 or step == settings.train_steps:
-            rows += _curve(context, trainer, handles, step)
+            curve = _curve(context, trainer, handles, step)
             handles = []
-            context.report("train", step, settings.train_steps, rows[-2]["value"])
+            if timed:
+                curve.append(row("step_seconds", (time.perf_counter() - lap) / timed, "s", step=step))
+            rows += curve
+            timed, lap = 0, time.perf_counter()
+            context.report("train", step, settings.train_steps, curve[0]["value"], rows=curve)
         if time.perf_counter() - saved > SAVE_SECONDS and not handles:
             saved = time.perf_counter()
-            _save(context, trainer, rows, moments, spent + saved - begun)
+            _save(context, trainer, rows, moments, sketches, spent + saved - begun)
     rows.append(row("train_seconds", spent + time.perf_counter() - begun, "s"))
     rows.append(row("startup_seconds", startup, "s"))
+    store.write_arrays(context.folder / store.SKETCHES, as_arrays(sketches, parameter_count(network_settings)))
     return rows, trainer.weights(ema=True)
 
 
@@ -181,23 +195,32 @@ def _curve(context: CellContext, trainer: Trainer, handles: list[tuple[NDArray, 
     ]
 
 
-def _save(context: CellContext, trainer: Trainer, rows: list[Row], moments: SecondMoments, seconds: float) -> None:
+def _save(
+    context: CellContext,
+    trainer: Trainer,
+    rows: list[Row],
+    moments: SecondMoments,
+    sketches: Sketches,
+    seconds: float,
+) -> None:
     state = {f"trainer/{name}": np.asarray(value) for name, value in trainer.state().items()}
     state |= {"moments/losses": moments.losses, "moments/counts": moments.counts}
+    state |= {f"sketch/{step}": value for step, value in sketches.items()}
     metadata = {"rows": json.dumps(rows), "seconds": str(seconds)}
     save_weights(context.folder / "state.safetensors", state, metadata)
 
 
-def _resume(context: CellContext, trainer: Trainer) -> tuple[list[Row], SecondMoments, float]:
-    """Loads the saved state into the trainer, where there is one; returns its rows, history and seconds spent."""
+def _resume(context: CellContext, trainer: Trainer) -> tuple[list[Row], SecondMoments, Sketches, float]:
+    """Loads the saved state into the trainer, where there is one; returns its rows, history, sketches and seconds."""
     path = context.folder / "state.safetensors"
     if not path.is_file():
-        return [], SecondMoments.empty(context.process.num_steps), 0.0
+        return [], SecondMoments.empty(context.process.num_steps), {}, 0.0
     state, metadata = load_weights(path)
     prefix = "trainer/"
     trainer.load_state({name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)})
     moments = SecondMoments(state["moments/losses"], state["moments/counts"])
-    return json.loads(metadata["rows"]), moments, float(metadata["seconds"])
+    sketches = {int(name.partition("/")[2]): state[name] for name in state if name.startswith("sketch/")}
+    return json.loads(metadata["rows"]), moments, sketches, float(metadata["seconds"])
 
 
 def bound(context: CellContext, network: Any) -> list[Row]:

@@ -219,7 +219,8 @@ def _composite(plot: Plot) -> Figure:
         ax.set_axis_off()
     if plot.keys:
         handles = [_handle(key) for key in plot.keys]
-        figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 2 * columns))
+        per_column = 1 if max(len(key.label) for key in plot.keys) > 20 else 2  # entries beside each other in a panel
+        figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), per_column * columns))
     return figure
 
 

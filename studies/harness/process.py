@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from studies.harness import store
 from studies.harness.cells import Cell
+from studies.harness.store import Row
 
 
-def print_progress(stage: str, done: int, total: int, loss: float | None = None) -> None:
-    """What `runner.run_cells` reads: how far the cell is."""
-    print(json.dumps({"stage": stage, "done": done, "total": total, "loss": loss}), flush=True)
+def print_progress(stage: str, done: int, total: int, loss: float | None = None, rows: Sequence[Row] = ()) -> None:
+    """What `runner.run_cells` reads: how far the cell is, and the rows it has measured since it last said so."""
+    print(json.dumps({"stage": stage, "done": done, "total": total, "loss": loss, "rows": list(rows)}), flush=True)
 
 
 def run_in_process(body: Callable[[Path, Cell], None]) -> int:

@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from studies.harness.store import SKETCHES
+
 FACTORS = ("run", "dataset", "schedule", "prediction", "variance", "objective", "backend", "seed")
 COLUMNS = (*FACTORS[1:], "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 NOT_IN_RECIPE = ("dataset", "backend", "seed")
@@ -40,6 +42,10 @@ class CellRecord:
     def samples(self) -> dict[str, NDArray[np.float64]]:
         """The arrays of samples.npz by name; empty where the cell has none."""
         return _arrays(self.folder / "samples.npz")
+
+    def sketches(self) -> dict[str, NDArray[np.float64]]:
+        """The arrays of `drift.as_arrays`; empty where the cell has none."""
+        return _arrays(self.folder / SKETCHES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ COLUMNS = (
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
 
 ROWS, FAILURE, RESULTS, CHECKPOINT = "rows.csv", "failed.txt", "results.csv", "checkpoint.safetensors"
+SKETCHES = "weights_sketch.npz"
 
 Row = dict[str, Any]
 

@@ -81,6 +81,7 @@ def make_run(
         table = pd.DataFrame(rows, columns=COLUMNS)
         table.to_csv(path / "rows.csv", index=False)
         tables.append(table)
+        np.savez(path / "weights_sketch.npz", **_sketches(cell))
         if samples:
             np.savez(path / "samples.npz", **_samples(train, shape, objective, seed, samplers))
     if tables:
@@ -142,6 +143,18 @@ def _rows(cell: dict, mean_bound: float, spread: float, shape: tuple[int, ...], 
     add("startup_seconds", 4 * slow, "s")
     add("parameters", 110000, "1")
     return rows
+
+
+def _sketches(cell: dict) -> dict[str, np.ndarray]:
+    """Weights that part from those of the other objective at once, and from those of the other framework slowly."""
+    steps = np.unique(np.rint(np.geomspace(1, 3000, 8)).astype(int))
+    start, objective, backend = (
+        np.random.default_rng(list(words.encode())).normal(size=64)
+        for words in (str(cell["seed"]), f"{cell['seed']} {cell['objective']}", f"{cell['seed']} {cell['backend']}")
+    )
+    share = steps[:, None] / 3000
+    return {"steps": steps, "sketches": start + 0.3 * np.sqrt(share) * objective + 1e-3 * share**2 * backend,
+            "parameters": np.array(110000)}  # fmt: skip
 
 
 def _signals(shape: tuple[int, ...], n: int, seed: int) -> np.ndarray:

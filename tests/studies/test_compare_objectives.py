@@ -17,6 +17,7 @@ from backends.checkpoints import load_weights
 from studies.harness import cell as cell_module
 from studies.harness import store
 from studies.harness.cells import grid
+from studies.harness.drift import sketched_steps
 from studies.harness.settings import PRESETS, StudySettings, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,7 +196,7 @@ def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
     monkeypatch.setattr(cell_module, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(cell_module, "CURVE_POINTS", 6)
 
-    def cut(stage, done, total, loss=None):
+    def cut(stage, done, total, loss=None, rows=()):
         if stage == "train" and done >= 12:
             raise PowerCut
 
@@ -207,13 +208,16 @@ def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
             with pytest.raises(PowerCut):
                 cell_module.run_cell(run, cell, settings, cut)
             assert not store.is_finished(run, cell.id)
-        cell_module.run_cell(run, cell, settings, lambda *_: None)
+        cell_module.run_cell(run, cell, settings, lambda *_, **__: None)
         folder = store.cell_folder(run, cell.id)
         runs[name] = pd.read_csv(folder / "rows.csv"), load_weights(folder / "checkpoint.safetensors")[0]
     rows = {name: frame[~frame["metric"].str.endswith("seconds")].reset_index() for name, (frame, _) in runs.items()}
     pd.testing.assert_frame_equal(rows["whole"].drop(columns="index"), rows["cut"].drop(columns="index"))
     whole, cut_off = runs["whole"][1], runs["cut"][1]
     assert all(np.array_equal(whole[name], cut_off[name]) for name in whole)
+    sketches = [np.load(store.cell_folder(tmp_path / name, cell.id) / store.SKETCHES) for name in runs]
+    assert sketches[0]["steps"].tolist() == sketches[1]["steps"].tolist() == sorted(sketched_steps(24))
+    np.testing.assert_array_equal(sketches[0]["sketches"], sketches[1]["sketches"])
 
 
 def test_help_is_quick_to_read_and_names_every_setting():

@@ -133,6 +133,7 @@ def test_figures_have_all_their_files_and_the_data_they_show(run):
     assert names >= {
         "effects",
         "losses",
+        "weights-drift",
         "bound-by-t",
         "bound-by-term",
         "samples",
@@ -162,6 +163,22 @@ def test_figures_have_all_their_files_and_the_data_they_show(run):
     assert sorted(quality["value"]) == pytest.approx(
         sorted(rows[rows["metric"].isin(["frechet", "sliced_w2", "precision"])]["value"])
     )
+
+
+def test_drift_is_the_distance_of_two_cells(run):
+    drift = pd.read_csv(run / "figures" / "weights-drift.csv")
+    first, second = (
+        dict(
+            np.load(run / "cells" / f"digits-linear-epsilon-beta_tilde-epsilon_mse-{backend}-0" / "weights_sketch.npz")
+        )
+        for backend in ("torch", "keras")
+    )
+    norms = [np.linalg.norm(one["sketches"], axis=1) for one in (first, second)]
+    apart = np.linalg.norm(first["sketches"] - second["sketches"], axis=1) / np.sqrt(norms[0] * norms[1])
+    shown = drift[(drift["between"] == "frameworks") & (drift["what"] == "epsilon_mse") & (drift["seed"] == 0)]
+    assert shown["distance"].to_numpy() == pytest.approx(apart, rel=1e-12)
+    assert shown["step"].tolist() == first["steps"].tolist()
+    assert set(drift["between"]) == {"frameworks", "recipes"}
 
 
 def test_samples_in_the_csv_are_those_of_the_cell(run):

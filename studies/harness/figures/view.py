@@ -63,10 +63,10 @@ class View:
         seeds, cells = np.unique(self.rows.drop_duplicates(["recipe", "backend", "seed"])["seed"], return_counts=True)
         return int(seeds[cells.argmax()])
 
-    def cell(self, recipe: Hashable, backend: Hashable) -> CellRecord | None:
-        """The cell of the shown seed; None where it did not finish."""
-        rows = self.rows
-        match = rows[(rows["recipe"] == recipe) & (rows["backend"] == backend) & (rows["seed"] == self.shown_seed)]
+    def cell(self, recipe: Hashable, backend: Hashable, seed: int | None = None) -> CellRecord | None:
+        """The cell of a seed, or of the shown one; None where it did not finish."""
+        rows, seed = self.rows, self.shown_seed if seed is None else seed
+        match = rows[(rows["recipe"] == recipe) & (rows["backend"] == backend) & (rows["seed"] == seed)]
         if match.empty:
             return None
         wanted = match.iloc[0][list(FACTORS)]
