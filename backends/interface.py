@@ -73,6 +73,29 @@ class Trainer(Protocol):
         """Goes on from `state`, which may come from the other framework."""
 
 
+class GroupTrainer(Protocol):
+    """Networks of the same settings in training as one program; each member is trained as a `Trainer` would train it
+    alone, to rounding, on its own draws and objective.
+
+    Members are counted from 0, and all are at the same step. A member's state is one of a `Trainer`'s.
+    """
+
+    step_count: int
+
+    def step(self, draws: Sequence[Draws]) -> Any:
+        """One optimiser step of every member, on batches of one size; returns a handle on their losses."""
+
+    def losses(self, handle: Any) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """(epsilon_mse (N,), posterior_kl (N,)) of each member; waits for the device."""
+
+    def weights(self, member: int, *, ema: bool = True) -> Weights: ...
+
+    def state(self, member: int) -> Weights: ...
+
+    def load_states(self, given: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+        """Goes on from the members' states, or raises a ValueError in one line and changes nothing."""
+
+
 class Backend(Protocol):
     """The module `backends.torch` or `backends.keras`."""
 
@@ -92,6 +115,19 @@ class Backend(Protocol):
         recipe: TrainingRecipe,
         execution: Execution,
     ) -> Trainer: ...
+
+    def make_group_trainer(
+        self,
+        settings: NetworkSettings,
+        weights: Sequence[Weights],
+        process: ReverseProcess,
+        objectives: Sequence[str],
+        recipe: TrainingRecipe,
+        execution: Execution,
+    ) -> GroupTrainer:
+        """One network a member, from its weights, on its objective. ValueError where `backends.trains_together` says
+        no.
+        """
 
     def loss_and_gradients(
         self, network: Any, process: ReverseProcess, objective: str, draws: Draws, execution: Execution

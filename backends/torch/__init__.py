@@ -11,6 +11,7 @@ import torch
 from backends.interface import Execution
 from backends.torch.arrays import namespace
 from backends.torch.flow import flow_field
+from backends.torch.group import make_group_trainer
 from backends.torch.likelihood import bound_terms, loss_and_gradients
 from backends.torch.network import export_weights, make_network
 from backends.torch.sampling import sample
@@ -22,6 +23,7 @@ __all__ = [
     "export_weights",
     "flow_field",
     "loss_and_gradients",
+    "make_group_trainer",
     "make_network",
     "make_trainer",
     "sample",

@@ -82,7 +82,11 @@ def process_at(process: ReverseProcess, t: NDArray[np.int64]) -> ReverseProcess:
 
 
 def run_batch(
-    network: Network, process: ReverseProcess, draws: DeviceDraws, xp: TorchNamespace, execution: Execution
+    network: Callable[[Tensor, Tensor], Tensor],
+    process: ReverseProcess,
+    draws: DeviceDraws,
+    xp: TorchNamespace,
+    execution: Execution,
 ) -> tuple[NoisedBatch, Tensor]:
     """The noised batch and the network's output for it."""
     batch = noised_batch(process, draws.x_0, draws.epsilon, draws.t, xp.as_shared())

@@ -1,0 +1,101 @@
+"""What a group of networks in training has in common in every framework: who is in it, and its weights end to end.
+
+The weights of all members are one array (M, P): a row a member, its weights flat in the order of `weight_specs`. The
+recipe is then a handful of operations on whole arrays, and none of them mixes rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends import states
+from backends.interface import Draws, Weights
+from backends.networks import NetworkSettings, check_weights, weight_specs
+from core.objectives import check_objective, unit_scale
+from core.reverse import ReverseProcess
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows first..last - 1 of the group, which share an objective and hence its scale."""
+
+    objective: str
+    scale: float
+    first: int
+    last: int
+
+
+class Members:
+    """The members of a group: which row of the arrays each has, and which rows share an objective.
+
+    Rows are ordered by objective, so that the members that share one are a slice.
+    """
+
+    def __init__(self, settings: NetworkSettings, process: ReverseProcess, objectives: Sequence[str]) -> None:
+        if not objectives:
+            raise ValueError("a group has at least one member, got none")
+        for objective in objectives:
+            check_objective(objective, process.variance)
+        self.settings, self.process = settings, process
+        self.shapes = {name: spec.shape for name, spec in weight_specs(settings).items()}
+        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+        self.order = sorted(range(len(objectives)), key=lambda member: objectives[member])
+        self.row = {member: row for row, member in enumerate(self.order)}
+        self.parts = []
+        for objective, rows in itertools.groupby(range(len(self)), key=lambda row: objectives[self.order[row]]):
+            first, *rest = rows
+            self.parts.append(Part(objective, unit_scale(process, objective), first, first + 1 + len(rest)))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def check_count(self, given: Sequence[Any], what: str) -> None:
+        if len(given) != len(self):
+            raise ValueError(f"a group of {len(self)} takes {what} for each of them, got {len(given)}")
+
+    def joined(self, draws: Sequence[Draws]) -> Draws:
+        """The members' draws end to end, by row: (M * N, ...)."""
+        self.check_count(draws, "draws")
+        sizes = {len(one.t) for one in draws}
+        if len(sizes) > 1:
+            raise ValueError(f"the members of a group take batches of one size, got {sorted(sizes)}")
+        ordered = [draws[member] for member in self.order]
+        x_0, epsilon, t, weight = (
+            np.concatenate([getattr(one, name) for one in ordered]) for name in ("x_0", "epsilon", "t", "weight")
+        )
+        return replace(draws[0], x_0=x_0, epsilon=epsilon, t=t, weight=weight)
+
+    def flat(self, named: Sequence[Weights]) -> NDArray[Any]:
+        """Weights of each member as rows (M, P)."""
+        self.check_count(named, "weights")
+        for weights in named:
+            check_weights(self.settings, weights)
+        rows = [np.concatenate([np.ravel(named[member][name]) for name in self.shapes]) for member in self.order]
+        return np.stack(rows)
+
+    def named(self, row: NDArray[Any]) -> Weights:
+        """One row (P,) by neutral name."""
+        pieces = np.split(row, np.cumsum(self.sizes)[:-1])
+        return {n: p.reshape(shape).copy() for (n, shape), p in zip(self.shapes.items(), pieces, strict=True)}
+
+    def by_member(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        """Rows (M, ...) in the members' own order."""
+        return [rows[self.row[member]] for member in range(len(self))]
+
+    def loaded(self, given: Sequence[Mapping[str, NDArray[Any]]]) -> tuple[dict[str, NDArray[Any]], int]:
+        """The parts of the members' training states as rows (M, P), and the step they are all at."""
+        self.check_count(given, "a state")
+        parts = {
+            part: self.flat([states.part_of(state, part, self.settings) for state in given]) for part in states.PARTS
+        }
+        steps = {states.step_of(state) for state in given}
+        if len(steps) > 1:
+            raise ValueError(f"the members of a group are at the same step, got states of steps {sorted(steps)}")
+        return parts, steps.pop()
