@@ -24,6 +24,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -190,6 +191,17 @@ def _image(panel: Panel) -> Image:
     light = _lean(buffer.getvalue())
     dark = re.sub("|".join(DARK), lambda found: DARK[found.group()], light)
     return Image(panel.title, panel.alt, _uri(light), _uri(dark), WIDTH, panel.height)
+
+
+def pixels(panel: Panel) -> NDArray[np.uint8]:
+    """A panel as a picture (H, W, 3), on white."""
+    with style():
+        layout = ConstrainedLayoutEngine(w_pad=2 / 72, h_pad=2 / 72)
+        figure = Figure(figsize=(WIDTH / 72, panel.height / 72), dpi=144, layout=layout, facecolor="white")
+        panel.draw(figure.subplots())
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _lean(svg: str) -> str:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -26,8 +27,9 @@ from core.variances import LEARNED_VARIANCES
 from studies.datasets import Dataset, load_dataset
 from studies.harness import store
 from studies.harness.cells import Cell
+from studies.harness.events import EventLog, check_tensorboard
 from studies.harness.settings import StudySettings, to_json
-from studies.harness.watch import Watch
+from studies.harness.watch import Watch, Watcher
 
 REFERENCE_EXAMPLES = 256
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +51,8 @@ def run_study(study: str, settings: StudySettings, cells: Sequence[Cell], argv: 
     it.
     """
     run = settings.out
+    if settings.tensorboard:
+        check_tensorboard()
     dataset = load_dataset(settings.dataset, settings.test_examples)
     for variance in {cell.variance for cell in cells}:
         settings.network(dataset.shape, variance in LEARNED_VARIANCES)  # a ValueError now rather than in every cell
@@ -57,8 +61,11 @@ def run_study(study: str, settings: StudySettings, cells: Sequence[Cell], argv: 
     _record_reference(run, dataset)
     todo = [cell for cell in cells if not store.is_finished(run, cell.id)]
     jobs = settings.jobs or default_jobs(settings.device, settings.threads)
-    with Watch(cells, todo) as watch:
-        run_cells("studies.harness.cell", run, todo, jobs, settings.threads, watch)
+    with ExitStack() as stack:
+        watchers: list[Watcher] = [stack.enter_context(Watch(cells, todo))]
+        if settings.tensorboard:
+            watchers.append(stack.enter_context(EventLog(run, cells, settings.recipe())))
+        run_cells("studies.harness.cell", run, todo, jobs, settings.threads, *watchers)
     store.gather_results(run, [cell.id for cell in cells])
     return outcome_of(run, cells)
 
@@ -80,7 +87,7 @@ def default_jobs(device: str, threads: int) -> int:
     return max(1, len(os.sched_getaffinity(0)) // threads if hasattr(os, "sched_getaffinity") else 1)
 
 
-def run_cells(module: str, run: Path, todo: Sequence[Cell], jobs: int, threads: int, watch: Watch) -> None:
+def run_cells(module: str, run: Path, todo: Sequence[Cell], jobs: int, threads: int, *watchers: Watcher) -> None:
     """Runs `python -m module RUN CELL_ID` for each cell, `jobs` of them at a time on `threads` threads each."""
     waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
     for cell in todo:
@@ -93,14 +100,15 @@ def run_cells(module: str, run: Path, todo: Sequence[Cell], jobs: int, threads: 
                 cell = waiting.get_nowait()
             except queue.Empty:
                 return
-            _run_one(module, run, threads, cell, watch, processes)
+            _run_one(module, run, threads, cell, watchers, processes)
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
     try:
         for thread in workers:
             thread.start()
         while any(thread.is_alive() for thread in workers):
-            watch.refresh()
+            for watcher in watchers:
+                watcher.refresh()
             for thread in workers:
                 thread.join(timeout=0.2)
     except KeyboardInterrupt:
@@ -112,12 +120,18 @@ def run_cells(module: str, run: Path, todo: Sequence[Cell], jobs: int, threads: 
 
 
 def _run_one(
-    module: str, run: Path, threads: int, cell: Cell, watch: Watch, processes: set[subprocess.Popen[str]]
+    module: str,
+    run: Path,
+    threads: int,
+    cell: Cell,
+    watchers: Sequence[Watcher],
+    processes: set[subprocess.Popen[str]],
 ) -> None:
     folder = store.cell_folder(run, cell.id)
     store.write_json(folder / "cell.json", {"factors": asdict(cell)})
     (folder / store.FAILURE).unlink(missing_ok=True)
-    watch.started(cell)
+    for watcher in watchers:
+        watcher.started(cell)
     with open(folder / "log.txt", "w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(run), cell.id],
@@ -130,14 +144,18 @@ def _run_one(
         assert process.stdout is not None
         for line in process.stdout:
             try:
-                watch.progress(cell, json.loads(line))
+                news = json.loads(line)
             except json.JSONDecodeError:
                 log.write(line)
+                continue
+            for watcher in watchers:
+                watcher.progress(cell, news)
         status = process.wait()
         processes.discard(process)
     if not store.is_finished(run, cell.id) and store.failure(run, cell.id) is None:
         store.write_text(folder / store.FAILURE, f"the process ended with status {status}; see {folder / 'log.txt'}\n")
-    watch.ended(cell, store.failure(run, cell.id))
+    for watcher in watchers:
+        watcher.ended(cell, store.failure(run, cell.id))
 
 
 def cell_environment(threads: int) -> dict[str, str]:

@@ -102,6 +102,9 @@ class StudySettings:
     sampler: Annotated[str, Flag(help="ancestral, ddim or dpm_solver, for the respaced chain")] = "ancestral"
     clip_x_0: Annotated[float | None, Flag(help="bound x_0_hat to [-this, this] while sampling; None: off")] = None
 
+    tensorboard: Annotated[
+        bool, Flag(help="write TensorBoard event files to OUT/tensorboard too (needs the extra 'tensorboard')")
+    ] = False
     device: Annotated[str, Flag(help="auto, cpu, cuda, mps")] = "auto"
     dtype: Annotated[str, Flag(help="float32, float64, or bfloat16 (autocast)")] = "float32"
     compile: Annotated[bool, Flag(help="torch.compile; XLA for Keras. Pays off only in long runs")] = False

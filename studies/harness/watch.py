@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,6 +15,19 @@ from studies.harness.cells import Cell
 
 STAGE_SHARE = {"train": (0.0, 0.86), "bound": (0.86, 0.93), "sample": (0.93, 0.98), "score": (0.98, 1.0)}
 """The share of a cell's time at which each stage begins and ends, roughly."""
+
+
+class Watcher(Protocol):
+    """Who is told of a study's cells, from any thread: `progress` brings what `process.print_progress` wrote."""
+
+    def started(self, cell: Cell) -> None: ...
+
+    def progress(self, cell: Cell, news: dict[str, Any]) -> None: ...
+
+    def ended(self, cell: Cell, failure: str | None) -> None: ...
+
+    def refresh(self) -> None:
+        """Called a few times a second."""
 
 
 class Watch:

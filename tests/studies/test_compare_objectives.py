@@ -19,6 +19,7 @@ from studies.harness import store
 from studies.harness.cells import grid
 from studies.harness.drift import sketched_steps
 from studies.harness.settings import PRESETS, StudySettings, to_json
+from tests.studies.event_files import scalars_and_images
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = installed_backends()
@@ -34,7 +35,7 @@ def study(*words: str, script: str = "compare_objectives") -> subprocess.Complet
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     run = tmp_path_factory.mktemp("study") / "run"
-    return run, study("--preset", "smoke", "--out", str(run))
+    return run, study("--preset", "smoke", "--out", str(run), "--tensorboard", "True")
 
 
 def test_an_environment_has_a_backend():
@@ -85,6 +86,18 @@ def test_cells_of_a_seed_share_their_draws(smoke):
     first = results[(results["metric"] == "train_epsilon_mse") & (results["step"] == 1)]
     for _, rows in first.groupby("seed"):
         assert rows["value"].max() == pytest.approx(rows["value"].min(), rel=1e-5)
+
+
+def test_event_files_are_alike_in_every_framework(smoke):
+    run, _ = smoke
+    found = [scalars_and_images(run / "tensorboard" / path.name) for path in sorted(run.glob("cells/*"))]
+    tags = {tuple(sorted(scalars)) for scalars, _ in found}
+    assert len(tags) == 1
+    assert {"train/epsilon_mse", "train/posterior_kl", "train/learning_rate", "test/bound"} <= set(*tags)
+    for scalars, images in found:
+        assert [step for step, _ in scalars["train/epsilon_mse"]] == list(range(1, 61))
+        assert len(scalars["time/step_seconds"]) == 59  # not of the first step, which compiles
+        assert len(images) == 2
 
 
 def test_the_same_command_redoes_nothing(smoke):
@@ -196,6 +209,8 @@ def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
     monkeypatch.setattr(cell_module, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(cell_module, "CURVE_POINTS", 6)
 
+    reported = []
+
     def cut(stage, done, total, loss=None, rows=()):
         if stage == "train" and done >= 12:
             raise PowerCut
@@ -208,11 +223,14 @@ def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
             with pytest.raises(PowerCut):
                 cell_module.run_cell(run, cell, settings, cut)
             assert not store.is_finished(run, cell.id)
-        cell_module.run_cell(run, cell, settings, lambda *_, **__: None)
+        reported.append([])
+        cell_module.run_cell(run, cell, settings, lambda *_, rows=(), **__: reported[-1].extend(rows))
         folder = store.cell_folder(run, cell.id)
         runs[name] = pd.read_csv(folder / "rows.csv"), load_weights(folder / "checkpoint.safetensors")[0]
     rows = {name: frame[~frame["metric"].str.endswith("seconds")].reset_index() for name, (frame, _) in runs.items()}
     pd.testing.assert_frame_equal(rows["whole"].drop(columns="index"), rows["cut"].drop(columns="index"))
+    steps = [[one["step"] for one in of_run if one["metric"] == "train_posterior_kl"] for of_run in reported]
+    assert steps[0] == steps[1] == list(range(4, 25, 4))  # what was restored is reported again, once
     whole, cut_off = runs["whole"][1], runs["cut"][1]
     assert all(np.array_equal(whole[name], cut_off[name]) for name in whole)
     sketches = [np.load(store.cell_folder(tmp_path / name, cell.id) / store.SKETCHES) for name in runs]
@@ -225,3 +243,13 @@ def test_help_is_quick_to_read_and_names_every_setting():
     assert done.returncode == 0
     for name in json.loads(to_json(StudySettings())):
         assert f"--{name.replace('_', '-')}" in done.stdout
+
+
+def test_how_steps_are_drawn_is_a_factor_of_its_own():
+    """Cells that differ in it have folders, and so weights and rows, of their own; uniform steps need no mention."""
+    settings = StudySettings(seeds=1, objectives=("posterior_kl",), backends=BACKENDS[:1])
+    both = grid(settings.replace(timesteps=("uniform", "importance")))
+    assert [cell.timesteps for cell in both] == ["uniform", "importance"]
+    assert both[:1] == grid(settings)
+    assert len({cell.id for cell in both}) == 2
+    assert "uniform" not in both[0].id
