@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from backends.networks import NetworkSettings
 from backends.recipe import TrainingRecipe
 from core.flow import ProbedField
+from core.learned_schedule import LearnedSchedule
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
+from core.schedules import Schedule
 
 Weights = dict[str, NDArray[Any]]
 """Neutral name -> array in the neutral layout of `backends.networks`."""
@@ -64,9 +66,12 @@ class Trainer(Protocol):
     def weights(self, *, ema: bool = True) -> Weights:
         """The weights in neutral form: the moving average, or the raw ones."""
 
+    def schedule(self, *, ema: bool = True) -> Schedule:
+        """The process's own schedule, or the learned one as it stands, by the moving average or raw."""
+
     def state(self) -> Weights:
         """All that is needed to go on, flat: "weights/NAME", "ema/NAME", "adam_m/NAME", "adam_v/NAME", and
-        "step" ().
+        "step" (); of a learned schedule the entries of `backends.learned` too.
         """
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -114,7 +119,11 @@ class Backend(Protocol):
         objective: str,
         recipe: TrainingRecipe,
         execution: Execution,
-    ) -> Trainer: ...
+        learned: LearnedSchedule | None = None,
+    ) -> Trainer:
+        """Trains `network`, and where it is `learned` the schedule with it, from `learned.start`, which is that of
+        `process`; ValueError for an objective that is not the bound.
+        """
 
     def make_group_trainer(
         self,

@@ -83,8 +83,10 @@ class LearnedSchedule:
     def process(self, family: ReverseProcess, parameters: Array, xp: ArrayNamespace = NUMPY) -> ReverseProcess:
         """`family` with the tables of this schedule, of which entry 0 repeats entry 1; for losses, not for samplers.
 
-        Its `schedule` remains that of `family`, which knows the steps.
+        Its `schedule` remains that of `family`, which knows the steps and has as many.
         """
+        if family.num_steps != self.start.num_steps:
+            raise ValueError(f"the learned schedule has {self.start.num_steps} steps, the process {family.num_steps}")
         log_snr, fall = self.log_snr_and_falls(parameters, xp)
         tables = _tables(log_snr, fall, family, xp)
         entry = xp.integers(np.maximum(np.arange(self.start.num_steps + 1) - 1, 0))

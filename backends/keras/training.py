@@ -16,11 +16,16 @@ from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.likelihood import check_draws, check_network, losses, upload
 from backends.keras.network import MLP, UNet, export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
+from backends.keras.optimiser import FlatOptimiser
+from backends.keras.schedule import TrainedSchedule
+from backends.learned import schedule_parts
 from backends.networks import check_weights
-from backends.recipe import CLIP_EPSILON, TrainingRecipe
+from backends.recipe import TrainingRecipe
 from core.arrays import Array
+from core.learned_schedule import LearnedSchedule, check_learnable
 from core.objectives import check_objective, unit_scale
 from core.reverse import ReverseProcess
+from core.schedules import Schedule
 
 Handle = tuple[Array, Array]
 """epsilon_mse and posterior_kl (N,), still on the device."""
@@ -39,8 +44,11 @@ class KerasTrainer:
         objective: str,
         recipe: TrainingRecipe,
         execution: Execution,
+        learned: LearnedSchedule | None = None,
     ) -> None:
         check_objective(objective, process.variance)
+        if learned is not None:
+            check_learnable(objective)
         check_network(network, process)
         self.step_count = 0
         self._network, self._process, self._objective = network, process, objective
@@ -51,58 +59,48 @@ class KerasTrainer:
         self._bounds = np.cumsum([math.prod(weight.shape) for weight in self._weights])[:-1].tolist()
         with on_device(execution.device):
             flat = np.concatenate([to_numpy(weight).ravel() for weight in self._weights])
-            self._average, self._adam_m, self._adam_v = (
-                keras.Variable(start, trainable=False, dtype=self._xp.dtype) for start in (flat, 0 * flat, 0 * flat)
-            )
+            self._optimiser = FlatOptimiser(recipe, flat, self._xp.dtype)
+            self._learned = learned
+            self._schedule = None if learned is None else TrainedSchedule(learned, recipe, self._xp)
             self._step = self._compiled_step(process.cast(self._xp.asarray))
 
-    def _compiled_step(self, process: ReverseProcess) -> Callable[..., Handle]:
-        def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Handle]:
-            trained, mse, kl = losses(process, self._objective, self._xp, self._network, x_0, epsilon, t, told)
-            return mean(weight * trained) * self._scale, (mse, kl)
+    def _compiled_step(self, family: ReverseProcess) -> Callable[..., Handle]:
+        schedule = self._schedule
 
-        differentiated = ENGINE.differentiated(minimised, self._weights)
+        def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Handle]:
+            process = family if schedule is None else schedule.process(family)
+            trained, mse, kl = losses(process, self._objective, self._xp, self._network, x_0, epsilon, t, told)
+            loss = mean(weight * trained)
+            loss = loss if schedule is None else loss + schedule.prior_loss(x_0)
+            return loss * self._scale, (mse, kl)
+
+        extra = [] if schedule is None else [schedule.parameters]
+        differentiated = ENGINE.differentiated(minimised, [*self._weights, *extra])
 
         def step(numbers: Array, *draws: Array) -> Handle:
             (_, both), gradients = differentiated(*draws)
-            self._update(_flattened(gradients), numbers[0], numbers[1], numbers[2])
+            self._update(_flattened(gradients[: len(self._weights)]), numbers)
+            if schedule is not None:
+                schedule.update(gradients[-1], numbers)
             return both
 
         return ENGINE.compiled(step, self._changing(), self._execution.compile)
 
-    def _update(self, gradient: Array, rate: Array, v_scale: Array, ema_share: Array) -> None:
-        """Clipping, Adam and the moving average on all weights end to end.
-
-        Weight by weight it would be thousands of small operations, most of what there is to compile and dispatch.
-        """
-        recipe, m, v = self._recipe, self._adam_m, self._adam_v
-        if recipe.clip_norm is not None:
-            norm = ops.sqrt(ops.sum(gradient * gradient))
-            gradient = gradient * ops.minimum(recipe.clip_norm / (norm + CLIP_EPSILON), ops.ones_like(norm))
-        m.assign(recipe.adam_beta_1 * m + (1 - recipe.adam_beta_1) * gradient)
-        v.assign(recipe.adam_beta_2 * v + (1 - recipe.adam_beta_2) * (gradient * gradient))
-        moved = _flattened(self._weights) - rate * m / (ops.sqrt(v * v_scale) + recipe.adam_epsilon)
-        self._average.assign(self._average + ema_share * (moved - self._average))
+    def _update(self, gradient: Array, numbers: Array) -> None:
+        moved = self._optimiser.moved(_flattened(self._weights), gradient, numbers)
         for weight, part in zip(self._weights, ops.split(moved, self._bounds), strict=True):
             weight.assign(ops.reshape(part, weight.shape))
 
-    def _numbers_at(self, step: int) -> Array:
-        """What Adam and the average take from the step's number k: rate / (1 - beta_1^k), 1 / (1 - beta_2^k), and the
-        share of the new weights in the average.
-        """
-        recipe = self._recipe
-        rate = recipe.learning_rate_at(step) / (1 - recipe.adam_beta_1**step)
-        return self._xp.asarray([rate, 1 / (1 - recipe.adam_beta_2**step), 1 - recipe.ema_decay_at(step)])
-
     def _changing(self) -> list[keras.Variable]:
-        return [*self._network.variables, self._average, self._adam_m, self._adam_v]
+        learned = [] if self._schedule is None else self._schedule.variables
+        return [*self._network.variables, *self._optimiser.variables.values(), *learned]
 
     def step(self, draws: Draws) -> Handle:
         """One optimiser step; returns the two losses without waiting for the device."""
         check_draws(draws, self._network.settings.shape, self._process)
         number = self.step_count + 1
         with on_device(self._execution.device):
-            handle = self._step(self._numbers_at(number), *upload(self._xp, draws, self._process))
+            handle = self._step(self._optimiser.numbers_at(number, self._xp), *upload(self._xp, draws, self._process))
         self.step_count = number
         return handle
 
@@ -111,27 +109,31 @@ class KerasTrainer:
         return to_numpy(mse), to_numpy(kl)
 
     def weights(self, *, ema: bool = True) -> Weights:
-        return self._neutral(to_numpy(self._average)) if ema else export_weights(self._network)
+        return self._neutral(to_numpy(self._optimiser.average)) if ema else export_weights(self._network)
+
+    def schedule(self, *, ema: bool = True) -> Schedule:
+        return self._process.schedule if self._schedule is None else self._schedule.frozen(ema=ema)
 
     def state(self) -> Weights:
         parts = {"weights": self.weights(ema=False)}
-        parts |= {part: self._neutral(to_numpy(variable)) for part, variable in self._flat().items()}
+        parts |= {part: self._neutral(to_numpy(variable)) for part, variable in self._optimiser.variables.items()}
         flat = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
-        return {**flat, "step": np.array(self.step_count, dtype=np.int64)}
+        learned = {} if self._schedule is None else self._schedule.state()
+        return {**flat, **learned, "step": np.array(self.step_count, dtype=np.int64)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from `state`, or raises a ValueError in one line and changes nothing."""
-        loaded = {part: self._part(state, part) for part in ("weights", *self._flat())}
+        loaded = {part: self._part(state, part) for part in ("weights", *self._optimiser.variables)}
+        schedule = schedule_parts(self._learned, state)
         if "step" not in state:
             raise ValueError("this training state has no entry step; it is not one that a trainer's state() made")
         load_neutral(self._network, loaded["weights"])
-        for part, variable in self._flat().items():
+        for part, variable in self._optimiser.variables.items():
             named = (from_neutral(loaded[part][name]).ravel() for name in self._names)
             variable.assign(np.concatenate(list(named)))
+        if self._schedule is not None:
+            self._schedule.load_state(schedule)
         self.step_count = int(state["step"])
-
-    def _flat(self) -> dict[str, keras.Variable]:
-        return {"ema": self._average, "adam_m": self._adam_m, "adam_v": self._adam_v}
 
     def _part(self, state: Mapping[str, NDArray[Any]], part: str) -> Weights:
         prefix = f"{part}/"
@@ -150,7 +152,12 @@ def _flattened(arrays: Sequence[Any]) -> Array:
 
 
 def make_trainer(
-    network: UNet | MLP, process: ReverseProcess, objective: str, recipe: TrainingRecipe, execution: Execution
+    network: UNet | MLP,
+    process: ReverseProcess,
+    objective: str,
+    recipe: TrainingRecipe,
+    execution: Execution,
+    learned: LearnedSchedule | None = None,
 ) -> KerasTrainer:
-    """A trainer of `network`, which is trained in place."""
-    return KerasTrainer(network, process, objective, recipe, execution)
+    """A trainer of `network`, which is trained in place, and of the schedule where it is `learned`."""
+    return KerasTrainer(network, process, objective, recipe, execution, learned)

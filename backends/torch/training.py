@@ -12,13 +12,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from backends.interface import Draws, Execution, Weights
+from backends.learned import schedule_parts
 from backends.networks import check_weights
 from backends.recipe import TrainingRecipe
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
 from backends.torch.likelihood import DeviceDraws, check_draws, check_network, losses, process_at, run_batch, upload
 from backends.torch.network import Network
+from backends.torch.schedule import TrainedSchedule
+from core.learned_schedule import LearnedSchedule, check_learnable
 from core.objectives import check_objective, unit_scale
 from core.reverse import ReverseProcess
+from core.schedules import Schedule
 
 Handle = tuple[Tensor, Tensor]
 """epsilon_mse and posterior_kl (N,), still on the device."""
@@ -37,6 +41,7 @@ class TorchTrainer:
         objective: str,
         recipe: TrainingRecipe,
         execution: Execution,
+        learned: LearnedSchedule | None = None,
     ) -> None:
         check_objective(objective, process.variance)
         check_network(network, process)
@@ -56,6 +61,10 @@ class TorchTrainer:
             eps=recipe.adam_epsilon,
             fused=True,
         )
+        self._learned, self._schedule = learned, None
+        if learned is not None:
+            check_learnable(objective)
+            self._schedule = TrainedSchedule(learned, recipe, self._xp)
         self._run = maybe_compiled(self._forward, execution)
 
     def _forward(self, process: ReverseProcess, draws: DeviceDraws) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +78,12 @@ class TorchTrainer:
         check_draws(draws, self._network.settings.shape, self._process)
         # Compiled, one process serves every batch: a second one would be a second compilation.
         process = self._cast if self._execution.compile else process_at(self._cast, draws.t)
-        minimised, mse, kl = self._run(process, upload(self._xp, draws, self._process))
+        on_device = upload(self._xp, draws, self._process)
+        if self._schedule is not None:
+            process = self._schedule.process(process)
+        minimised, mse, kl = self._run(process, on_device)
+        if self._schedule is not None:
+            minimised = minimised + self._scale * self._schedule.prior_loss(on_device.x_0)
         self._adam.zero_grad(set_to_none=True)
         minimised.backward()
         self._update(self.step_count + 1)
@@ -84,6 +98,8 @@ class TorchTrainer:
             group["lr"] = recipe.learning_rate_at(step)
         self._adam.step()
         get_ema_multi_avg_fn(recipe.ema_decay_at(step))(self._average, self._parameters, step)
+        if self._schedule is not None:
+            self._schedule.update(step)
 
     def losses(self, handle: Handle) -> tuple[NDArray[Any], NDArray[Any]]:
         mse, kl = handle
@@ -92,6 +108,9 @@ class TorchTrainer:
     def weights(self, *, ema: bool = True) -> Weights:
         return self._named(self._average if ema else self._parameters)
 
+    def schedule(self, *, ema: bool = True) -> Schedule:
+        return self._process.schedule if self._schedule is None else self._schedule.frozen(ema=ema)
+
     def state(self) -> Weights:
         moments = {"adam_m": "exp_avg", "adam_v": "exp_avg_sq"}
         parts = {"weights": self.weights(ema=False), "ema": self.weights()}
@@ -99,11 +118,13 @@ class TorchTrainer:
             # Adam keeps nothing of a weight before its first step, where both moments are 0.
             parts[part] = self._named(self._adam.state[w].get(key, torch.zeros_like(w)) for w in self._parameters)
         flat = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
-        return {**flat, "step": np.array(self.step_count, dtype=np.int64)}
+        learned = {} if self._schedule is None else self._schedule.state()
+        return {**flat, **learned, "step": np.array(self.step_count, dtype=np.int64)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from `state`, or raises a ValueError in one line and changes nothing."""
         parts = {part: self._part(state, part) for part in ("weights", "ema", "adam_m", "adam_v")}
+        schedule = schedule_parts(self._learned, state)
         if "step" not in state:
             raise ValueError("this training state has no entry step; it is not one that a trainer's state() made")
         step = int(state["step"])
@@ -116,6 +137,8 @@ class TorchTrainer:
             i: {"step": torch.tensor(float(step)), "exp_avg": m, "exp_avg_sq": v} for i, (m, v) in enumerate(moments)
         }
         self._adam.load_state_dict({"state": adam, "param_groups": self._adam.state_dict()["param_groups"]})
+        if self._schedule is not None:
+            self._schedule.load_state(schedule, step)
         self.step_count = step
 
     def _part(self, state: Mapping[str, NDArray[Any]], part: str) -> list[Tensor]:
@@ -133,7 +156,12 @@ class TorchTrainer:
 
 
 def make_trainer(
-    network: Network, process: ReverseProcess, objective: str, recipe: TrainingRecipe, execution: Execution
+    network: Network,
+    process: ReverseProcess,
+    objective: str,
+    recipe: TrainingRecipe,
+    execution: Execution,
+    learned: LearnedSchedule | None = None,
 ) -> TorchTrainer:
-    """A trainer of `network`, which is trained in place."""
-    return TorchTrainer(network, process, objective, recipe, execution)
+    """A trainer of `network`, which is trained in place, and of the schedule where it is `learned`."""
+    return TorchTrainer(network, process, objective, recipe, execution, learned)
