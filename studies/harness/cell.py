@@ -137,12 +137,12 @@ def train(context: CellContext, network_settings: Any, started: float) -> tuple[
             step,
             settings.batch_size,
             context.process.num_steps,
-            settings.timesteps,
+            cell.timesteps,
             moments.probabilities(),
         )
         handle = trainer.step(draws)
         handles.append((draws.weight, handle))
-        if settings.timesteps == "importance":
+        if cell.timesteps == "importance":
             moments = _recorded(moments, cell.objective, draws.t, trainer.losses(handle), step)
         if startup == 0.0:  # the first step waits for compilation
             trainer.losses(handle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from backends import check_backend, installed_backends
 from core.objectives import check_objective
@@ -14,7 +14,7 @@ from core.variances import check_variance
 from studies.datasets import Dataset, dataset_label
 from studies.harness.settings import StudySettings
 
-FACTORS = ("dataset", "schedule", "prediction", "variance", "objective", "backend", "seed")
+FACTORS = ("dataset", "schedule", "prediction", "variance", "objective", "timesteps", "backend", "seed")
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class Cell:
     objective: str
     backend: str
     seed: int
+    timesteps: str = "uniform"
 
     @property
     def id(self) -> str:
-        """The name of the cell's folder."""
-        return "-".join(str(value).replace(":", "_") for value in asdict(self).values())
+        """The name of the cell's folder; steps drawn uniformly are not mentioned."""
+        named = [name for name in FACTORS if name != "timesteps" or self.timesteps != "uniform"]
+        return "-".join(str(getattr(self, name)).replace(":", "_") for name in named)
 
 
 def grid(settings: StudySettings) -> list[Cell]:
@@ -48,10 +50,11 @@ def grid(settings: StudySettings) -> list[Cell]:
         settings.predictions,
         settings.variances,
         settings.objectives,
+        settings.timesteps,
         settings.backends or installed_backends(),
     )
     label = dataset_label(settings.dataset)
-    cells = [Cell(label, sch, p, v, o, b, seed) for seed, sch, p, v, o, b in combinations]
+    cells = [Cell(label, sch, p, v, o, b, seed, t) for seed, sch, p, v, o, t, b in combinations]
     if not cells:
         raise ValueError("the study has no cells; name at least one objective, prediction, variance and schedule")
     check_cells(cells, settings)

@@ -17,12 +17,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from studies.harness.store import SKETCHES
+from studies.harness.store import SKETCHES, first_stage
 
-FACTORS = ("run", "dataset", "schedule", "prediction", "variance", "objective", "backend", "seed")
+FACTORS = ("run", "dataset", "schedule", "prediction", "variance", "objective", "timesteps", "backend", "seed")
 COLUMNS = (*FACTORS[1:], "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 NOT_IN_RECIPE = ("dataset", "backend", "seed")
 PREFERRED_UNITS = ("bits/dim", "per dim")
+FIRST_STAGE = "first_stage"
+"""Attribute of rows whose number of seeds was set by the spread of the first ones: how many those were."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,20 @@ def read_run(folder: Path) -> Run:
     cells = tuple(_read_cell(path) for path in sorted(folder.glob("cells/*")) if (path / "cell.json").is_file())
     table = folder / "results.csv"
     rows = pd.read_csv(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    if "timesteps" not in rows:  # a run from before it was a factor
+        rows = rows.assign(timesteps="uniform")
     missing = [name for name in COLUMNS if name not in rows.columns]
     if missing:
         raise ValueError(f"{table}: expected the columns {', '.join(COLUMNS)}; missing {', '.join(missing)}")
-    rows = _one_unit(rows).assign(run=folder.resolve().name)
+    rows = with_recipes(_one_unit(rows).assign(run=folder.resolve().name))
+    if (first := first_stage(folder)) is not None:
+        rows.attrs[FIRST_STAGE] = first
     return Run(
         name=folder.resolve().name,
         folder=folder,
         settings=_json(folder / "settings.json"),
         environment=_json(folder / "environment.json") if (folder / "environment.json").is_file() else {},
-        rows=with_recipes(rows),
+        rows=rows,
         cells=tuple(replace(cell, factors={"run": folder.resolve().name, **cell.factors}) for cell in cells),
         reference=_arrays(folder / "reference.npz"),
     )
@@ -132,7 +138,7 @@ def levels(rows: pd.DataFrame, factor: str) -> list[Any]:
 
 def _read_cell(folder: Path) -> CellRecord:
     cell = _json(folder / "cell.json")
-    factors = cell.get("factors", {})
+    factors = {"timesteps": "uniform", **cell.get("factors", {})}
     failed = folder / "failed.txt"
     lines = failed.read_text(encoding="utf-8", errors="replace").splitlines() if failed.is_file() else None
     failure = None if lines is None else (lines[0].strip() if lines and lines[0].strip() else "no reason was recorded")

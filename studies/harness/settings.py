@@ -19,6 +19,9 @@ from backends.recipe import TrainingRecipe
 
 Flag = tyro.conf.arg
 
+DTYPES = ("float32", "float64", "bfloat16")
+TIMESTEPS = ("uniform", "stratified", "importance")
+
 
 @dataclass(frozen=True)
 class StudySettings:
@@ -83,8 +86,9 @@ class StudySettings:
         float, Flag(help="largest decay of the weights' moving average, min(ema_decay, (1+k)/(10+k)) after k steps")
     ] = 0.999
     timesteps: Annotated[
-        str, Flag(help="how training draws t: uniform, stratified, or importance (by recorded second moments)")
-    ] = "uniform"
+        tuple[str, ...],
+        Flag(help="how training draws t: uniform, stratified, importance (by recorded second moments)"),
+    ] = ("uniform",)
 
     bound_evaluations: Annotated[int, Flag(help="network evaluations per test example that the bound may cost")] = 50
     bound_se: Annotated[
@@ -212,12 +216,10 @@ def check_settings(settings: StudySettings) -> None:
         raise ValueError(
             f"--sample-steps is at most --num-steps, got {settings.sample_steps} of a chain of {settings.num_steps}"
         )
-    for name in ("timesteps", "dtype"):
-        known = {"timesteps": ("uniform", "stratified", "importance"), "dtype": ("float32", "float64", "bfloat16")}[
-            name
-        ]
-        if getattr(settings, name) not in known:
-            raise ValueError(f"--{name} is one of {', '.join(known)}, got {getattr(settings, name)!r}")
+    chosen = [("dtype", settings.dtype, DTYPES), *(("timesteps", how, TIMESTEPS) for how in settings.timesteps)]
+    for name, value, known in chosen:
+        if value not in known:
+            raise ValueError(f"--{name} is one of {', '.join(known)}, got {value!r}")
 
 
 def to_json(settings: Any) -> str:

@@ -12,13 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 COLUMNS = (
-    "dataset", "schedule", "prediction", "variance", "objective", "backend", "seed",
+    "dataset", "schedule", "prediction", "variance", "objective", "timesteps", "backend", "seed",
     "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit",
 )  # fmt: skip
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
 
 ROWS, FAILURE, RESULTS, CHECKPOINT = "rows.csv", "failed.txt", "results.csv", "checkpoint.safetensors"
-SKETCHES = "weights_sketch.npz"
+SKETCHES, SEQUENTIAL = "weights_sketch.npz", "sequential.json"
 
 Row = dict[str, Any]
 
@@ -79,6 +79,12 @@ def failure(run: Path, cell_id: str) -> str | None:
     """The one-line reason of a failed cell, or None."""
     path = cell_folder(run, cell_id) / FAILURE
     return path.read_text().splitlines()[0] if path.is_file() else None
+
+
+def first_stage(run: Path) -> int | None:
+    """How many seeds set the number of the run's seeds; None where it was fixed beforehand."""
+    path = run / SEQUENTIAL
+    return int(json.loads(path.read_text())["first_stage"]) if path.is_file() else None
 
 
 def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
