@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from studies.harness.drift import Sketches, as_arrays, sketch, sketched_steps
 from studies.harness.process import print_progress, run_in_process
 from studies.harness.rate_distortion import rate_distortion_rows
 from studies.harness.sampling import Chain, TrainedModel, draw_samples, score
+from studies.harness.schedules import learned_schedule, write_schedule
 from studies.harness.settings import StudySettings, read_settings
 from studies.harness.store import Row, row
 from studies.metrics.evaluation import LEAST
@@ -90,6 +91,7 @@ def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> 
     try:
         trained, weights = train(context, network_settings, started)
         rows += trained
+        context = replace(context, process=cell_process(cell, settings, dataset, folder))
         save_network(folder / store.CHECKPOINT, weights, network_settings, cell_metadata(context))
         network = context.backend.make_network(network_settings, weights, settings.execution())
         rows += bound(context, network)
@@ -121,7 +123,10 @@ def train(context: CellContext, network_settings: Any, started: float) -> tuple[
     execution = settings.execution()
     weights = initial_weights(network_settings, cell.seed)
     network = context.backend.make_network(network_settings, weights, execution)
-    trainer = context.backend.make_trainer(network, context.process, cell.objective, settings.recipe(), execution)
+    learned = learned_schedule(cell.schedule, settings.num_steps, context.dataset.levels)
+    trainer = context.backend.make_trainer(
+        network, context.process, cell.objective, settings.recipe(), execution, learned
+    )
     rows, moments, sketches, spent = _resume(context, trainer)
     if rows:
         context.report("train", trainer.step_count, settings.train_steps, rows=rows)
@@ -166,6 +171,8 @@ def train(context: CellContext, network_settings: Any, started: float) -> tuple[
     rows.append(row("train_seconds", spent + time.perf_counter() - begun, "s"))
     rows.append(row("startup_seconds", startup, "s"))
     store.write_arrays(context.folder / store.SKETCHES, as_arrays(sketches, parameter_count(network_settings)))
+    if learned is not None:
+        write_schedule(context.folder, learned.start, trainer.schedule())
     return rows, trainer.weights(ema=True)
 
 

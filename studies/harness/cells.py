@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
 from backends import check_backend, installed_backends
+from core.learned_schedule import check_learnable
 from core.objectives import check_objective
 from core.reverse import ReverseProcess, reverse_process
 from core.samplers import make_sampler
-from core.schedules import Schedule, make_schedule
 from core.variances import check_variance
 from studies.datasets import Dataset, dataset_label
+from studies.harness.schedules import is_learned, learned_schedule, read_schedule, schedule_of
 from studies.harness.settings import StudySettings
 
 FACTORS = ("dataset", "schedule", "prediction", "variance", "objective", "timesteps", "backend", "seed")
@@ -67,6 +69,8 @@ def check_cells(cells: list[Cell], settings: StudySettings) -> None:
         check_backend(cell.backend)
         check_variance(cell.variance)
         check_objective(cell.objective, cell.variance)
+        if learned_schedule(cell.schedule, settings.num_steps, None) is not None:
+            check_learnable(cell.objective)
     for schedule, prediction, variance in {(cell.schedule, cell.prediction, cell.variance) for cell in cells}:
         reverse_process(
             schedule_of(schedule, settings.num_steps), prediction, variance, first_variance=settings.first_variance
@@ -74,18 +78,13 @@ def check_cells(cells: list[Cell], settings: StudySettings) -> None:
     make_sampler(settings.sampler, clip=settings.clip_x_0)
 
 
-def schedule_of(words: str, num_steps: int) -> Schedule:
-    """The schedule called "name" with T = num_steps, or "name:T" with a length of its own."""
-    name, _, length = words.partition(":")
-    if length and not length.isdigit():
-        raise ValueError(f'a schedule is given as "name" or "name:T", as in "cosine:250", got {words!r}')
-    return make_schedule(name, int(length) if length else num_steps)
-
-
-def cell_process(cell: Cell, settings: StudySettings, dataset: Dataset) -> ReverseProcess:
-    """The reverse process that the cell trains."""
+def cell_process(cell: Cell, settings: StudySettings, dataset: Dataset, trained: Path | None = None) -> ReverseProcess:
+    """The reverse process that the cell trains; given its folder once `trained`, with the schedule it has learned."""
+    schedule = schedule_of(cell.schedule, settings.num_steps)
+    if trained is not None and is_learned(cell.schedule):
+        schedule = read_schedule(trained, schedule)
     return reverse_process(
-        schedule_of(cell.schedule, settings.num_steps),
+        schedule,
         cell.prediction,
         cell.variance,
         first_variance=settings.first_variance,

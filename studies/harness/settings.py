@@ -51,7 +51,8 @@ class StudySettings:
     schedules: Annotated[
         tuple[str, ...],
         Flag(
-            help="linear, linear-scaled, cosine, quadratic, sigmoid, constant, harmonic; name:T for a length of its own"
+            help="linear, linear-scaled, cosine, quadratic, sigmoid, constant, harmonic; for posterior_kl also learned"
+            " (with the network, from linear-scaled) and learned-NAME (from another); name:T for a length of its own"
         ),
     ] = ("linear",)
     seeds: Annotated[

@@ -17,6 +17,7 @@ from studies.harness.figures.losses import losses
 from studies.harness.figures.quality import quality, quality_by_steps
 from studies.harness.figures.rate_distortion import rate_and_distortion
 from studies.harness.figures.samples import denoising, neighbours, samples
+from studies.harness.figures.schedule import learned_schedules
 from studies.harness.figures.stacks import cost, split_by_term
 from studies.harness.figures.view import View
 from studies.harness.plotting import Plot, save
@@ -24,7 +25,7 @@ from studies.harness.reading import Run, levels
 from studies.harness.wording import name_of
 
 MAKERS = (
-    effects, losses, drift, spent_by_t, split_by_term, rate_and_distortion,
+    effects, losses, drift, spent_by_t, split_by_term, rate_and_distortion, learned_schedules,
     samples, quality, quality_by_steps, denoising, neighbours, cost,
 )  # fmt: skip
 """In the order of the report; each makes its figure of a View, or None."""

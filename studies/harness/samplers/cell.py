@@ -27,9 +27,11 @@ STREAM = "compare_samplers"
 
 def load_model(cell: Cell, settings: SamplerSettings, trained: StudySettings, dataset: Dataset) -> TrainedModel:
     """The cell's network as its run, of the settings `trained`, left it, with its process."""
-    process = cell_process(cell, trained, dataset)
-    checkpoint = store.cell_folder(settings.run, cell.id) / store.CHECKPOINT
-    weights, network_settings = load_network(checkpoint, trained.network(dataset.shape, process.learns_variance))
+    folder = store.cell_folder(settings.run, cell.id)
+    process = cell_process(cell, trained, dataset, folder)
+    weights, network_settings = load_network(
+        folder / store.CHECKPOINT, trained.network(dataset.shape, process.learns_variance)
+    )
     backend, execution = load_backend(cell.backend), replace(trained.execution(), device=settings.device)
     network = backend.make_network(network_settings, weights, execution)
     return TrainedModel(backend, network, process, execution, dataset.shape, cell.seed)
