@@ -58,6 +58,7 @@ HEADINGS = {
     "prediction": "Prediction",
     "variance": "Variance",
     "schedule": "Schedule",
+    "timesteps": "Steps drawn",
 }
 
 

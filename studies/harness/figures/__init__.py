@@ -19,13 +19,14 @@ from studies.harness.figures.rate_distortion import rate_and_distortion
 from studies.harness.figures.samples import denoising, neighbours, samples
 from studies.harness.figures.schedule import learned_schedules
 from studies.harness.figures.stacks import cost, split_by_term
+from studies.harness.figures.table2 import table2
 from studies.harness.figures.view import View
 from studies.harness.plotting import Plot, save
 from studies.harness.reading import Run, levels
 from studies.harness.wording import name_of
 
 MAKERS = (
-    effects, losses, drift, spent_by_t, split_by_term, rate_and_distortion, learned_schedules,
+    effects, table2, losses, drift, spent_by_t, split_by_term, rate_and_distortion, learned_schedules,
     samples, quality, quality_by_steps, denoising, neighbours, cost,
 )  # fmt: skip
 """In the order of the report; each makes its figure of a View, or None."""
