@@ -2,6 +2,10 @@
 
 A difference is formed within each seed, from cells that saw the same draws, and averaged over what it is pooled over;
 the seeds then carry the interval. A seed that lacks one of the cells needed is left out of that comparison and named.
+
+Where the number of seeds was set by the spread of the first ones (`--seeds-until`), rows carry how many those were in
+`attrs[FIRST_STAGE]`, and every interval takes its spread from those alone: Stein's two-stage interval. It is exact for
+any comparison, not only the one that set the number, as the mean of normal values is independent of all their spreads.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from studies.harness.reading import levels
+from studies.harness.reading import FIRST_STAGE, levels
+from studies.harness.statistics import sequential_interval
 from studies.harness.statistics.intervals import Interval, mean_interval
 from studies.harness.wording import quantity
 
@@ -29,9 +34,19 @@ class Contrast:
     """By seed."""
     left_out: tuple[Hashable, ...]
     """Seeds that lack a cell."""
+    first_stage: int | None = None
+    """How many seeds set the number of seeds; None where it was fixed beforehand."""
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        return mean_interval(self.differences.to_numpy(), confidence)
+        differences = self.differences.sort_index()
+        first = 0 if self.first_stage is None else int(np.sum(differences.index < self.first_stage))
+        if 2 <= first < len(differences):
+            return sequential_interval(differences.to_numpy(), first=first, confidence=confidence)
+        return mean_interval(differences.to_numpy(), confidence)
+
+    @property
+    def interval_name(self) -> str:
+        return "95 % interval" if self.first_stage is None else "95 % two-stage interval"
 
 
 def values(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> pd.DataFrame:
@@ -49,8 +64,15 @@ def values(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> pd.Da
             f"{metric}: expected one value a cell, got several for {cell['recipe']}, {cell['backend']}, seed"
             f" {cell['seed']}"
         )
+    return by_cell(chosen, rows)
+
+
+def by_cell(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """One value a cell as the table that `contrast` takes; `chosen` was made from `rows`."""
     table = chosen.pivot(index="seed", columns=["recipe", "backend"], values="value").astype(np.float64)
-    return table.replace([np.inf, -np.inf], np.nan)
+    table = table.replace([np.inf, -np.inf], np.nan)
+    table.attrs = dict(rows.attrs)
+    return table
 
 
 def contrast(
@@ -64,15 +86,14 @@ def contrast(
     shared = [level for level in sides[0].columns if level in sides[1].columns and within in (None, level)]
     if not shared:
         return None
-    by_cell = pd.DataFrame({level: sides[0][level] - sides[1][level] for level in shared})
+    apart = pd.DataFrame({level: sides[0][level] - sides[1][level] for level in shared})
     # Where a framework's cells all failed, the others are compared without it.
-    by_cell = by_cell.dropna(axis=1, how="all")
-    complete = by_cell.dropna()
+    complete = apart.dropna(axis=1, how="all").dropna()
     if complete.empty:
         return None
     left_out = tuple(seed for seed in table.index if seed not in complete.index)
     mean = pd.Series(complete.to_numpy().mean(axis=1), index=complete.index)
-    return Contrast(factor, first, second, within, mean, left_out)
+    return Contrast(factor, first, second, within, mean, left_out, table.attrs.get(FIRST_STAGE))
 
 
 def against_reference(table: pd.DataFrame, factor: str, order: Sequence[Hashable]) -> list[Contrast]:

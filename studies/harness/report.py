@@ -25,7 +25,7 @@ from studies.harness.contrasts import (
 from studies.harness.figures import figures_of, write_figures
 from studies.harness.figures.view import View
 from studies.harness.plotting import DARK, FAINT, GRID, PALETTE, PARTS, Plot, images
-from studies.harness.reading import Run, levels, read_run, recipe_factors, side_by_side
+from studies.harness.reading import FIRST_STAGE, Run, levels, read_run, recipe_factors, side_by_side
 from studies.harness.statistics import complete_seeds, mean_interval, variance_split
 from studies.harness.store import write_text
 from studies.harness.verdict import findings, headline, trouble, verdict_sentences
@@ -206,8 +206,9 @@ def _numbers(view: View) -> dict[str, Any]:
         "cells": [_cell_row(view, key, tables) for key in view.groups()],
         "difference_columns": [_column(rows, *column) for column in columns],
         "differences": differences,
-        "differences_caption": "First minus second by seed, then the mean ± the half width of its 95 % interval. Bold:"
-        " the interval excludes zero. The framework’s effect stands beside the objective’s, on the same scale."
+        "differences_caption": "First minus second by seed, then the mean ± the half width of its"
+        f" {'two-stage ' if FIRST_STAGE in rows.attrs else ''}95 % interval. Bold: the interval excludes zero. The"
+        " framework’s effect stands beside the objective’s, on the same scale."
         + (" One seed gives no intervals." if view.seeds == 1 else ""),
         **_split(view),
     }
@@ -316,11 +317,13 @@ def _method(run: Run) -> list[str]:
         " and the seeds carry the intervals (paired Student’s t, 95 %).",
         "Recipes: " + "; ".join(full_name_of(recipe) for recipe in levels(rows, "recipe")) + ".",
     ]
-    if settings.get("seeds_until") is not None:
+    if (first := rows.attrs.get(FIRST_STAGE)) is not None:
+        aim = settings.get("seeds_until")
         lines.append(
-            f"Seeds were added for an interval of ± {settings['seeds_until']} bits/dim (Stein’s rule: the first seeds"
-            " set their number). The intervals here are those of all seeds as if their number had been fixed, which"
-            " after such a rule cover a little less than 95 %; the exact one is printed when the study ends."
+            f"The number of seeds was set by the first {first}, whose spread asked for so many"
+            f"{f' to reach ± {aim} bits/dim in the bound' if aim is not None else ''} (Stein’s rule). Intervals of"
+            " differences are therefore two-stage ones: the mean of all seeds, the spread and Student’s t of the first"
+            f" {first} alone. They cover 95 % exactly, as intervals from the spread of all seeds would not."
         )
     if "first_variance" in settings:
         name = str(settings["first_variance"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from studies.harness import store
 from studies.harness.cells import FACTORS, Cell
 from studies.harness.runner import Outcome, default_jobs, run_study
 from studies.harness.settings import StudySettings
@@ -56,15 +57,17 @@ def _add_seeds(
 ) -> tuple[Outcome, str]:
     """Runs the seeds that Stein's rule asks for beyond the first; returns the outcome and the interval in words.
 
-    The number depends on the first seeds alone, so the interval keeps its coverage, and so does a continued study.
+    The number depends on the first seeds alone, so the interval keeps its coverage, and so does a continued study: how
+    many these were is recorded with the run, and holds for whatever command goes on with it.
     """
     from studies.harness.statistics import sequential_interval, stein_seeds
 
     assert settings.seeds_until is not None
-    first = settings.seeds
+    first = store.first_stage(settings.out) or settings.seeds
     asked = stein_seeds(bound_differences(settings)[:first], settings.seeds_until)
-    total = min(asked, MAX_SEEDS)
-    if total > first:
+    total = max(settings.seeds, min(asked, MAX_SEEDS))
+    store.write_json(settings.out / store.SEQUENTIAL, {"first_stage": first, "half_width": settings.seeds_until})
+    if total > settings.seeds:
         print(
             f"{first} seeds ask for {asked} in all to reach ± {settings.seeds_until} bits/dim; running {total}",
             flush=True,

@@ -18,6 +18,7 @@ import pandas as pd
 from studies.harness.contrasts import (
     Contrast,
     against_reference,
+    by_cell,
     by_t,
     contrast,
     floor,
@@ -227,6 +228,7 @@ def _ranking_clause(found: Ranking, what: str, name: Callable[[object], str]) ->
     if len(found.means) > 2:
         return _many_clause(found, what, unit, name)
     other = others[0]
+    named = found.contrasts[other].interval_name
     lead, numbers = found.leads[other], f"{plain(found.means[best])} against {plain(found.means[other])}{unit}"
     if lead.n == 1:
         return (
@@ -236,11 +238,11 @@ def _ranking_clause(found: Ranking, what: str, name: Callable[[object], str]) ->
     if lead.excludes_zero:
         return (
             f"training with the {name(best)} gives a {better} {what} than the {name(other)}:"
-            f" {numbers}, a difference of {size_of(lead)} (95 % interval, {count(lead.n, 'paired seed')})."
+            f" {numbers}, a difference of {size_of(lead)} ({named}, {count(lead.n, 'paired seed')})."
         )
     return (
         f"the {name(best)} and the {name(other)} cannot be told apart in {what} by {count(lead.n, 'seed')}:"
-        f" {numbers}, difference {size_of(lead)} (95 % interval); {_seeds_advice(found, other)}."
+        f" {numbers}, difference {size_of(lead)} ({named}); {_seeds_advice(found, other)}."
     )
 
 
@@ -305,7 +307,7 @@ def differences_by_range(rows: pd.DataFrame, first: Hashable, second: Hashable) 
             parts[cut].append(pd.DataFrame([{**dict(zip(keys, key, strict=True)), "value": value}]))
     ranges = []
     for before, cut in zip([0, *cuts], cuts, strict=False):
-        table = pd.concat(parts[cut]).pivot(index="seed", columns=["recipe", "backend"], values="value")
+        table = by_cell(pd.concat(parts[cut]), rows)
         one = contrast(table, "recipe", first, second)
         if one is None:
             return None

@@ -19,6 +19,7 @@ from studies.harness.figures import figures_of
 from studies.harness.plotting import images, save
 from studies.harness.reading import read_run, recipe_factors
 from studies.harness.report import closing_table, write_comparison, write_report
+from studies.harness.statistics import sequential_interval
 from tests.studies.synthetic_run import make_run
 
 LOADING = {"script", "iframe", "object", "embed", "video", "audio", "base", "form"}
@@ -257,6 +258,24 @@ def test_varying_factors_are_found_in_the_data(tmp_path):
 def test_a_metric_in_two_units_counts_once(tmp_path):
     run = read_run(make_run(tmp_path / "run", samples=False))
     assert set(run.rows[run.rows["metric"] == "train_posterior_kl"]["unit"]) == {"bits/dim"}
+
+
+def test_a_sequential_study_reports_two_stage_intervals(tmp_path):
+    """Spread and t from the first 3 of 6 seeds, the mean from all, in every difference; and the page says so."""
+    folder = make_run(tmp_path / "run", seeds=6, samples=False)
+    (folder / "sequential.json").write_text('{"first_stage": 3, "half_width": 0.02}')
+    effects = pd.read_csv(write_report(folder).parent / "figures" / "effects.csv")
+    for _, one in effects.groupby(["metric", "factor", "within"]):
+        expected = sequential_interval(one.sort_values("seed")["difference"].to_numpy(), first=3)
+        assert one["low"].to_numpy() == pytest.approx(expected.low)
+        assert one["high"].to_numpy() == pytest.approx(expected.high)
+    page = Page((folder / "report.html").read_text())
+    assert "The number of seeds was set by the first 3" in page.text
+    assert "95 % two-stage interval, 6 paired seeds" in page.text
+    assert "two-stage 95 % interval" in page.text
+    told = pd.read_csv(folder / "figures" / "bound-by-t.csv")
+    last = told[told["panel"] == "running difference"].sort_values("t").iloc[-1]
+    assert last["high"] - last["low"] != pytest.approx(0)
 
 
 def test_runs_compared(tmp_path):

@@ -634,6 +634,21 @@ def test_sequential_interval_covers(first, most):
     assert max(widths) <= 1 + 1e-12
 
 
+def test_sequential_interval_of_another_difference_covers():
+    """One difference sets the number of seeds, the interval of another, correlated 0.95 with it, covers all the same:
+    its mean is independent of both spreads.
+
+    4,000 studies, sd 0.34 %: 4 sd.
+    """
+    rng = np.random.default_rng(11)
+    held = []
+    for draws in rng.normal(size=(4000, 2, 100)):
+        n = min(100, stein_seeds(draws[0, :3], 1.0))
+        other = 0.95 * draws[0, :n] + math.sqrt(1 - 0.95**2) * draws[1, :n]
+        held.append(not sequential_interval(other, first=3).excludes_zero)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.014)
+
+
 def test_stopping_when_the_t_interval_looks_narrow_does_not_cover():
     """The rule that was not taken: t intervals at every seed, stop at the first narrow one; below 93 %."""
     rng = np.random.default_rng(9)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.harness.contrasts import by_t, contrast
+from studies.harness.contrasts import by_cell, by_t, contrast
 from studies.harness.figures.view import View
 from studies.harness.plotting import DASHES, INK, Panel, Plot, label_of, linear_axis, log_axis, positive_axis
 from studies.harness.wording import name_of
@@ -92,7 +92,7 @@ def _running_difference(total: pd.DataFrame, view: View) -> pd.DataFrame:
     parts = []
     reference = view.recipes[0]
     for t, at_t in total.groupby("t"):
-        table = at_t.pivot(index="seed", columns=["recipe", "backend"], values="value")
+        table = by_cell(at_t, view.rows)
         for recipe in view.recipes[1:]:
             if (one := contrast(table, "recipe", recipe, reference)) is not None:
                 interval = one.interval()

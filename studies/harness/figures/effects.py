@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from studies.harness.contrasts import Contrast, against_reference, levels_in, main_sampler, sample_metrics, values
 from studies.harness.figures.view import View, one_seed
 from studies.harness.plotting import FAINT, INK, PAPER, Panel, Plot, linear_axis
+from studies.harness.reading import FIRST_STAGE
 from studies.harness.wording import name_of, plus_minus, quantity
 
 FITS = 44  # characters of label and number beside each other in a panel
@@ -52,8 +53,9 @@ def effects(view: View) -> Plot | None:
     return Plot(
         "effects",
         "How sure are the differences?",
-        "Bars are 95 % intervals (Student’s t, paired by seed); small dots are the seeds. Coloured rows compare"
-        " recipes, grey rows frameworks, on one scale. A bar that crosses the zero line is a difference not resolved."
+        f"Bars are 95 % intervals ({'two-stage ' if FIRST_STAGE in view.rows.attrs else ''}Student’s t, paired by"
+        " seed); small dots are the seeds. Coloured rows compare recipes, grey rows frameworks, on one scale. A bar"
+        " that crosses the zero line is a difference not resolved."
         + (f" Recipes are shown less the {name_of(view.recipes[0])}." if len(view.recipes) > 2 else "")
         + one_seed(view),
         panels,
