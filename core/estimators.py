@@ -66,16 +66,25 @@ def stratum_moments(
     return StratumMoments(count, mean, variance, within, freedom, np.maximum(shares - 1 / num_examples, 0.0))
 
 
-def standard_errors(moments: StratumMoments, scale: ArrayLike = 1.0, window: int = 3, enough: int = 30) -> Table:
-    """The standard error of each stratum's mean given the test set, (H,).
+def error_parts(
+    moments: StratumMoments, scale: ArrayLike = 1.0, window: int = 3, enough: int = 30
+) -> tuple[Table, Table]:
+    """The standard errors of each stratum's mean given the test set, (H,) each: from noise, and from steps.
 
-    Where a stratum has fewer than `enough` repeats to tell noise from differences between examples, the
-    noise's share of the variance is pooled over `window` neighbours on each side, in units of `scale` (H,).
+    The second is what is left of the differences between examples because each meets only some of the steps, and at
+    some strata more often than others do. Where a stratum has fewer than `enough` repeats to tell noise from
+    differences between examples, the noise's share of the variance is pooled over `window` neighbours on each side, in
+    units of `scale` (H,).
     """
     noise_share = _pooled_noise_share(moments, np.asarray(scale, np.float64), window, enough)
     within = noise_share * moments.variance
     between = moments.variance - within
-    return np.sqrt(within / moments.count + between * moments.share_excess)
+    return np.sqrt(within / moments.count), np.sqrt(between * moments.share_excess)
+
+
+def standard_errors(moments: StratumMoments, scale: ArrayLike = 1.0, window: int = 3, enough: int = 30) -> Table:
+    """The standard error of each stratum's mean given the test set, (H,): both of `error_parts` together."""
+    return np.hypot(*error_parts(moments, scale, window, enough))
 
 
 def _pooled_noise_share(moments: StratumMoments, scale: Table, window: int, enough: int) -> Table:

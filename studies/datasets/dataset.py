@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.gaussian import bin_width
+from core.oracles import GaussianMixture
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """`train` (N, ...), `test` (M, ...) float64; `levels` K, or None for continuous data; labels (N,), (M,) if known.
 
-    On K levels every value is -1 + 2k/(K-1). A ValueError in one line names what is wrong with an array.
+    On K levels every value is -1 + 2k/(K-1). `truth` is the density that both sets were drawn from, where it is known.
+    A ValueError in one line names what is wrong with an array.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Dataset:
     source: str
     train_labels: NDArray[np.int64] | None = None
     test_labels: NDArray[np.int64] | None = None
+    truth: GaussianMixture | None = None
 
     def __post_init__(self) -> None:
         for part, array in (("train", self.train), ("test", self.test)):

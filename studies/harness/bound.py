@@ -19,11 +19,11 @@ from core.bounds import prior_kl
 from core.estimators import (
     StratumMoments,
     draws_needed,
+    error_parts,
     kl_scale,
     noise_control,
     plan,
     smoothed_deviations,
-    standard_errors,
     stratum_moments,
     without_examples,
     without_noise,
@@ -44,24 +44,38 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True, eq=False)
 class TermEstimate:
-    """A per-step quantity by stratum: means over the stratum's steps and their standard errors, (H,)."""
+    """A per-step quantity by stratum, (H,) each: means over the stratum's steps, and their standard errors given the
+    test set, from noise and from which steps met which examples.
+    """
 
     mean: NDArray[np.float64]
-    standard_error: NDArray[np.float64]
+    noise_error: NDArray[np.float64]
+    step_error: NDArray[np.float64]
+
+    @property
+    def standard_error(self) -> NDArray[np.float64]:
+        return np.hypot(self.noise_error, self.step_error)
 
 
 @dataclass(frozen=True, eq=False)
 class BoundEstimate:
-    """The bound and the epsilon MSE of one model on one test set. `kl` in nats per example and step, `mse` per dim."""
+    """The bound and the epsilon MSE of one model on one test set. `kl` in nats per example and step, `mse` per dim.
+
+    `influence` (N,): what each example adds to the deviation of `nats` from its expectation, by being in the test set
+    and by the steps and noise that it drew.
+    """
 
     strata: Strata
     kl: TermEstimate
     mse: TermEstimate
     prior: float
     dims: int
-    num_examples: int
     evaluations: int
-    total_standard_error: float
+    influence: NDArray[np.float64]
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.influence)
 
     @property
     def evaluations_per_example(self) -> float:
@@ -75,7 +89,33 @@ class BoundEstimate:
     @property
     def standard_error(self) -> float:
         """Of `nats`, from steps and noise, the test set being given."""
-        return float(np.sqrt(np.sum((self.strata.size * self.kl.standard_error) ** 2)))
+        return math.hypot(self.noise_standard_error, self.step_standard_error)
+
+    @property
+    def noise_standard_error(self) -> float:
+        """The part of `standard_error` that comes from the noise drawn at each evaluation."""
+        return float(np.sqrt(np.sum((self.strata.size * self.kl.noise_error) ** 2)))
+
+    @property
+    def step_standard_error(self) -> float:
+        """The part of `standard_error` that comes from the steps t: each example meets only some of them."""
+        return float(np.sqrt(np.sum((self.strata.size * self.kl.step_error) ** 2)))
+
+    @property
+    def total_standard_error(self) -> float:
+        """Of `nats` as an estimate for fresh data: from examples, steps and noise together."""
+        return self.standard_error_of_difference(np.zeros(self.num_examples))
+
+    @property
+    def data_standard_error(self) -> float:
+        """The part of `total_standard_error` that comes from the test set being a sample."""
+        return math.sqrt(max(0.0, self.total_standard_error**2 - self.standard_error**2))
+
+    def standard_error_of_difference(self, nats: NDArray[np.float64]) -> float:
+        """Of `nats` minus the mean of other `nats` (N,) of the same examples, for fresh data."""
+        size = self.num_examples
+        influence = self.influence - (nats - nats.mean()) / size
+        return float(np.sqrt(np.sum(influence**2) * size / (size - 1)))
 
     @property
     def epsilon_mse(self) -> tuple[float, float]:
@@ -230,17 +270,29 @@ def _estimate(sampler: _Sampler, process: ReverseProcess, test: NDArray, deviati
     stratum, example = sampler.stratum[used], sampler.example[used]
     with np.errstate(invalid="ignore"):
         residual = (sampler.strata.size / kl.count)[stratum] * (of_kl - kl.mean[stratum])
-    influence = np.bincount(example, residual, len(test)) + (prior - prior.mean()) / len(test)
     return BoundEstimate(
         strata=sampler.strata,
-        kl=TermEstimate(kl.mean, standard_errors(kl, deviations)),
-        mse=TermEstimate(mse.mean, standard_errors(mse, deviations / sampler.middle_scale)),
+        kl=TermEstimate(kl.mean, *error_parts(kl, deviations)),
+        mse=TermEstimate(mse.mean, *error_parts(mse, deviations / sampler.middle_scale)),
         prior=float(prior.mean()),
         dims=int(np.prod(test.shape[1:])),
-        num_examples=len(test),
         evaluations=len(sampler.kl),
-        total_standard_error=float(np.sqrt(np.sum(influence**2) * len(test) / (len(test) - 1))),
+        influence=np.bincount(example, residual, len(test)) + (prior - prior.mean()) / len(test),
     )
+
+
+def evaluate_terms(
+    terms: Terms, x_0: NDArray, epsilon: NDArray, t: NDArray[np.int64], batch_size: int = 256
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(epsilon_mse, posterior_kl) of given draws, (M,) each; the last batch is filled up: compiled functions want one
+    size.
+    """
+    parts = []
+    for start in range(0, len(t), batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), len(t) - 1)
+        parts.append(terms(Draws(x_0[rows], epsilon[rows], t[rows], np.ones(batch_size))))
+    mse, kl = (np.concatenate(part)[: len(t)].astype(np.float64) for part in zip(*parts, strict=True))
+    return mse, kl
 
 
 def full_sweep(

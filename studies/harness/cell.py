@@ -1,4 +1,4 @@
-"""One cell, in a process of its own: train, bound, sample, score; results come back as files.
+"""One cell, in a process of its own: train, likelihood, sample, score; results come back as files.
 
 Run as `python -m studies.harness.cell RUN CELL_ID`; progress goes to standard output as one JSON object a
 line. A process a cell, because TensorFlow and JAX take a whole GPU where they can, and a crash in one cell
@@ -8,7 +8,6 @@ must not end the others.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -27,12 +26,11 @@ from core.reverse import ReverseProcess
 from core.timesteps import SecondMoments
 from studies.datasets import Dataset, load_dataset
 from studies.harness import store
-from studies.harness.bound import BoundEstimate, evaluate_bound
 from studies.harness.cells import Cell, cell_process
 from studies.harness.draws import training_draws
 from studies.harness.drift import Sketches, as_arrays, sketch, sketched_steps
+from studies.harness.likelihood import likelihood
 from studies.harness.process import print_progress, run_in_process
-from studies.harness.rate_distortion import rate_distortion_rows
 from studies.harness.sampling import Chain, TrainedModel, draw_samples, score
 from studies.harness.schedules import learned_schedule, write_schedule
 from studies.harness.settings import StudySettings, read_settings
@@ -94,8 +92,9 @@ def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> 
         context = replace(context, process=cell_process(cell, settings, dataset, folder))
         save_network(folder / store.CHECKPOINT, weights, network_settings, cell_metadata(context))
         network = context.backend.make_network(network_settings, weights, settings.execution())
-        rows += bound(context, network)
-        rows += sample(context, network)
+        model = TrainedModel(context.backend, network, context.process, settings.execution(), dataset.shape, cell.seed)
+        rows += likelihood(model, dataset, settings, report)
+        rows += sample(context, model)
     except Diverged as error:
         rows.append(row("diverged", error.step, "step"))
     execution = settings.execution()
@@ -230,59 +229,13 @@ def _resume(context: CellContext, trainer: Trainer) -> tuple[list[Row], SecondMo
     return json.loads(metadata["rows"]), moments, sketches, float(metadata["seconds"])
 
 
-def bound(context: CellContext, network: Any) -> list[Row]:
-    """The test-set bound, split by term and by t."""
-    settings, test = context.settings, context.dataset.test
-    begun = time.perf_counter()
-    nats_per_bit_per_dim = context.dataset.dims * math.log(2)
-    estimate = evaluate_bound(
-        context.backend.bound_terms(network, context.process, settings.execution()),
-        context.process,
-        test,
-        context.cell.seed,
-        evaluations_per_example=settings.bound_evaluations,
-        target_se=None if settings.bound_se is None else settings.bound_se * nats_per_bit_per_dim,
-        progress=lambda done, total: context.report("bound", done, total),
-    )
-    rows = [*bound_rows(estimate), *rate_distortion_rows(estimate, context.process)]
-    return [*rows, row("bound_seconds", time.perf_counter() - begun, "s")]
-
-
-def bound_rows(estimate: BoundEstimate) -> list[Row]:
-    """A bound's tidy rows, in bits per dim."""
-
-    def bits(nats: float) -> float:
-        return float(bits_per_dim(nats, estimate.dims))
-
-    mse, mse_error = estimate.epsilon_mse
-    size, kl = estimate.strata.size, estimate.kl
-    rows = [
-        row("bound", bits(estimate.nats), "bits/dim", standard_error=bits(estimate.standard_error)),
-        row("bound_total_se", bits(estimate.total_standard_error), "bits/dim"),
-        row("bound_prior", bits(estimate.prior), "bits/dim"),
-        row("bound_diffusion", bits(float(np.sum((size * kl.mean)[1:]))), "bits/dim"),
-        row("bound_decoder", bits(kl.mean[0]), "bits/dim", standard_error=bits(kl.standard_error[0])),
-        row("epsilon_mse", mse, "per dim", standard_error=mse_error),
-        row("bound_evaluations", estimate.evaluations_per_example, "evaluations per example"),
-    ]
-    for h in range(len(estimate.strata)):
-        where = {"t": int(estimate.strata.first[h]), "t_last": int(estimate.strata.last[h])}
-        rows.append(row("bound_at_t", bits(kl.mean[h]), "bits/dim", standard_error=bits(kl.standard_error[h]), **where))
-        error = estimate.mse.standard_error[h]
-        rows.append(row("epsilon_mse_at_t", estimate.mse.mean[h], "per dim", standard_error=error, **where))
-    return rows
-
-
-def sample(context: CellContext, network: Any) -> list[Row]:
+def sample(context: CellContext, model: TrainedModel) -> list[Row]:
     """Samples by the respaced chain and by the whole one, from noise shared by the seed's cells, and their scores."""
     settings, dataset = context.settings, context.dataset
     num_steps = context.process.num_steps
     chains = {Chain(settings.sampler, min(settings.sample_steps, num_steps)): settings.samples}
     if settings.full_samples:
         chains.setdefault(Chain("ancestral", num_steps), settings.full_samples)
-    model = TrainedModel(
-        context.backend, network, context.process, settings.execution(), dataset.shape, context.cell.seed
-    )
     begun = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
     for i, (chain, count) in enumerate(chains.items()):

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.interface import Draws
 from core.bounds import bits_per_dim
 from core.flow import (
     DataEnd,
@@ -30,9 +29,9 @@ from core.flow import (
     with_probes,
 )
 from core.reverse import ReverseProcess
+from studies.harness.bound import Terms, evaluate_terms
 from studies.harness.draws import generator
 
-Terms = Callable[[Draws], tuple[NDArray, NDArray]]
 Stream = Callable[[str, int], np.random.Generator]
 """(purpose, row) -> the random numbers of one example and draw."""
 
@@ -227,12 +226,8 @@ def _decoder(process: ReverseProcess, data: NDArray, stream: Stream, terms: Term
     if terms is None:
         raise ValueError('end="decoder" takes the decoder\'s term from terms=bound_terms(...), got None')
     epsilon = np.stack([stream("flow end", i).standard_normal(data.shape[1:]) for i in range(len(data))])
-    nats = []
-    for start in range(0, len(data), batch_size):
-        rows = np.minimum(np.arange(start, start + batch_size), len(data) - 1)
-        ones = np.ones(batch_size)
-        nats.append(terms(Draws(data[rows], epsilon[rows], ones.astype(np.int64), ones))[1])
-    return decoder_end(process.schedule, data, epsilon, np.concatenate(nats)[: len(data)])
+    _, nats = evaluate_terms(terms, data, epsilon, np.ones(len(data), np.int64), batch_size)
+    return decoder_end(process.schedule, data, epsilon, nats)
 
 
 ENDS: dict[str, Callable[[ReverseProcess, NDArray, Stream, Terms | None, int], DataEnd]] = {

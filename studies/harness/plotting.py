@@ -40,7 +40,8 @@ WIDTH = 340  # of a panel, in CSS pixels; at 72 dots per inch a point is one of 
 INK, FAINT, GRID, PAPER = "#1d2125", "#5f676e", "#dfe3e6", "#fefefd"
 # Okabe & Ito (2008), https://jfly.uni-koeln.de/color/, the ones with contrast on white first.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-PARTS = ("#39424a", "#8c96a0", "#c3cad1", "#a98f5c")  # shares of a whole: not recipes, so no hue of theirs
+# Shares of a whole: not recipes, so no hue of theirs.
+PARTS = ("#39424a", "#8c96a0", "#c3cad1", "#a98f5c", "#6f5d36", "#d3bf92")
 DARK = {
     INK: "#e6e9ec",
     FAINT: "#a3acb4",

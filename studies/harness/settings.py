@@ -96,6 +96,10 @@ class StudySettings:
         float | None,
         Flag(help="evaluate the bound until its standard error (bits/dim) is this small, whatever it costs"),
     ] = None
+    flow_examples: Annotated[
+        int | None,
+        Flag(help="test examples with an exact likelihood (probability flow) beside the bound; None: 8, points 64"),
+    ] = None
     test_examples: Annotated[
         int | None, Flag(help="use only the first so many test examples; None: the whole test set")
     ] = None
@@ -158,6 +162,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 32,
         "test_examples": 60,
         "bound_evaluations": 40,
+        "flow_examples": 0,
         "samples": 60,
         "sample_steps": 10,
         "full_samples": 16,
@@ -201,12 +206,14 @@ def check_settings(settings: StudySettings) -> None:
     at_least = {
         "seeds": 1, "num_steps": 1, "train_steps": 1, "batch_size": 1, "warmup_steps": 1, "bound_evaluations": 1,
         "samples": 20, "sample_steps": 1, "full_samples": 0, "jobs": 0, "threads": 1, "blocks_per_level": 1,
-        "mlp_width": 1, "mlp_depth": 1, "test_examples": 2,
+        "mlp_width": 1, "mlp_depth": 1, "test_examples": 2, "flow_examples": 0,
     }  # fmt: skip
     for name, lowest in at_least.items():
         value = getattr(settings, name)
         if value is not None and value < lowest:
             raise ValueError(f"--{name.replace('_', '-')} is at least {lowest}, got {value}")
+    if settings.flow_examples == 1:
+        raise ValueError("--flow-examples is 0, or at least 2 for an error bar, got 1")
     for name in ("learning_rate", "clip_norm", "bound_se", "clip_x_0", "seeds_until"):
         value = getattr(settings, name)
         if value is not None and not (math.isfinite(value) and value > 0):

@@ -13,7 +13,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from studies.harness.cells import Cell
 
-STAGE_SHARE = {"train": (0.0, 0.86), "bound": (0.86, 0.93), "sample": (0.93, 0.98), "score": (0.98, 1.0)}
+STAGE_SHARE = {
+    "train": (0.0, 0.83),
+    "bound": (0.83, 0.85),
+    "floors": (0.85, 0.86),
+    "flow": (0.86, 0.9),
+    "sample": (0.9, 0.98),
+    "score": (0.98, 1.0),
+}
 """The share of a cell's time at which each stage begins and ends, roughly."""
 
 

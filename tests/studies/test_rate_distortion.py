@@ -87,8 +87,9 @@ def test_levels_are_counted_from_0():
 def estimate() -> BoundEstimate:
     rng = np.random.default_rng(1)
     strata = geometric_strata(100)
-    kl, mse = (TermEstimate(rng.exponential(size=len(strata)), np.full(len(strata), 0.01)) for _ in range(2))
-    return BoundEstimate(strata, kl, mse, 0.25, 4, 10, 100, 0.1)
+    error = np.full(len(strata), 0.01)
+    kl, mse = (TermEstimate(rng.exponential(size=len(strata)), error, error) for _ in range(2))
+    return BoundEstimate(strata, kl, mse, 0.25, 4, 100, np.full(10, 0.1))
 
 
 @pytest.mark.parametrize(("levels", "unit", "scale"), [(None, "data units", 1.0), (256, "levels, 0 to 255", 127.5)])

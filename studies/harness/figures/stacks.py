@@ -22,6 +22,8 @@ STAGES = {
     "startup_seconds": "start-up",
     "train_seconds": "training",
     "bound_seconds": "bound",
+    "floors_seconds": "floors",
+    "flow_seconds": "flow",
     "sample_seconds": "samples",
 }
 
