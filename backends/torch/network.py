@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from backends.interface import Execution, Weights
 from backends.networks import NORM_EPSILON, TIME_PERIOD, MLPSettings, NetworkSettings, UNetSettings, check_weights
 from backends.torch.arrays import namespace, to_numpy
+from backends.torch.layers import doubled
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d}
 
@@ -107,7 +108,7 @@ class Upsample(nn.Module):
         self.conv = _CONVOLUTIONS[settings.spatial_dims](channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return doubled(self.conv, x)
 
 
 class DownBlock(nn.Module):

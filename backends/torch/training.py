@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from backends.interface import Draws, Execution, Weights
 from backends.learned import schedule_parts
 from backends.networks import check_weights
-from backends.recipe import TrainingRecipe
+from backends.recipe import CLIP_EPSILON, TrainingRecipe
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
+from backends.torch.flat import Flat
 from backends.torch.likelihood import DeviceDraws, check_draws, check_network, losses, process_at, run_batch, upload
 from backends.torch.network import Network
 from backends.torch.schedule import TrainedSchedule
@@ -52,10 +52,10 @@ class TorchTrainer:
         self._cast = process.cast(self._xp.asarray)
         self._scale = unit_scale(process, objective)
         self._weights: dict[str, nn.Parameter] = dict(network.named_parameters())
-        self._parameters = list(self._weights.values())
-        self._average = [weight.detach().clone() for weight in self._parameters]
+        self._flat = Flat(list(self._weights.values()))
+        self._average = self._flat.vector.detach().clone()
         self._adam = torch.optim.Adam(
-            self._parameters,
+            [self._flat.vector],
             lr=recipe.learning_rate,
             betas=(recipe.adam_beta_1, recipe.adam_beta_2),
             eps=recipe.adam_epsilon,
@@ -84,20 +84,21 @@ class TorchTrainer:
         minimised, mse, kl = self._run(process, on_device)
         if self._schedule is not None:
             minimised = minimised + self._scale * self._schedule.prior_loss(on_device.x_0)
-        self._adam.zero_grad(set_to_none=True)
         minimised.backward()
+        self._flat.gather_gradient()
         self._update(self.step_count + 1)
         self.step_count += 1
         return mse, kl
 
     def _update(self, step: int) -> None:
-        recipe = self._recipe
-        if recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, recipe.clip_norm)
-        for group in self._adam.param_groups:
-            group["lr"] = recipe.learning_rate_at(step)
-        self._adam.step()
-        get_ema_multi_avg_fn(recipe.ema_decay_at(step))(self._average, self._parameters, step)
+        recipe, vector, gradient = self._recipe, self._flat.vector, self._flat.gradient
+        with torch.no_grad():
+            if recipe.clip_norm is not None:
+                norm = torch.linalg.vector_norm(gradient)
+                gradient.mul_(torch.clamp(recipe.clip_norm / (norm + CLIP_EPSILON), max=1.0))
+            self._adam.param_groups[0]["lr"] = recipe.learning_rate_at(step)
+            self._adam.step()
+            self._average.lerp_(vector, 1 - recipe.ema_decay_at(step))
         if self._schedule is not None:
             self._schedule.update(step)
 
@@ -106,18 +107,21 @@ class TorchTrainer:
         return to_numpy(mse), to_numpy(kl)
 
     def weights(self, *, ema: bool = True) -> Weights:
-        return self._named(self._average if ema else self._parameters)
+        return self._named(self._average if ema else self._flat.vector)
 
     def schedule(self, *, ema: bool = True) -> Schedule:
         return self._process.schedule if self._schedule is None else self._schedule.frozen(ema=ema)
 
     def state(self) -> Weights:
-        moments = {"adam_m": "exp_avg", "adam_v": "exp_avg_sq"}
-        parts = {"weights": self.weights(ema=False), "ema": self.weights()}
-        for part, key in moments.items():
-            # Adam keeps nothing of a weight before its first step, where both moments are 0.
-            parts[part] = self._named(self._adam.state[w].get(key, torch.zeros_like(w)) for w in self._parameters)
-        flat = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
+        # Adam keeps nothing before its first step, where both moments are 0.
+        moments, nothing = self._adam.state[self._flat.vector], torch.zeros_like(self._average)
+        vectors = {
+            "weights": self._flat.vector,
+            "ema": self._average,
+            "adam_m": moments.get("exp_avg", nothing),
+            "adam_v": moments.get("exp_avg_sq", nothing),
+        }
+        flat = {f"{part}/{name}": x for part, vector in vectors.items() for name, x in self._named(vector).items()}
         learned = {} if self._schedule is None else self._schedule.state()
         return {**flat, **learned, "step": np.array(self.step_count, dtype=np.int64)}
 
@@ -129,30 +133,26 @@ class TorchTrainer:
             raise ValueError("this training state has no entry step; it is not one that a trainer's state() made")
         step = int(state["step"])
         with torch.no_grad():
-            for part, kept in (("weights", self._parameters), ("ema", self._average)):
-                for tensor, new in zip(kept, parts[part], strict=True):
-                    tensor.copy_(new)
-        moments = zip(parts["adam_m"], parts["adam_v"], strict=True)
-        adam = {
-            i: {"step": torch.tensor(float(step)), "exp_avg": m, "exp_avg_sq": v} for i, (m, v) in enumerate(moments)
-        }
-        self._adam.load_state_dict({"state": adam, "param_groups": self._adam.state_dict()["param_groups"]})
+            self._flat.vector.copy_(parts["weights"])
+            self._average.copy_(parts["ema"])
+        adam = {"step": torch.tensor(float(step)), "exp_avg": parts["adam_m"], "exp_avg_sq": parts["adam_v"]}
+        self._adam.load_state_dict({"state": {0: adam}, "param_groups": self._adam.state_dict()["param_groups"]})
         if self._schedule is not None:
             self._schedule.load_state(schedule, step)
         self.step_count = step
 
-    def _part(self, state: Mapping[str, NDArray[Any]], part: str) -> list[Tensor]:
-        """The arrays "part/NAME" in the order and the memory layout of the weights, which fused Adam relies on."""
+    def _part(self, state: Mapping[str, NDArray[Any]], part: str) -> Tensor:
+        """The arrays "part/NAME" in one vector."""
         prefix = f"{part}/"
         named = {name.removeprefix(prefix): np.asarray(state[name]) for name in state if name.startswith(prefix)}
         check_weights(self._network.settings, named)
-        return [
-            torch.empty_like(weight, requires_grad=False).copy_(self._xp.asarray(named[name]))
-            for name, weight in self._weights.items()
-        ]
+        vector = torch.empty_like(self._average)
+        for view, name in zip(self._flat.views(vector), self._weights, strict=True):
+            view.copy_(self._xp.asarray(named[name]))
+        return vector
 
-    def _named(self, tensors: Iterable[Tensor]) -> Weights:
-        return {name: to_numpy(tensor) for name, tensor in zip(self._weights, tensors, strict=True)}
+    def _named(self, vector: Tensor) -> Weights:
+        return {name: to_numpy(view) for name, view in zip(self._weights, self._flat.views(vector), strict=True)}
 
 
 def make_trainer(

@@ -9,6 +9,7 @@ import torch
 import backends.torch as backend
 from backends.interface import Execution
 from backends.networks import UNetSettings, initial_weights, time_frequencies, weight_specs
+from backends.torch.layers import doubled
 from backends.torch.network import MLP, UNet, time_features
 from tests.backends.contract.network import UNETS, NetworkContract
 from tests.backends.reference import mlp_settings, unet_settings
@@ -51,6 +52,22 @@ def test_a_module_taken_away_trains_in_a_plain_loop():
         optimizer.step()
         found.append(loss.item())
     assert found[-1] < 0.9 * found[0]
+
+
+@pytest.mark.parametrize("lengths", [(4, 6), (3, 1), (5,)])
+def test_doubling_is_nearest_neighbour_then_the_convolution(lengths):
+    """To rounding of float64, value and gradients, however the product is taken."""
+    torch.manual_seed(0)
+    conv = (torch.nn.Conv1d, torch.nn.Conv2d)[len(lengths) - 1](3, 5, 3, padding=1, dtype=torch.float64)
+    x = torch.randn(2, 3, *lengths, dtype=torch.float64, requires_grad=True)
+    repeated = x
+    for axis in range(2, x.dim()):
+        repeated = repeated.repeat_interleave(2, dim=axis)
+    inputs, expected = (x, conv.weight, conv.bias), conv(repeated)
+    upstream = torch.randn_like(expected)
+    torch.testing.assert_close(doubled(conv, x), expected, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(y, inputs, upstream) for y in (doubled(conv, x), expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
 
 
 def test_describe_says_what_decides_the_arithmetic():

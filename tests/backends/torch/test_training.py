@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from backends.torch.flat import Flat
 from core.reverse import reverse_process
 from core.schedules import linear
 from tests.backends.contract.training import RECIPE, TrainingContract, draws_for
@@ -42,3 +44,22 @@ class TestTraining(OnTorch, TrainingContract):
         for draws in draws_for(process, 3):
             eager, compiled = (trainer.losses(trainer.step(draws)) for trainer in trainers)
             np.testing.assert_allclose(compiled, eager, rtol=1e-4)
+
+
+def test_flat_weights_are_the_networks_own():
+    """A step on the vector is a step of the module, whose layouts stay; a weight without gradient has gradient 0."""
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Linear(2, 2))
+    module.to(memory_format=torch.channels_last)
+    before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    strides = [weight.stride() for weight in module.parameters()]
+    flat = Flat(list(module.parameters()))
+    for _ in range(2):
+        module[0].weight.square().sum().backward()
+        flat.gather_gradient()
+        torch.testing.assert_close(flat.views(flat.gradient)[0], 2 * before["0.weight"])
+        assert not any(view.any() for view in flat.views(flat.gradient)[1:])
+    with torch.no_grad():
+        flat.vector += 1
+    for name, weight in module.named_parameters():
+        torch.testing.assert_close(weight.detach(), before[name] + 1)
+    assert [weight.stride() for weight in module.parameters()] == strides
