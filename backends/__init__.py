@@ -11,6 +11,7 @@ import os
 from typing import cast
 
 from backends.interface import Backend
+from backends.networks import MLPSettings, NetworkSettings
 
 BACKENDS: dict[str, tuple[str, ...]] = {"torch": ("torch",), "keras": ("keras",)}
 """Backends by name, and the packages that each needs before anything else."""
@@ -48,6 +49,16 @@ def installed_backends() -> list[str]:
             continue
         names.append(name)
     return names
+
+
+def trains_together(name: str, settings: NetworkSettings) -> bool:
+    """Whether the backend's `make_group_trainer` takes networks of `settings`; imports nothing.
+
+    TensorFlow has no convolution over a batch of kernels whose gradient runs everywhere, and PyTorch under Keras lays
+    signals out in a way that its `vmap` refuses.
+    """
+    engine = os.environ.get("KERAS_BACKEND", "tensorflow")
+    return name == "torch" or engine == "jax" or (engine == "tensorflow" and isinstance(settings, MLPSettings))
 
 
 def load_backend(name: str) -> Backend:

@@ -15,6 +15,7 @@ from backends.interface import Execution
 from backends.keras.arrays import device_name, namespace
 from backends.keras.engines import ENGINE
 from backends.keras.flow import flow_field
+from backends.keras.group import make_group_trainer
 from backends.keras.likelihood import bound_terms, loss_and_gradients
 from backends.keras.network import export_weights, make_network
 from backends.keras.sampling import sample
@@ -26,6 +27,7 @@ __all__ = [
     "export_weights",
     "flow_field",
     "loss_and_gradients",
+    "make_group_trainer",
     "make_network",
     "make_trainer",
     "sample",

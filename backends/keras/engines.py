@@ -4,7 +4,8 @@ Shared code writes `function(*arrays)` in which the network is called as usual. 
 
 - `compiled(function, variables, xla)`: the function compiled; it may read and assign to `variables`, and to no others;
 - `differentiated(function, weights)`: arrays -> (result, gradients) for a function returning (scalar, rest), the
-  gradients being of the scalar with respect to `weights`; used inside a compiled function.
+  gradients being of the scalar with respect to `weights`; used inside a compiled function;
+- `mapped(function)`: the function for every entry along the first axis of its arguments, at once; used as the last is.
 
 JAX has no variables of its own: there, Keras's stateless scope hands their values in and takes the new ones out.
 """
@@ -22,7 +23,7 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Engine:
-    """The two functions above for one engine, and what it says of itself.
+    """The functions above for one engine, and what it says of itself.
 
     `compiler`: what compiled functions run as, in words, for xla off and on. `gpus()`: names of the devices that Keras
     calls gpu:0, gpu:1, ...; `allow_float64()` turns float64 on where it is off.
@@ -33,6 +34,7 @@ class Engine:
     compiler: tuple[str, str]
     compiled: Callable[[Function, Sequence[keras.Variable], bool], Function]
     differentiated: Callable[[Function, Sequence[keras.Variable]], Function]
+    mapped: Callable[[Function], Function]
     gpus: Callable[[], list[str]]
     allow_float64: Callable[[], None]
 
@@ -58,12 +60,14 @@ def _tensorflow() -> Engine:
 
         return run
 
+    def mapped(function: Function) -> Function:
+        return lambda *arrays: tf.vectorized_map(lambda each: function(*each), arrays, fallback_to_while_loop=False)
+
     def gpus() -> list[str]:
         return [str(tf.config.experimental.get_device_details(card).get("device_name", card.name)) for card in cards]
 
-    return Engine(
-        "tensorflow", tf.__version__, ("graph", "XLA"), compiled, differentiated, gpus, allow_float64=lambda: None
-    )
+    version, compiler = tf.__version__, ("graph", "XLA")
+    return Engine("tensorflow", version, compiler, compiled, differentiated, mapped, gpus, allow_float64=lambda: None)
 
 
 def _jax() -> Engine:
@@ -102,7 +106,7 @@ def _jax() -> Engine:
     def allow_float64() -> None:
         jax.config.update("jax_enable_x64", True)  # off, JAX rounds float64 to float32 without a word
 
-    return Engine("jax", jax.__version__, ("jit", "jit"), compiled, differentiated, gpus, allow_float64)
+    return Engine("jax", jax.__version__, ("jit", "jit"), compiled, differentiated, jax.vmap, gpus, allow_float64)
 
 
 def _torch() -> Engine:
@@ -124,9 +128,8 @@ def _torch() -> Engine:
     def gpus() -> list[str]:
         return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
-    return Engine(
-        "torch", torch.__version__, ("eager", "eager"), compiled, differentiated, gpus, allow_float64=lambda: None
-    )
+    version, compiler = torch.__version__, ("eager", "eager")
+    return Engine("torch", version, compiler, compiled, differentiated, torch.vmap, gpus, allow_float64=lambda: None)
 
 
 _ENGINES = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

@@ -17,7 +17,7 @@ from backends.keras.arrays import KerasNamespace, mean, namespace, on_device, to
 from backends.keras.engines import ENGINE
 from backends.keras.network import MLP, UNet, neutral_variables, run_network, to_neutral
 from core.arrays import Array, dims_per_example
-from core.objectives import check_objective, epsilon_mse, noised_batch, posterior_kl, training_loss
+from core.objectives import NoisedBatch, check_objective, epsilon_mse, noised_batch, posterior_kl, training_loss
 from core.reverse import ReverseProcess
 
 
@@ -50,23 +50,28 @@ def upload(xp: KerasNamespace, draws: Draws, process: ReverseProcess) -> tuple[A
     return xp.asarray(draws.x_0), xp.asarray(draws.epsilon), t, told, xp.asarray(draws.weight)
 
 
-def losses(
+def run_batch(
+    network: Callable[[Array, Array], Array],
     process: ReverseProcess,
-    objective: str,
     xp: KerasNamespace,
-    network: UNet | MLP,
     x_0: Array,
     epsilon: Array,
     t: Array,
     told: Array,
+) -> tuple[NoisedBatch, Array]:
+    """The noised batch and the network's output for it."""
+    batch = noised_batch(process, x_0, epsilon, t, xp.as_shared())
+    return batch, run_network(network, batch.x_t, told)
+
+
+def losses(
+    process: ReverseProcess, objective: str, batch: NoisedBatch, output: Array, xp: KerasNamespace
 ) -> tuple[Array, Array, Array]:
-    """The training loss (N,), and (epsilon_mse, posterior_kl) (N,); nothing is computed twice."""
+    """The training loss (N,), and (epsilon_mse, posterior_kl) (N,) without gradients; nothing is computed twice."""
     shared = xp.as_shared()
-    batch = noised_batch(process, x_0, epsilon, t, shared)
-    output = run_network(network, batch.x_t, told)
     trained = training_loss(process, objective, batch, output, shared)
-    fixed = ops.stop_gradient(output)
-    kl = trained * dims_per_example(x_0) if objective == "posterior_kl" else posterior_kl(process, batch, fixed, shared)
+    fixed, dims = ops.stop_gradient(output), dims_per_example(batch.x_0)
+    kl = trained * dims if objective == "posterior_kl" else posterior_kl(process, batch, fixed, shared)
     mse = trained if objective == "epsilon_mse" else epsilon_mse(process, batch, fixed, shared)
     return trained, ops.stop_gradient(mse), ops.stop_gradient(kl)
 
@@ -83,7 +88,8 @@ def loss_and_gradients(
         cast = process.cast(xp.asarray)
 
     def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, tuple[Array, ...]]:
-        loss = losses(cast, objective, xp, network, x_0, epsilon, t, told)[0]
+        batch, output = run_batch(network, cast, xp, x_0, epsilon, t, told)
+        loss = training_loss(cast, objective, batch, output, xp.as_shared())
         return mean(loss), (loss,)
 
     names, variables = zip(*neutral_variables(network), strict=True)
@@ -104,8 +110,8 @@ def bound_terms(
         cast = process.cast(xp.asarray)
 
     def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, Array]:
-        batch = noised_batch(cast, x_0, epsilon, t, shared)
-        output = ops.stop_gradient(run_network(network, batch.x_t, told))
+        batch, output = run_batch(network, cast, xp, x_0, epsilon, t, told)
+        output = ops.stop_gradient(output)
         return epsilon_mse(cast, batch, output, shared), posterior_kl(cast, batch, output, shared)
 
     run = ENGINE.compiled(forward, network.variables, execution.compile)

@@ -7,7 +7,7 @@ throughout. `network(x_t, t)` and `network([x_t, t])`, the form for `fit`, take 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -191,7 +191,7 @@ def make_network(settings: NetworkSettings, weights: Weights, execution: Executi
     return network
 
 
-def run_network(network: UNet | MLP, x_t: Array, t: Array) -> Array:
+def run_network(network: Callable[[Array, Array], Array], x_t: Array, t: Array) -> Array:
     """The network's output in the dtype of x_t, whatever its own policy."""
     return ops.cast(network(x_t, t), x_t.dtype)
 

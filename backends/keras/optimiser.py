@@ -15,6 +15,8 @@ from core.arrays import Array
 class FlatOptimiser:
     """Adam's moments and the average of weights (P,), which start as `flat`; variables are made on the device in scope.
 
+    Weights (M, P) are those of M networks, and every row is clipped by its own norm.
+
     One array, because weight by weight it would be thousands of small operations, most of what there is to compile and
     dispatch.
     """
@@ -43,7 +45,7 @@ class FlatOptimiser:
         recipe, m, v = self._recipe, self.m, self.v
         rate, v_scale, ema_share = numbers[0], numbers[1], numbers[2]
         if recipe.clip_norm is not None:
-            norm = ops.sqrt(ops.sum(gradient * gradient))
+            norm = ops.sqrt(ops.sum(gradient * gradient, axis=-1, keepdims=True))
             gradient = gradient * ops.minimum(recipe.clip_norm / (norm + CLIP_EPSILON), ops.ones_like(norm))
         m.assign(recipe.adam_beta_1 * m + (1 - recipe.adam_beta_1) * gradient)
         v.assign(recipe.adam_beta_2 * v + (1 - recipe.adam_beta_2) * (gradient * gradient))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import check_draws, check_network, losses, upload
+from backends.keras.likelihood import check_draws, check_network, losses, run_batch, upload
 from backends.keras.network import MLP, UNet, export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
 from backends.keras.optimiser import FlatOptimiser
 from backends.keras.schedule import TrainedSchedule
@@ -69,7 +69,8 @@ class KerasTrainer:
 
         def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Handle]:
             process = family if schedule is None else schedule.process(family)
-            trained, mse, kl = losses(process, self._objective, self._xp, self._network, x_0, epsilon, t, told)
+            batch, output = run_batch(self._network, process, self._xp, x_0, epsilon, t, told)
+            trained, mse, kl = losses(process, self._objective, batch, output, self._xp)
             loss = mean(weight * trained)
             loss = loss if schedule is None else loss + schedule.prior_loss(x_0)
             return loss * self._scale, (mse, kl)

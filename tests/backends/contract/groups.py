@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backends.interface import Draws, Execution, GroupTrainer, Trainer
-from backends.networks import NetworkSettings
+from backends.networks import NetworkSettings, weight_specs
 from backends.recipe import TrainingRecipe
 from core.reverse import ReverseProcess, reverse_process
 from core.schedules import linear
@@ -23,6 +23,9 @@ MIXED = ("posterior_kl", "epsilon_mse", "posterior_kl")
 
 class GroupContract(Contract):
     """Members are what trainers of their own would make them, however they were interrupted."""
+
+    largest: NetworkSettings = unet_settings()
+    """The network whose members must not mix."""
 
     def group_and_singles(
         self,
@@ -60,13 +63,17 @@ class GroupContract(Contract):
                 part = "ema" if ema else "weights"
                 assert all(np.array_equal(weights[name], found[f"{part}/{name}"]) for name in weights)
 
-    @pytest.mark.parametrize("kind", ["mlp", "unet"])
-    def test_members_are_trained_as_alone(self, kind):
+    def test_points_are_trained_as_alone(self):
+        self.check_trained_as_alone(mlp_settings())
+
+    def test_signals_are_trained_as_alone(self):
+        self.check_trained_as_alone(unet_settings())
+
+    def check_trained_as_alone(self, settings: NetworkSettings) -> None:
         """Twenty steps in float64, objectives mixed, gradients clipped: only the order of sums differs.
 
         1e-9 on numbers near 1, because Adam divides by small ones.
         """
-        settings = mlp_settings() if kind == "mlp" else unet_settings()
         process = reverse_process(linear(50, 1e-3, 0.1), levels=17)
         group, singles = self.group_and_singles(settings, process)
         for step in range(20):
@@ -77,13 +84,9 @@ class GroupContract(Contract):
         assert group.step_count == 20
         self.check_same(group, singles, atol=1e-9)
 
-    @pytest.mark.parametrize(
-        ("variance", "objectives"),
-        [("learned_range", ("hybrid", "posterior_kl")), ("beta", ("target_mse", "target_mse"))],
-    )
-    def test_every_objective_has_its_group(self, variance, objectives):
-        process = reverse_process(linear(50, 1e-3, 0.1), variance=variance, levels=17)
-        settings = mlp_settings(process.learns_variance)
+    def test_objectives_of_a_learned_variance_share_a_group(self):
+        process = reverse_process(linear(50, 1e-3, 0.1), variance="learned_range")
+        settings, objectives = mlp_settings(learns_variance=True), ("hybrid", "posterior_kl")
         group, singles = self.group_and_singles(settings, process, objectives, recipe=replace(RECIPE, clip_norm=None))
         for step in range(3):
             draws = self.batches(process, settings.shape, step, members=2)
@@ -94,7 +97,7 @@ class GroupContract(Contract):
 
     def test_members_go_on_alone_and_together_again(self):
         """A group's states load into single trainers and theirs into a group, and nothing is lost on the way."""
-        settings, process = mlp_settings(), reverse_process(linear(50), levels=17)
+        settings, process = mlp_settings(), reverse_process(linear(50))
         group, singles = self.group_and_singles(settings, process)
         for step in range(2):
             group.step(self.batches(process, settings.shape, step))
@@ -114,14 +117,13 @@ class GroupContract(Contract):
                 single.step(one)
         self.check_same(again, singles, atol=1e-10)
 
-    @pytest.mark.parametrize("kind", ["mlp", "unet"])
-    def test_a_diverging_member_spoils_no_other(self, kind):
+    def test_a_diverging_member_spoils_no_other(self):
         """Weights that are not finite make losses that are not, in their own row alone."""
-        settings = mlp_settings() if kind == "mlp" else unet_settings()
+        settings = self.largest
         process = reverse_process(linear(50))
         group, singles = self.group_and_singles(settings, process, execution=FLOAT32)
         states: list[dict[str, Any]] = [group.state(member) for member in range(3)]
-        last = "linear_out.bias" if kind == "mlp" else "conv_out.bias"
+        last = list(weight_specs(settings))[-1]
         states[1][f"weights/{last}"][0] = np.nan
         group.load_states(states)
         for step in range(3):

@@ -100,6 +100,38 @@ def check_training_and_sampling(execution: Execution, tolerance: float) -> None:
     np.testing.assert_allclose(samples[0], samples[1], rtol=0, atol=tolerance)
 
 
+def check_group(execution: Execution, tolerance: float) -> None:
+    """Two U-Nets trained together, each on an objective of its own, against PyTorch's trainer of each; then a state's
+    way out of the group and back in.
+    """
+    settings, objectives = replace(unet_settings(), widths=(8,)), ("posterior_kl", "epsilon_mse")
+    process = reverse_process(linear(20, 1e-3, 0.3))
+    starts = [random_weights(settings, seed, size=0.1) for seed in range(2)]
+    group = ours.make_group_trainer(settings, starts, process, objectives, RECIPE, execution)
+    peers = [
+        theirs.make_trainer(theirs.make_network(settings, start, execution), process, objective, RECIPE, execution)
+        for start, objective in zip(starts, objectives, strict=True)
+    ]
+    for step in range(3):
+        draws = [make_draws(process, settings.shape, count=6, seed=2 * step + member) for member in range(2)]
+        found = group.losses(group.step(draws))
+        for peer, one, losses in zip(peers, draws, found, strict=True):
+            np.testing.assert_allclose(losses, peer.losses(peer.step(one)), rtol=tolerance, atol=tolerance)
+    for member, peer in enumerate(peers):
+        for name, array in peer.weights().items():
+            np.testing.assert_allclose(group.weights(member)[name], array, rtol=0, atol=tolerance)
+    states = [group.state(member) for member in range(2)]
+    single = ours.make_trainer(
+        ours.make_network(settings, starts[1], execution), process, objectives[1], RECIPE, execution
+    )
+    single.load_state(states[1])
+    group.step(draws)
+    group.load_states([states[0], single.state()])
+    for member, expected in enumerate(states):
+        for name, array in group.state(member).items():
+            np.testing.assert_array_equal(array, expected[name])
+
+
 def check_bfloat16() -> None:
     """The network's arithmetic has 8 bits; its weights and the losses have 24."""
     process, settings = reverse_process(linear(100)), unet_settings()
@@ -157,4 +189,5 @@ if __name__ == "__main__":
     if os.environ["KERAS_BACKEND"] == "jax":  # on the PyTorch engine some of Keras's operations drop float64
         check_losses_and_gradients(FLOAT64, 1e-12)
         check_training_and_sampling(FLOAT64, 1e-9)
+        check_group(FLOAT64, 1e-9)
     print("all held")
