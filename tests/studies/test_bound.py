@@ -58,6 +58,44 @@ def test_error_with_data_counts_the_test_set(estimates):
     assert np.mean([e.total_standard_error**2 for e in estimates]) == pytest.approx(given + data**2, rel=0.2)
 
 
+def test_parts_of_the_error_bar_add_up(estimates):
+    """Data, steps and noise are independent: their squares add up to that of the total."""
+    for e in estimates[:20]:
+        assert e.standard_error**2 == pytest.approx(e.noise_standard_error**2 + e.step_standard_error**2)
+        assert e.total_standard_error**2 == pytest.approx(e.standard_error**2 + e.data_standard_error**2)
+
+
+def test_parts_of_the_error_bar_are_told_apart():
+    """Terms without noise have next to no noise error, terms without examples none of steps; no control meddles."""
+    noiseless = [_terms_of(lambda d: np.mean(d.x_0**2, axis=1), seed) for seed in range(40)]
+    alike = [_terms_of(lambda d: np.exp(0.3 * d.epsilon[:, 0]), seed) for seed in range(40)]
+    # An example met again at another step of a stratum counts as a repeat of it.
+    assert np.mean([e.noise_standard_error**2 for e in noiseless]) < 0.05 * _mean_square(noiseless)
+    # Few repeats tell noise from examples, so that a little of the noise is taken for differences.
+    assert np.mean([e.step_standard_error**2 for e in alike]) < 0.15 * _mean_square(alike)
+    assert min(_mean_square(noiseless), _mean_square(alike)) > 1e-6
+
+
+def _mean_square(estimates):
+    return np.mean([e.standard_error**2 for e in estimates])
+
+
+def _terms_of(value, seed):
+    def both(draws):
+        return value(draws), SCALE[draws.t] * value(draws)
+
+    return evaluate_bound(both, PROCESS, TEST, seed, evaluations_per_example=30, control=lambda d: np.zeros(len(d.t)))
+
+
+def test_error_of_a_paired_difference(estimates):
+    """What another quantity of the same examples explains drops out of the error for fresh data."""
+    per_example = SCALE.sum() * SLOPE**2 * np.mean(TEST**2, axis=1) + prior_kl(PROCESS.schedule, TEST)
+    given = np.mean([e.standard_error**2 for e in estimates])
+    left = np.mean([e.standard_error_of_difference(per_example) ** 2 for e in estimates])
+    assert left == pytest.approx(given, rel=0.5)
+    assert left < 0.5 * np.mean([e.total_standard_error**2 for e in estimates])
+
+
 def test_budget_is_kept_and_counted(estimates):
     assert all(e.evaluations == 30 * len(TEST) for e in estimates)
 
