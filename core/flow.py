@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.arrays import NUMPY, dims_per_example, sum_per_example
-from core.forward import posterior
+from core.forward import posterior, step_coefficients
 from core.gaussian import bin_width, normal_log_density
 from core.reverse import ReverseProcess
 from core.schedules import Schedule, Table
@@ -73,6 +73,10 @@ class ProbabilityFlow:
         on_output = math.exp(-log_on_x_0)
         return -float(on_x_t) * on_output, on_output
 
+    def offset_scale(self, log_snr: float) -> float:
+        """The unit of a predicted offset in terms of v (`core.predictions.offset`), likewise interpolated."""
+        return math.exp(float(self._log_offset_scale(log_snr)))
+
     @cached_property
     def _told(self) -> Callable[[float], Any]:
         return self._interpolated(self.process.schedule.steps[1:].astype(np.float64))
@@ -81,6 +85,11 @@ class ProbabilityFlow:
     def _mean_tables(self) -> Callable[[float], Any]:
         q = posterior(self.process.schedule, np.arange(1, self.process.num_steps + 1))
         return self._interpolated(np.stack([np.log(q.on_x_0), q.on_x_t], axis=1))
+
+    @cached_property
+    def _log_offset_scale(self) -> Callable[[float], Any]:
+        steps = step_coefficients(self.process.schedule)
+        return self._interpolated(0.5 * np.log(steps.mean_on_x_0 * steps.signal_before))
 
     def _interpolated(self, by_step: Table) -> Callable[[float], Any]:
         from scipy.interpolate import PchipInterpolator  # not at import time: it would multiply what importing costs
@@ -108,11 +117,17 @@ def _mean(flow: ProbabilityFlow, log_snr: float) -> tuple[float, float]:
     return on_x + on_x_0_hat * x_0_on_x, on_x_0_hat * x_0_on_output
 
 
+def _offset(flow: ProbabilityFlow, log_snr: float) -> tuple[float, float]:
+    on_x, on_v = _v(flow, log_snr)
+    return on_x, -on_v / flow.offset_scale(log_snr)
+
+
 _FORMS: dict[str, Callable[[ProbabilityFlow, float], tuple[float, float]]] = {
     "epsilon": _epsilon,
     "x_0": _x_0,
     "mean": _mean,
     "v": _v,
+    "offset": _offset,
 }
 """(on_x, on_output) by prediction: epsilon_hat written in what the network puts out, with nothing left to cancel."""
 

@@ -1,4 +1,4 @@
-"""What a network may predict of (x_0, epsilon) from x_t: epsilon, x_0, the posterior mean, or v.
+"""What a network may predict of (x_0, epsilon) from x_t: epsilon, x_0, the posterior mean or its offset, or v.
 
 Each prediction is linear in x_0 and epsilon, and given x_t so are the way back to x_0 and to epsilon. A prediction is
 therefore a handful of coefficients per step, computed here in float64 and gathered by the shared maths:
@@ -65,11 +65,23 @@ def v(steps: StepCoefficients) -> PredictionTables:
     return PredictionTables(-steps.noise, steps.signal, steps.signal, -steps.noise, steps.noise, steps.signal)
 
 
+def offset(steps: StepCoefficients) -> PredictionTables:
+    """What the posterior mean adds to sqrt(1 - beta) x_t, in units of sqrt(beta): f_mu of Sohl-Dickstein et al. (2015).
+
+    Their text leaves f_mu open; this is their code's form. Since x_t = sqrt(alpha_bar) x_0 + ..., it equals -scale * v
+    with scale = sqrt(beta_t alpha_bar_{t-1} / (1 - alpha_bar_t)): v-prediction, each step in a unit of its own.
+    """
+    scale = (steps.mean_on_x_0 * steps.signal_before) ** 0.5
+    on_x_0, on_epsilon = scale * steps.noise, -scale * steps.signal
+    return PredictionTables(on_x_0, on_epsilon, steps.signal, steps.noise / scale, steps.noise, -steps.signal / scale)
+
+
 PREDICTIONS: dict[str, Callable[[StepCoefficients], PredictionTables]] = {
     "epsilon": epsilon,
     "x_0": x_0,
     "mean": mean,
     "v": v,
+    "offset": offset,
 }
 
 

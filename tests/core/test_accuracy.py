@@ -232,7 +232,7 @@ def test_prior_kl(both):
     assert_relative(prior_kl(schedule, np.array([[0.0], [1.0], [-1.0]])), exact)
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "x_0", "mean", "v"])
+@pytest.mark.parametrize("prediction", ["epsilon", "x_0", "mean", "v", "offset"])
 def test_prediction_tables(both, prediction):
     """x_0_hat and epsilon_hat coefficients of every prediction."""
     schedule, truth = both
@@ -244,6 +244,8 @@ def test_prediction_tables(both, prediction):
     def on_output(t):
         if prediction == "mean":  # x_0 = (mean - on_x_t x_t) / on_x_0
             return (1 - truth.alpha_bar[t]) / mp.sqrt(truth.alpha_bar[t - 1]) / (1 - truth.alpha(t))
+        if prediction == "offset":  # x_0 = signal x_t + noise / scale offset
+            return (1 - truth.alpha_bar[t]) / mp.sqrt((1 - truth.alpha(t)) * truth.alpha_bar[t - 1])
         return {"epsilon": -noise[t] / signal[t], "x_0": mp.mpf(1), "v": -noise[t]}[prediction]
 
     assert_relative(p.x_0_on_output[1:], (on_output(t) for t in steps))

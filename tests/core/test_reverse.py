@@ -83,6 +83,7 @@ def test_errors_convert_by_one_factor(schedule, prediction, seed):
         "x_0": np.ones(len(t)),
         "mean": q.on_x_0,
         "v": -(m.std + m.on_x_0**2 / m.std),
+        "offset": q.on_x_0 / np.sqrt(schedule.beta[t]),
     }[prediction]
     np.testing.assert_allclose(tables.x_0_on_output[t], 1 / per_x_0, rtol=1e-14)
     np.testing.assert_allclose(tables.epsilon_on_output[t], -m.on_x_0 / m.std / per_x_0, rtol=1e-14)
@@ -186,7 +187,7 @@ def test_cast_keeps_everything_but_the_dtype():
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: reverse_process(linear(3), "eps"), "unknown prediction 'eps'; known: epsilon, x_0, mean, v"),
+        (lambda: reverse_process(linear(3), "eps"), "unknown prediction 'eps'; known: epsilon, x_0, mean, v, offset"),
         (
             lambda: reverse_process(linear(3), variance="small"),
             "unknown variance 'small'; known: beta_tilde, beta, learned_range, learned_diagonal",
@@ -213,3 +214,16 @@ def test_unknown_names(act, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
         act()
     assert str(caught.value) == message
+
+
+@given(schedules(), seeds)
+def test_an_offset_is_the_mean_less_the_scaled_x_t(schedule, seed):
+    """mean of q(x_{t-1} | x_t, x_0) = sqrt(1 - beta) x_t + sqrt(beta) offset (Sohl-Dickstein et al. 2015)."""
+    process = reverse_process(schedule, "offset")
+    t = np.arange(1, schedule.num_steps + 1)
+    x_0, epsilon = np.random.default_rng(seed).normal(size=(2, schedule.num_steps, 2))
+    x_t = process.noised(x_0, epsilon, t)
+    alpha, beta = schedule.alpha[t, None], schedule.beta[t, None]
+    expected = process.mean(x_t, x_0, t)
+    got = np.sqrt(alpha) * x_t + np.sqrt(beta) * process.target(x_0, epsilon, t)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13 * np.abs(x_t).max())
