@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from studies.harness.contrasts import (
@@ -24,9 +25,10 @@ from studies.harness.contrasts import (
 )
 from studies.harness.figures import figures_of, write_figures
 from studies.harness.figures.view import View
+from studies.harness.metric_notes import metric_notes
 from studies.harness.plotting import DARK, FAINT, GRID, PALETTE, PARTS, Plot, images
 from studies.harness.reading import FIRST_STAGE, Run, levels, read_run, recipe_factors, side_by_side
-from studies.harness.statistics import complete_seeds, mean_interval, variance_split
+from studies.harness.statistics import complete_seeds, mean_interval, probability_of_improvement, variance_split
 from studies.harness.store import write_text
 from studies.harness.verdict import findings, headline, trouble, verdict_sentences
 from studies.harness.wording import (
@@ -129,6 +131,9 @@ def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
         effects=[shown(plot) for plot in plots if plot.name.startswith("effects")],
         figures=[shown(plot) for plot in plots if not plot.name.startswith("effects")],
         method=_method(run) + _between(runs),
+        metrics=metric_notes(
+            run.rows[run.rows["dataset"] == levels(run.rows, "dataset")[0]] if len(run.rows) else run.rows
+        ),
         runs=[about(one) for one in runs],
         papers=PAPERS,
         again=again,
@@ -207,9 +212,10 @@ def _numbers(view: View) -> dict[str, Any]:
         "difference_columns": [_column(rows, *column) for column in columns],
         "differences": differences,
         "differences_caption": "First minus second by seed, then the mean ± the half width of its"
-        f" {'two-stage ' if FIRST_STAGE in rows.attrs else ''}95 % interval. Bold: the interval excludes zero. The"
-        " framework’s effect stands beside the objective’s, on the same scale."
-        + (" One seed gives no intervals." if view.seeds == 1 else ""),
+        f" {'two-stage ' if FIRST_STAGE in rows.attrs else ''}95 % interval. Bold: the interval excludes zero;"
+        " with *: so does one widened to hold jointly over the pooled differences of this table (Bonferroni)."
+        " P(better): the probability that the first is better on a new seed, a 95 % interval that assumes no"
+        " distribution (Clopper–Pearson)." + (" One seed gives no intervals." if view.seeds == 1 else ""),
         **_split(view),
     }
 
@@ -247,9 +253,12 @@ def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
             for one in against_reference(table, factor, levels_in(table, factor)):
                 found.setdefault((factor, one.first, one.second, one.within), {})[column] = one
     rows = []
+    pooled = sum(len(by_column) for (*_, within), by_column in found.items() if within is None)
     for (_, first, second, within), by_column in found.items():
         shown = [
-            _difference(by_column[column]) if column in by_column else {"text": "–", "resolved": False, "note": ""}
+            _difference(by_column[column], column[0], pooled)
+            if column in by_column
+            else {"text": "–", "mark": "", "resolved": False, "note": ""}
             for column in tables
         ]
         rows.append(
@@ -263,10 +272,22 @@ def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
     return rows
 
 
-def _difference(one: Contrast) -> dict[str, Any]:
-    interval = one.interval()
-    note = f"without seed {', '.join(map(str, one.left_out))}" if one.left_out else ""
-    return {"text": plus_minus(interval, signed=True), "resolved": interval.excludes_zero, "note": note}
+def _difference(one: Contrast, metric: str, comparisons: int) -> dict[str, Any]:
+    """A difference, whether its interval excludes zero, by itself and jointly with the other pooled `comparisons`."""
+    interval, direction, notes = one.interval(), quantity(metric).direction, []
+    jointly = one.within is None and one.interval(1 - 0.05 / comparisons).excludes_zero
+    if one.left_out:
+        notes.append(f"without seed {', '.join(map(str, one.left_out))}")
+    if one.within is None and one.factor == "recipe" and direction and interval.n > 1:
+        nothing = np.zeros(interval.n)
+        better = probability_of_improvement(one.differences, nothing, lower_is_better=direction == "lower")
+        notes.append(f"P(better) {better.low:.2f} to {better.high:.2f}")
+    return {
+        "text": plus_minus(interval, signed=True),
+        "mark": "\u00a0*" if jointly else "",
+        "resolved": interval.excludes_zero,
+        "note": ", ".join(notes),
+    }
 
 
 def _split(view: View) -> dict[str, Any]:
@@ -352,6 +373,10 @@ def _method(run: Run) -> list[str]:
         lines.append(
             "Sample metrics stand beside their floor: the same metric between held-out training data and test data,"
             " at the same sample sizes, which is what a perfect model would get."
+        )
+        lines.append(
+            "Sample quality against the sampler’s network evaluations is a study of its own on these checkpoints:"
+            f" python studies/compare_samplers.py --run {settings.get('out', 'RUN')}."
         )
     return lines
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing overflows, every image is there, and no request leaves the page.
+"""The reports in a real browser: nothing overflows, every image is there, and no request leaves the page.
 
 Needs Chromium and its driver (Debian: chromium, chromium-driver) and selenium; without them these tests fail.
 """
@@ -16,8 +16,9 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from studies.harness.report import write_report
-from tests.studies.synthetic_run import make_run
+from studies.harness import report
+from studies.harness.samplers import report as samplers_report
+from tests.studies.synthetic_run import make_run, make_sampler_run
 
 PHONE, DESK = (360, 800), (1280, 900)
 INNER_BOXES_ASIDE = """
@@ -53,9 +54,13 @@ return Promise.all([...document.images].map(async image => {
 """
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory) -> Path:
-    return write_report(make_run(tmp_path_factory.mktemp("browser") / "run"))
+@pytest.fixture(scope="module", params=["compare_objectives", "compare_samplers"])
+def page(request, tmp_path_factory) -> Path:
+    """The page of each study that has one of its own."""
+    folder = tmp_path_factory.mktemp("browser") / request.param
+    if request.param == "compare_samplers":
+        return samplers_report.write_report(make_sampler_run(folder))
+    return report.write_report(make_run(folder))
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])
@@ -85,6 +90,16 @@ def open_at(browser: webdriver.Chrome, page: Path, size: tuple[int, int]) -> Non
     assert browser.execute_script("return window.innerWidth") == width
 
 
+def test_the_sections_are_there_in_order(browser, page):
+    open_at(browser, page, DESK)
+    found = browser.execute_script("return [...document.querySelectorAll('main > [id]')].map(e => e.id)")
+    assert sorted(found) == ["figures", "method", "numbers", "verdict"]
+    assert (found[0], found[-1]) == ("verdict", "method")
+    headings = browser.execute_script("return [...document.querySelectorAll('h1, h2, h3')].map(e => e.innerText)")
+    assert {"What the sample metrics mean", "How to reproduce", "Settings", "Hardware and versions"} <= set(headings)
+    assert "python studies/" in browser.execute_script("return document.querySelector('pre').innerText")
+
+
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 def test_nothing_is_cut_or_overlaps(browser, page, size):
     open_at(browser, page, size)
@@ -98,7 +113,7 @@ def test_every_image_has_loaded_and_can_be_read(browser, page, size):
     open_at(browser, page, size)
     state = "return [...document.images].map(i => [i.complete, i.naturalWidth > 0, i.alt.length > 20])"
     shown = browser.execute_script(state)
-    assert len(shown) >= 15
+    assert len(shown) >= {"compare_objectives": 15, "compare_samplers": 3}[page.parent.name]
     assert all(all(one) for one in shown)
     assert browser.execute_script(SIZES_OF_SVG_TEXT) >= 8.5  # CSS pixels
 

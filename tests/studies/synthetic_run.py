@@ -89,6 +89,50 @@ def make_run(
     return folder
 
 
+def make_sampler_run(folder: Path, *, steps: Sequence[int] = (10, 20, 50, 100, 1000), seeds: int = 3) -> Path:
+    """Writes the folder of a study of samplers: two objectives in two frameworks; one cell failed."""
+    settings = {"study": "compare_samplers", "run": "runs/objectives", "samples": 256, "clip_x_0": None,
+                "dpm_solver_up_to": 100, "steps": list(steps)}  # fmt: skip
+    excess = {
+        "ancestral": (0.3, 0.2),
+        "ddim": (0.1, 0.25),
+        "dpm_solver": (0.02, 0.24),
+        "dpm_solver-logsnr": (0.01, 0.24),
+    }
+    tables = []
+    for seed, objective, backend in itertools.product(
+        range(seeds), ("epsilon_mse", "posterior_kl"), ("torch", "keras")
+    ):
+        factors = ("digits", "linear", "epsilon", "beta_tilde", objective, backend, seed)
+        cell = dict(zip(FACTORS, factors, strict=True))
+        path = folder / "cells" / "-".join(map(str, factors))
+        path.mkdir(parents=True)
+        (path / "cell.json").write_text(json.dumps({"factors": cell, "description": {"device": "cpu"}}))
+        if (objective, backend, seed) == ("posterior_kl", "keras", 1):
+            (path / "failed.txt").write_text("ValueError: not a checkpoint\n")
+            continue
+        own = np.random.default_rng([seed, len(objective)])
+        rows: list[dict] = []
+        for n, (family, (slow, rest)) in itertools.product(steps, excess.items()):
+            if n > 100 and family.startswith("dpm"):
+                continue
+            sampler, _, spacing = family.partition("-")
+            name = f"{sampler}-{n}" + (f"-{spacing}" if spacing else "")
+            frechet = 0.8 + (rest + slow * 100 / n) * (1 + (objective == "posterior_kl")) + own.normal(scale=0.01)
+            scores = {"frechet": (frechet, 0.8), "sliced_w2": (0.05 + frechet / 20, 0.06), "precision": (0.9, 0.95)}
+            for metric, (value, floor) in scores.items():
+                rows.append({**cell, "metric": metric, "value": value, "unit": "1", "sampler": name})
+                rows.append({**cell, "metric": f"{metric}_floor", "value": floor, "unit": "1", "sampler": name})
+        table = pd.DataFrame(rows, columns=COLUMNS)
+        table.to_csv(path / "rows.csv", index=False)
+        tables.append(table)
+    (folder / "settings.json").write_text(json.dumps(settings))
+    command = "python studies/compare_samplers.py --run runs/objectives"
+    (folder / "environment.json").write_text(json.dumps({"command": command, "packages": {"numpy": "2.1.0"}}))
+    pd.concat(tables).to_csv(folder / "results.csv", index=False)
+    return folder
+
+
 def _rows(cell: dict, mean_bound: float, spread: float, shape: tuple[int, ...], samplers: Sequence[str]) -> list[dict]:
     # Cells of one seed share their draws, so most of the seed's effect is common to them and drops out of differences.
     common = np.random.default_rng(cell["seed"]).normal(scale=10 * spread)

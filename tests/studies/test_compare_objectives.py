@@ -144,6 +144,8 @@ def test_seeds_are_added_until_the_interval_is_narrow(smoke, tmp_path):
     done = study("--preset", "smoke", "--out", str(run), "--seeds-until", "50")
     assert done.returncode == 0, done.stderr
     assert "bits/dim (95 %, 2 seeds, Stein's two-stage rule)" in done.stdout
+    assert store.first_stage(run) == 2
+    assert "The number of seeds was set by the first 2" in (run / "report.html").read_text()
     other = study("--preset", "smoke", "--out", str(run), "--seeds", "3", "--objectives", "posterior_kl")
     assert other.returncode == 2  # further seeds may be added, but not to other objectives than the run's
     assert "objectives" in other.stderr

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from studies.harness.contrasts import sample_metrics
 from studies.harness.figures import write_figures
 from studies.harness.figures.view import View
+from studies.harness.metric_notes import metric_notes
 from studies.harness.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.harness.reading import Run, levels, read_run
 from studies.harness.report import about, aligned, shown, template
@@ -44,6 +45,7 @@ def write_report(out: Path) -> Path:
         floor=None if table.floor is None else label_of(table.floor),
         figures=[shown(plot)],
         method=_method(run),
+        metrics=metric_notes(run.rows),
         run=about(run),
     )
     path = out / "report.html"

@@ -20,7 +20,6 @@ from studies.harness.statistics.intervals import Interval, mean_interval
 from studies.harness.wording import (
     count,
     family_name,
-    full_name_of,
     listed,
     name_of,
     plain,
@@ -108,30 +107,41 @@ def headline(rows: pd.DataFrame) -> str:
         return (
             f"Not answered: it takes an ancestral chain, and beside it {asked}; draw them with --samplers and --steps"
         )
-    reach = [_with_ratios(these) for these in _by_sampler([one for one in found if one.reached])]
-    miss = [_with_ratios(these) for these in _by_sampler([one for one in found if not one.reached])]
+    reach, miss = ([one for one in found if one.reached is wanted] for wanted in (True, False))
     references = listed(list(dict.fromkeys(_in_steps(one.reference) for one in found)))
     limit = f"within {100 * (WITHIN - 1):.0f} % of the Fréchet distance of {references}"
+    several = len({one.recipe for one in found}) > 1
     if not miss:
-        return f"Yes: {listed(reach)} {'reaches' if len(reach) == 1 else 'reach'} {limit}"
+        names = _named(reach, several=False)
+        return f"Yes: {listed(names)} {'reaches' if len(names) == 1 else 'reach'} {limit}"
     if not reach:
-        return f"No: {listed(miss)} {'does' if len(miss) == 1 else 'do'} not reach {limit}"
-    return f"In part: {listed(reach)} {'reaches' if len(reach) == 1 else 'reach'} {limit}, but not {listed(miss)}"
+        names = _named(miss, several=False)
+        return f"No: {listed(names)} {'does' if len(names) == 1 else 'do'} not reach {limit}"
+    names = _named(reach, several)
+    left = f", but not {listed(_named(miss, several))}" if len(miss) < 3 else f"; the other {len(miss)} do not"
+    return f"In part: {listed(names)} {'reaches' if len(reach) == 1 else 'reach'} {limit}{left}"
 
 
 def _by_sampler(found: Sequence[Ratio]) -> list[list[Ratio]]:
     return [[one for one in found if one.sampler == name] for name in dict.fromkeys(one.sampler for one in found)]
 
 
-def _with_ratios(of_sampler: Sequence[Ratio]) -> str:
-    """ "DDIM in 50 steps (epsilon MSE 1.04 times, posterior KL 1.02)"."""
-    written = [f"{name_of(one.recipe)} {plain(one.ratio.estimate, 3)}" for one in of_sampler]
-    return f"{_in_steps(of_sampler[0].sampler)} ({', '.join([f'{written[0]} times', *written[1:]])})"
+def _named(found: Sequence[Ratio], several: bool) -> list[str]:
+    """ "DDIM in 50 steps", with the recipes it is true of where there are `several`."""
+    return [
+        _in_steps(these[0].sampler) + (f" ({listed([name_of(one.recipe) for one in these])})" if several else "")
+        for these in _by_sampler(found)
+    ]
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
-    """The numbers behind the headline, one recipe and chain a sentence, and what became of the rest."""
-    said = [_sentence(one) for one in ratios(rows)]
+    """The numbers behind the headline: the references, then a sentence a sampler, and what became of the rest."""
+    found = ratios(rows)
+    said = [
+        _reference_sentence([one for one in found if one.reference == reference])
+        for reference in dict.fromkeys(one.reference for one in found)
+    ]
+    said += [_sampler_sentence(these) for these in _by_sampler(found)]
     broken = rows[rows["metric"] == "samples_not_finite"]
     for name, group in broken.groupby("sampler", sort=False):
         said.append(
@@ -140,21 +150,33 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     return said
 
 
-def _sentence(one: Ratio) -> str:
-    interval = one.ratio
-    spread = (
-        f" (95 % interval {plain(interval.low, 3)} to {plain(interval.high, 3)}, {count(interval.n, 'seed')})"
-        if np.isfinite(interval.half_width)
-        else " (one seed, so no interval)"
-    )
-    excess, reference_excess = one.distance - one.floor, one.reference_distance - one.floor
-    sure = "" if one.resolved or interval.n < 2 else ", but the interval crosses that limit"
+def _reference_sentence(found: Sequence[Ratio]) -> str:
+    by_recipe = {one.recipe: one for one in found}
+    numbers = [f"{plain(one.reference_distance, 3)} ({name_of(recipe)})" for recipe, one in by_recipe.items()]
     return (
-        f"{_capital(full_name_of(one.recipe))}: {_in_steps(one.sampler)} gets {plain(one.distance, 3)},"
-        f" {plain(interval.estimate, 3)} times{spread} the {plain(one.reference_distance, 3)} of"
-        f" {_in_steps(one.reference)}; that is {'' if one.reached else 'not '}within {100 * (WITHIN - 1):.0f} %{sure}."
-        f" Over the floor of {plain(one.floor, 3)}: {plain(excess, 3)} against {plain(reference_excess, 3)}."
+        f"{_capital(_in_steps(found[0].reference))} gets a Fréchet distance of {listed(numbers)}; real data at the"
+        f" same sample size get {plain(found[0].floor, 3)}, the floor."
     )
+
+
+def _sampler_sentence(found: Sequence[Ratio]) -> str:
+    """ "DDIM in 50 steps: epsilon MSE 1.04 times that (95 % interval 1.01 to 1.07, 3 seeds), within 10 %; ..."."""
+    parts = []
+    for one in found:
+        interval = one.ratio
+        spread = (
+            f"95 % interval {plain(interval.low, 3)} to {plain(interval.high, 3)}, {count(interval.n, 'seed')}"
+            if np.isfinite(interval.half_width)
+            else "one seed, so no interval"
+        )
+        within = f"{'' if one.reached else 'not '}within {100 * (WITHIN - 1):.0f} %"
+        sure = "" if one.resolved or interval.n < 2 else " though the interval crosses that limit"
+        excess = f"{plain(one.distance - one.floor, 3)} against {plain(one.reference_distance - one.floor, 3)}"
+        parts.append(
+            f"{name_of(one.recipe)} {plain(interval.estimate, 3)} times that ({spread}), {within}{sure}"
+            f" (over the floor: {excess})"
+        )
+    return f"{_capital(_in_steps(found[0].sampler))}: {'; '.join(parts)}."
 
 
 def _in_steps(sampler: str) -> str:
