@@ -14,6 +14,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from studies.harness.bound_table import bound_tables
 from studies.harness.contrasts import (
     Contrast,
     against_reference,
@@ -216,6 +217,7 @@ def _numbers(view: View) -> dict[str, Any]:
         " with *: so does one widened to hold jointly over the pooled differences of this table (Bonferroni)."
         " P(better): the probability that the first is better on a new seed, a 95 % interval that assumes no"
         " distribution (Clopper–Pearson)." + (" One seed gives no intervals." if view.seeds == 1 else ""),
+        "bound_tables": bound_tables(view),
         **_split(view),
     }
 

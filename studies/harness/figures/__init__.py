@@ -13,6 +13,7 @@ from pathlib import Path
 from studies.harness.figures.by_t import spent_by_t
 from studies.harness.figures.drift import drift
 from studies.harness.figures.effects import effects
+from studies.harness.figures.floors import above_floor
 from studies.harness.figures.losses import losses
 from studies.harness.figures.quality import quality, quality_by_steps
 from studies.harness.figures.rate_distortion import rate_and_distortion
@@ -26,7 +27,7 @@ from studies.harness.reading import Run, levels
 from studies.harness.wording import name_of
 
 MAKERS = (
-    effects, table2, losses, drift, spent_by_t, split_by_term, rate_and_distortion, learned_schedules,
+    effects, table2, losses, drift, spent_by_t, split_by_term, above_floor, rate_and_distortion, learned_schedules,
     samples, quality, quality_by_steps, denoising, neighbours, cost,
 )  # fmt: skip
 """In the order of the report; each makes its figure of a View, or None."""
