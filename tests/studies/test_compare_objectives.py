@@ -15,7 +15,7 @@ import pytest
 from backends import installed_backends
 from backends.checkpoints import load_weights
 from studies.harness import cell as cell_module
-from studies.harness import store
+from studies.harness import store, training
 from studies.harness.cells import grid
 from studies.harness.drift import sketched_steps
 from studies.harness.settings import PRESETS, StudySettings, to_json
@@ -208,8 +208,8 @@ def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
     changes = {**PRESETS["smoke"], "train_steps": 24, "full_samples": 0, "samples": 24, "backends": (backend,)}
     settings = StudySettings(**changes)
     cell = grid(settings)[0]
-    monkeypatch.setattr(cell_module, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(cell_module, "CURVE_POINTS", 6)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training, "CURVE_POINTS", 6)
 
     reported = []
 

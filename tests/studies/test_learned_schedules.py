@@ -17,7 +17,7 @@ from core.schedules import cosine, linear
 from studies.compare_schedules import BASE, schedule_cells
 from studies.datasets import load_dataset
 from studies.harness import cell as cell_module
-from studies.harness import store
+from studies.harness import store, training
 from studies.harness.cells import cell_process, grid
 from studies.harness.figures import figures_of
 from studies.harness.reading import read_run
@@ -120,7 +120,7 @@ def test_a_cell_keeps_its_schedule_and_everyone_finds_it(tmp_path, monkeypatch):
     (cell,) = grid(settings)
     run, dataset = tmp_path / "run", load_dataset("swiss_roll", settings.test_examples)
     store.open_run(run, to_json(settings), "compare_schedules")
-    monkeypatch.setattr(cell_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
 
     class PowerCut(Exception):
         pass
