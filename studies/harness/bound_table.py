@@ -30,6 +30,11 @@ def mean(values: np.ndarray) -> str:
     return plus_minus(mean_interval(values))
 
 
+def mean_or_nothing(values: np.ndarray) -> str:
+    """Of what cannot be below 0, but whose estimate may be by a hair."""
+    return "< 0.0001" if np.all(np.abs(values) < 1e-4) else mean(values)
+
+
 def typical(values: np.ndarray) -> str:
     return plain(float(np.median(values)), 2)
 
@@ -48,7 +53,7 @@ TRUTH = (
 )
 CODE = (
     Column("rate", "Rate", BITS, mean),
-    Column("distortion", "Distortion, L₀", BITS, mean),
+    Column("distortion", "Distortion, L₀", BITS, mean_or_nothing),
     Column("rmse", "RMSE of x₀ at t = 1", "", mean),
 )
 

@@ -50,21 +50,23 @@ def above_floor(view: View) -> Plot | None:
         ),
     ]
     data = [loss.assign(panel="loss"), floor.assign(panel="floor"), mse.assign(panel="epsilon MSE above its floor")]
-    if not kl.empty:
+    later = kl[kl["t"] > 1]
+    if not later.empty:
         data.append(kl.assign(panel="KL above its floor"))
         panels.append(
             Panel(
                 "KL of a step above its floor, bits/dim",
-                f"The bound’s term of a single step less its floor, with 95 % intervals, log against log."
-                f" {_ends(view, kl)}.",
-                _draw(view, kl),
+                "The bound’s term of a single step less its floor, from t = 2 on, with 95 % intervals, log against log."
+                f" {_ends(view, later)}.",
+                _draw(view, later),
             )
         )
     known = (view.rows["metric"] == "entropy").any()
     return Plot(
         "above-floor",
         "How far above the least possible loss, by t",
-        f"{KNOWN if known else OF_TRAINING_SET} Lines are means over seeds, bands their 95 % intervals.",
+        f"{KNOWN if known else OF_TRAINING_SET} Lines are means over seeds, bands their 95 % intervals."
+        " Of the KL the decoder’s term, t = 1, is left out.",
         panels,
         pd.concat(data, ignore_index=True),
         [*view.keys(), Key("floor", INK, dash=2)],
