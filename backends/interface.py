@@ -159,11 +159,12 @@ class Backend(Protocol):
         process: ReverseProcess,
         sampler: SamplerStep,
         x_T: NDArray[Any],
-        noise: Callable[[int], NDArray[Any]],
+        noise: Callable[[int], NDArray[Any]] | None,
         execution: Execution,
         keep: Sequence[int] = (),
     ) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
         """Runs t = T, ..., 1 of `process` from x_T (N, ...); noise(t) gives that step's (N, ...).
 
+        `noise` may be None for a sampler that adds none (`core.samplers.adds_noise`).
         Returns x_0 and, for each t in `keep`, the x_0_hat formed at step t.
         """

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.arrays import NUMPY, Array, ArrayNamespace, gather
 from core.forward import StepCoefficients, step_coefficients
@@ -80,6 +81,22 @@ class ReverseProcess:
         """The same process with its tables as arrays of a backend, cast from float64 once."""
         cast = {f.name: asarray(getattr(self.tables, f.name)) for f in fields(self.tables)}
         return replace(self, tables=ReverseTables(**cast))
+
+    def with_tables(self, rows: Array) -> ReverseProcess:
+        """The same process with other tables, stacked (K, ...) in the order of `ReverseTables`."""
+        return replace(self, tables=ReverseTables(*(rows[k] for k in range(len(fields(ReverseTables))))))
+
+    def windows(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """What each reverse step reads, in one shape for chains of any length, so that a compiled step serves them all.
+
+        `tables` (T, K, 3) and `place` (T,), both by t - 1: three neighbouring columns of every table, among them those
+        of t - 1 and t, for `with_tables`; and where t stands among them, which is 1 for t = 1 and 2 for any other: a
+        sampler that tells the last step apart still does.
+        """
+        stacked = np.stack([np.asarray(getattr(self.tables, f.name)) for f in fields(self.tables)])
+        place = np.minimum(np.arange(1, self.num_steps + 1), 2)
+        columns = np.arange(1, self.num_steps + 1)[:, None] - place[:, None] + np.arange(3)
+        return stacked[:, np.minimum(columns, self.num_steps)].transpose(1, 0, 2), place
 
     def noised(self, x_0: Array, epsilon: Array, t: Array, xp: ArrayNamespace = NUMPY) -> Array:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) epsilon (Ho et al. 2020, eq. 4)."""

@@ -15,7 +15,7 @@ asked for, because a clipped chain is not the model whose bound is reported.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from core.arrays import NUMPY, Array, ArrayNamespace, expand_to, gather
 from core.reverse import ReverseProcess
@@ -110,8 +110,17 @@ SAMPLERS: dict[str, SamplerStep] = {
 }
 
 
+def adds_noise(name: str, *, eta: float = 0.0) -> bool:
+    """Whether the sampler reads its noise at all; the others are deterministic given x_T."""
+    return name == "ancestral" or (name == "ddim" and eta > 0)
+
+
+@lru_cache(maxsize=32)
 def make_sampler(name: str, *, clip: float | None = None, eta: float = 0.0) -> SamplerStep:
-    """The step of the sampler called `name` in SAMPLERS, with its options bound; `eta` is DDIM's."""
+    """The step of the sampler called `name` in SAMPLERS, with its options bound; `eta` is DDIM's.
+
+    The same options give the same object, so that what was compiled for it serves again.
+    """
     if name not in SAMPLERS:
         raise ValueError(f"unknown sampler {name!r}; known: {', '.join(SAMPLERS)}")
     if clip is not None and not clip > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -25,11 +26,11 @@ def sample(
     process: ReverseProcess,
     sampler: SamplerStep,
     x_T: NDArray[Any],
-    noise: Callable[[int], NDArray[Any]],
+    noise: Callable[[int], NDArray[Any]] | None,
     execution: Execution,
     keep: Sequence[int] = (),
 ) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
-    """Runs t = T, ..., 1 of `process` from x_T (N, ...), with noise(t) (N, ...) at each step.
+    """Runs t = T, ..., 1 of `process` from x_T (N, ...), with noise(t) (N, ...) at each step; None where none is added.
 
     Returns x_0, and the x_0_hat formed at each step in `keep`. A respaced process has fewer steps than the network
     was trained with; the network is told the steps of its own chain.
@@ -40,30 +41,42 @@ def sample(
     if x_T.shape != expected:
         raise ValueError(f"x_T has shape {expected} for this network, got {x_T.shape}")
     xp = namespace(execution)
-    run = _compiled_step(network, process, sampler, execution)
+    run = _step(network, _Family(process.variance, process), sampler, execution)
+    tables, places = process.windows()
     kept: dict[int, Array] = {}
     with on_device(execution.device):
         x = xp.asarray(x_T)
         x_0_hat = ops.zeros_like(x)
+        ahead = x_0_hat if noise is None else xp.asarray(noise(process.num_steps))
         for t in range(process.num_steps, 0, -1):
-            steps, told = (xp.integers(np.full(len(x_T), step)) for step in (t, process.schedule.steps[t]))
-            x, x_0_hat = run(x, xp.asarray(noise(t)), steps, told, x_0_hat)
+            place, told = (xp.integers(np.full(len(x_T), step)) for step in (places[t - 1], process.schedule.steps[t]))
+            x, x_0_hat = run(x, ahead, place, told, x_0_hat, xp.asarray(tables[t - 1]))
+            if noise is not None and t > 1:  # while a device is busy with this step
+                ahead = xp.asarray(noise(t - 1))
             if t in kept_steps:
                 kept[t] = x_0_hat
     return to_numpy(x), {t: to_numpy(x_0_hat) for t, x_0_hat in kept.items()}
 
 
-@lru_cache(maxsize=1)
-def _compiled_step(
-    network: UNet | MLP, process: ReverseProcess, sampler: SamplerStep, execution: Execution
-) -> Callable[..., tuple[Array, Array]]:
-    """One step of the chain; the last one is kept, so that samples drawn in several calls are compiled for once."""
-    xp = namespace(execution)
-    with on_device(execution.device):
-        cast = process.cast(xp.asarray)
+@dataclass(frozen=True)
+class _Family:
+    """What a step depends on beside its tables: all chains of a family share one compiled step."""
 
-    def forward(x_t: Array, noise: Array, t: Array, told: Array, previous: Array) -> tuple[Array, Array]:
+    variance: str
+    process: ReverseProcess = field(compare=False)
+
+
+@lru_cache(maxsize=4)
+def _step(
+    network: UNet | MLP, family: _Family, sampler: SamplerStep, execution: Execution
+) -> Callable[..., tuple[Array, Array]]:
+    """One step of a chain, the last few kept: samples drawn in several calls, by chains of any length, share one."""
+    shared = namespace(execution).as_shared()
+
+    def forward(
+        x_t: Array, noise: Array, place: Array, told: Array, previous: Array, tables: Array
+    ) -> tuple[Array, Array]:
         output = ops.stop_gradient(run_network(network, x_t, told))
-        return sampler(cast, x_t, output, t, noise, previous, xp.as_shared())
+        return sampler(family.process.with_tables(tables), x_t, output, place, noise, previous, shared)
 
     return ENGINE.compiled(forward, network.variables, execution.compile)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backends.interface import Backend, Execution
 from core.reverse import ReverseProcess, reverse_process
-from core.samplers import make_sampler
+from core.samplers import adds_noise, make_sampler
 from studies.datasets import Dataset
 from studies.harness.draws import sampler_noise, starting_noise
 from studies.harness.store import Row, row
@@ -90,7 +90,7 @@ def draw_samples(
             process,
             make_sampler(chain.sampler, clip=clip),
             starting_noise(model.seed, part_stream, size, model.shape),
-            partial(sampler_noise, model.seed, part_stream, size, model.shape),
+            partial(sampler_noise, model.seed, part_stream, size, model.shape) if adds_noise(chain.sampler) else None,
             model.execution,
             keep=() if start else keep,
         )

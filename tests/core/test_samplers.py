@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.oracles import GaussianMixture, optimal_output
 from core.reverse import reverse_process
-from core.samplers import SAMPLERS, ancestral_step, ddim_step, dpm_solver_step, make_sampler
+from core.samplers import SAMPLERS, adds_noise, ancestral_step, ddim_step, dpm_solver_step, make_sampler
 from core.schedules import from_log_snr, linear
 from core.variances import VARIANCES
 from tests.strategies import predictions, schedules
@@ -26,6 +26,38 @@ def exact_output(process, x_t, t):
 def marginal_of(schedule, t):
     """Mean and variance of x_t for the Gaussian data."""
     return np.sqrt(schedule.alpha_bar[t]) * MEAN, schedule.alpha_bar[t] * STD**2 + schedule.one_minus_alpha_bar[t]
+
+
+@given(schedules(), predictions, st.sampled_from(VARIANCES), st.sampled_from(sorted(SAMPLERS)), st.data())
+def test_a_step_reads_its_window_of_the_tables_alone(schedule, prediction, variance, sampler, data):
+    """From three columns of the tables a step is what it is from all, to the last bit."""
+    process = reverse_process(schedule, prediction, variance)
+    tables, places = process.windows()
+    t = data.draw(st.integers(1, schedule.num_steps))
+    x_t, noise, previous = np.random.default_rng(t).normal(size=(3, 4, 2))
+    output = np.random.default_rng(t + 1).normal(size=(4, 4 if process.learns_variance else 2))
+    step = make_sampler(sampler, eta=0.5 if sampler == "ddim" else 0.0)
+    whole = step(process, x_t, output, np.full(4, t), noise, previous)
+    alone = step(process.with_tables(tables[t - 1]), x_t, output, np.full(4, places[t - 1]), noise, previous)
+    np.testing.assert_array_equal(whole, alone)
+    assert tables.shape[::2] == (schedule.num_steps, 3)
+
+
+@given(schedules(min_steps=2), st.sampled_from(sorted(SAMPLERS)), st.sampled_from([0.0, 0.5]), st.data())
+def test_a_sampler_without_noise_does_not_read_it(schedule, name, eta, data):
+    """adds_noise is false just where the noise makes no difference at any step but the last."""
+    if name != "ddim":
+        eta = 0.0
+    process, step = reverse_process(schedule), make_sampler(name, eta=eta)
+    t = np.full(4, data.draw(st.integers(2, schedule.num_steps)))
+    x_t, output, one, other = np.random.default_rng(0).normal(size=(4, 4, 2))
+    results = [step(process, x_t, output, t, noise, np.zeros_like(x_t))[0] for noise in (one, other)]
+    assert np.array_equal(*results) == (not adds_noise(name, eta=eta))
+
+
+def test_the_same_options_give_the_same_step():
+    assert make_sampler("ddim", clip=1.0) is make_sampler("ddim", clip=1.0)
+    assert make_sampler("ddim", clip=1.0) is not make_sampler("ddim")
 
 
 @given(schedules(min_steps=2), predictions, st.integers(0, 2**32 - 1))

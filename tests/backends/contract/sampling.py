@@ -62,6 +62,29 @@ class SamplingContract(Contract):
         assert list(trajectory) == [20, 3]
         np.testing.assert_allclose(x_0, expected, atol=2e-5)
 
+    def test_a_sampler_that_adds_no_noise_needs_none(self):
+        process = reverse_process(linear(10))
+        network = self.small_network(process, size=0.2)
+        x_T = np.random.default_rng(0).standard_normal((4, 3))
+        for name in ("ddim", "dpm_solver"):
+            drawn = [
+                self.backend.sample(network, process, make_sampler(name), x_T, noise, FLOAT64)[0]
+                for noise in (partial(noise_of, x_T.shape), None)
+            ]
+            np.testing.assert_array_equal(*drawn)
+
+    def test_noise_is_asked_for_once_a_step_from_the_first(self):
+        process = reverse_process(linear(10))
+        network = self.small_network(process, size=0.2)
+        asked = []
+
+        def noise(t):
+            asked.append(t)
+            return noise_of((4, 3), t)
+
+        self.backend.sample(network, process, make_sampler("ancestral"), np.zeros((4, 3)), noise, FLOAT64)
+        assert asked == list(range(10, 0, -1))
+
     def test_bad_starts_are_one_line_errors(self):
         process = reverse_process(linear(10))
         network = self.small_network(process)

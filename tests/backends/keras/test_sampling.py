@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from backends.keras.sampling import _Family, _step
 from core.reverse import reverse_process
 from core.samplers import make_sampler
 from core.schedules import linear
@@ -20,6 +21,21 @@ pytestmark = pytest.mark.keras
 
 class TestSampling(OnKeras, SamplingContract):
     """What every backend does, and compilation."""
+
+    @pytest.mark.usefixtures("graphs")
+    def test_chains_of_any_length_share_one_compiled_step(self):
+        """The same network, sampler and variance: the step is traced for the first chain and for none after it."""
+        process = reverse_process(linear(100))
+        network = self.small_network(process, size=0.2)
+        x_T = np.random.default_rng(0).standard_normal((4, 3))
+        before = _step.cache_info()
+        for steps in (4, 7, 10):
+            chain = reverse_process(linear(100).respaced(steps))
+            self.backend.sample(network, chain, make_sampler("ddim"), x_T, None, FLOAT64)
+        after = _step.cache_info()
+        assert (after.misses - before.misses, after.hits - before.hits) == (1, 2)
+        compiled = _step(network, _Family(process.variance, process), make_sampler("ddim"), FLOAT64)
+        assert compiled.experimental_get_tracing_count() == 1
 
     @pytest.mark.usefixtures("graphs")
     @pytest.mark.parametrize("xla", [False, True], ids=["graph", "XLA"])
