@@ -66,6 +66,8 @@ def finish_cell(context: CellContext, trained: Trained) -> None:
         rows += likelihood(model, dataset, settings, context.report)
         rows += sample(context, model)
     description = context.backend.describe(settings.execution())
+    if trained.together > 1:
+        description["training"] = f"one program of {trained.together} cells; each one's seconds are a share of its"
     store.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
     store.write_rows(folder / store.ROWS, [{**asdict(cell), **row} for row in rows])
     (folder / STATE).unlink(missing_ok=True)

@@ -28,6 +28,8 @@ from studies.datasets import Dataset, load_dataset
 from studies.harness import store
 from studies.harness.cells import Cell
 from studies.harness.events import EventLog, check_tensorboard
+from studies.harness.grouping import Group, groups_of
+from studies.harness.process import ENDED
 from studies.harness.settings import StudySettings, to_json
 from studies.harness.watch import Watch, Watcher
 
@@ -40,6 +42,7 @@ KEEP_MEMORY = {
 }
 """For glibc, which else gives a step's memory back and has every page of it cleared again in the next: thousands of
 page faults a step, up to an eighth of its time."""
+TOGETHER = "studies.harness.together"
 PACKAGES = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy", "pandas", "scikit-learn", "safetensors")
 
 
@@ -72,7 +75,8 @@ def run_study(study: str, settings: StudySettings, cells: Sequence[Cell], argv: 
         watchers: list[Watcher] = [stack.enter_context(Watch(cells, todo))]
         if settings.tensorboard:
             watchers.append(stack.enter_context(EventLog(run, cells, settings.recipe())))
-        run_cells("studies.harness.cell", run, todo, jobs, settings.threads, *watchers)
+        groups = groups_of(todo, settings, dataset.shape, jobs, uses_gpu(settings.device))
+        run_groups("studies.harness.cell", run, groups, jobs, settings.threads, *watchers)
     store.gather_results(run, [cell.id for cell in cells])
     return outcome_of(run, cells)
 
@@ -86,28 +90,37 @@ def outcome_of(run: Path, cells: Sequence[Cell]) -> Outcome:
     )
 
 
+def uses_gpu(device: str) -> bool:
+    """Whether cells on `device` run on a GPU, as far as one can tell without a framework."""
+    return device not in ("auto", "cpu") or (device == "auto" and shutil.which("nvidia-smi") is not None)
+
+
 def default_jobs(device: str, threads: int) -> int:
     """One cell a GPU; on a CPU as many as its cores hold at `threads` each."""
-    has_gpu = shutil.which("nvidia-smi") is not None
-    if device not in ("auto", "cpu") or (device == "auto" and has_gpu):
+    if uses_gpu(device):
         return 1
     return max(1, len(os.sched_getaffinity(0)) // threads if hasattr(os, "sched_getaffinity") else 1)
 
 
 def run_cells(module: str, run: Path, todo: Sequence[Cell], jobs: int, threads: int, *watchers: Watcher) -> None:
     """Runs `python -m module RUN CELL_ID` for each cell, `jobs` of them at a time on `threads` threads each."""
-    waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
-    for cell in todo:
-        waiting.put(cell)
+    run_groups(module, run, [(cell,) for cell in todo], jobs, threads, *watchers)
+
+
+def run_groups(module: str, run: Path, todo: Sequence[Group], jobs: int, threads: int, *watchers: Watcher) -> None:
+    """As `run_cells`, with `python -m studies.harness.together RUN CELL_ID...` for groups of several cells."""
+    waiting: queue.SimpleQueue[Group] = queue.SimpleQueue()
+    for group in todo:
+        waiting.put(group)
     processes: set[subprocess.Popen[str]] = set()
 
     def work() -> None:
         while True:
             try:
-                cell = waiting.get_nowait()
+                group = waiting.get_nowait()
             except queue.Empty:
                 return
-            _run_one(module, run, threads, cell, watchers, processes)
+            _run_one(TOGETHER if len(group) > 1 else module, run, threads, group, watchers, processes)
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
     try:
@@ -130,18 +143,21 @@ def _run_one(
     module: str,
     run: Path,
     threads: int,
-    cell: Cell,
+    group: Group,
     watchers: Sequence[Watcher],
     processes: set[subprocess.Popen[str]],
 ) -> None:
-    folder = store.cell_folder(run, cell.id)
-    store.write_json(folder / "cell.json", {"factors": asdict(cell)})
-    (folder / store.FAILURE).unlink(missing_ok=True)
-    for watcher in watchers:
-        watcher.started(cell)
-    with open(folder / "log.txt", "w") as log:
+    running = {cell.id: cell for cell in group}
+    for cell in group:
+        folder = store.cell_folder(run, cell.id)
+        store.write_json(folder / "cell.json", {"factors": asdict(cell)})
+        (folder / store.FAILURE).unlink(missing_ok=True)
+        for watcher in watchers:
+            watcher.started(cell)
+    log_path = store.cell_folder(run, group[0].id) / "log.txt"
+    with open(log_path, "w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, str(run), cell.id],
+            [sys.executable, "-m", module, str(run), *running],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -155,12 +171,22 @@ def _run_one(
             except json.JSONDecodeError:
                 log.write(line)
                 continue
+            cell = running[news.pop("cell", None) or group[0].id]
+            if news["stage"] == ENDED:
+                _end(run, running.pop(cell.id), watchers)
+                continue
             for watcher in watchers:
                 watcher.progress(cell, news)
         status = process.wait()
         processes.discard(process)
-    if not store.is_finished(run, cell.id) and store.failure(run, cell.id) is None:
-        store.write_text(folder / store.FAILURE, f"the process ended with status {status}; see {folder / 'log.txt'}\n")
+    for cell in running.values():
+        if not store.is_finished(run, cell.id) and store.failure(run, cell.id) is None:
+            path = store.cell_folder(run, cell.id) / store.FAILURE
+            store.write_text(path, f"the process ended with status {status}; see {log_path}\n")
+        _end(run, cell, watchers)
+
+
+def _end(run: Path, cell: Cell, watchers: Sequence[Watcher]) -> None:
     for watcher in watchers:
         watcher.ended(cell, store.failure(run, cell.id))
 

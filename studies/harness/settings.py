@@ -21,6 +21,7 @@ Flag = tyro.conf.arg
 
 DTYPES = ("float32", "float64", "bfloat16")
 TIMESTEPS = ("uniform", "stratified", "importance")
+TOGETHER = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class StudySettings:
         tuple[str, ...], Flag(help="epsilon_mse (L_simple), posterior_kl (L_vlb), target_mse, hybrid")
     ] = ("epsilon_mse", "posterior_kl")
     backends: Annotated[tuple[str, ...], Flag(help="torch, keras; none given: all that are installed")] = ()
-    predictions: Annotated[tuple[str, ...], Flag(help="what the network predicts: epsilon, x_0, mean, v")] = (
+    predictions: Annotated[tuple[str, ...], Flag(help="what the network predicts: epsilon, x_0, mean, v, offset")] = (
         "epsilon",
     )
     variances: Annotated[
@@ -117,6 +118,10 @@ class StudySettings:
     device: Annotated[str, Flag(help="auto, cpu, cuda, mps")] = "auto"
     dtype: Annotated[str, Flag(help="float32, float64, or bfloat16 (autocast)")] = "float32"
     compile: Annotated[bool, Flag(help="torch.compile; XLA for Keras. Pays off only in long runs")] = False
+    together: Annotated[
+        str,
+        Flag(help="train cells that differ in objective and seed alone as one program: auto (where faster), on or off"),
+    ] = "auto"
     jobs: Annotated[int, Flag(help="cells that run side by side; 0: one a core on a CPU, one on a GPU")] = 0
     threads: Annotated[int, Flag(help="threads of each cell on a CPU")] = 1
 
@@ -224,7 +229,8 @@ def check_settings(settings: StudySettings) -> None:
         raise ValueError(
             f"--sample-steps is at most --num-steps, got {settings.sample_steps} of a chain of {settings.num_steps}"
         )
-    chosen = [("dtype", settings.dtype, DTYPES), *(("timesteps", how, TIMESTEPS) for how in settings.timesteps)]
+    named = [("dtype", settings.dtype, DTYPES), ("together", settings.together, TOGETHER)]
+    chosen = [*named, *(("timesteps", how, TIMESTEPS) for how in settings.timesteps)]
     for name, value, known in chosen:
         if value not in known:
             raise ValueError(f"--{name} is one of {', '.join(known)}, got {value!r}")

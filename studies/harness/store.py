@@ -116,7 +116,7 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError(f"{path} is not a settings file; give another folder with --out") from None
         # These change how a run runs, or how many cells it has, not what a cell of it computes.
-        free = {"jobs", "threads", "out", "preset", "seeds", "seeds_until", "cells", "tensorboard"}
+        free = {"jobs", "threads", "together", "out", "preset", "seeds", "seeds_until", "cells", "tensorboard"}
         differing = [key for key in wanted if key not in free and there.get(key) != wanted[key]]
         if differing:
             key = differing[0]

@@ -58,10 +58,14 @@ class CellContext:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """How a cell's training ended: its rows, and the averaged weights, or None where a loss stopped being finite."""
+    """How a cell's training ended: its rows, and the averaged weights, or None where a loss stopped being finite.
+
+    `together` is how many cells its program trained.
+    """
 
     rows: list[Row]
     weights: Weights | None
+    together: int = 1
 
 
 class Record:
@@ -249,7 +253,12 @@ def _train(records: Sequence[Record], started: float) -> list[Trained]:
         store.write_arrays(context.folder / store.SKETCHES, sketches)
         if isinstance(trainer, Alone):
             trainer.write_schedule(context.folder)
-    return [_ended(trainer, member, record) for member, record in enumerate(records)]
+    return [
+        Trained([row("diverged", record.diverged, "step")], None, len(records))
+        if record.diverged is not None
+        else Trained(record.rows, trainer.weights(member), len(records))
+        for member, record in enumerate(records)
+    ]
 
 
 def _trainer(records: Sequence[Record]) -> GroupTrainer:
@@ -278,9 +287,3 @@ def _without_diverged(running: dict[int, Record]) -> dict[int, Record]:
 def _save(trainer: GroupTrainer, running: Mapping[int, Record], seconds: float) -> None:
     for member, record in running.items():
         record.save(trainer.state(member), seconds)
-
-
-def _ended(trainer: GroupTrainer, member: int, record: Record) -> Trained:
-    if record.diverged is not None:
-        return Trained([row("diverged", record.diverged, "step")], None)
-    return Trained(record.rows, trainer.weights(member))

@@ -410,7 +410,12 @@ def _cost_sentence(rows: pd.DataFrame) -> str | None:
         return None
     medians = spent.groupby("backend", sort=False)["value"].median()
     parts = [f"{seconds(value)} in {name_of(backend)}" for backend, value in medians.items()]
-    return f"Training one cell took {listed(parts)} (median)."
+    sentence = f"Training one cell took {listed(parts)} (median)."
+    shared = rows[rows["metric"] == "trained_together"]["backend"].unique()
+    if len(shared):
+        names = listed([name_of(backend) for backend in shared])
+        sentence += f" Cells of {names} trained several to a program, and a cell's time is its share of that."
+    return sentence
 
 
 def trouble(frame: pd.DataFrame, failed: Sequence[CellRecord]) -> list[str]:

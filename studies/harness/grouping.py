@@ -1,0 +1,61 @@
+"""Which cells train together as one program: those that differ in objective and seed alone, where that is faster.
+
+- On a GPU small networks wait for launches, and a group needs as many as one network does. Larger ones than
+  GPU_PARAMETERS fill the card by themselves.
+- On a CPU cells of one thread each fill the cores. There a group saves what a small matrix product costs beside its
+  arithmetic, which pays for perceptrons on points; the time of a U-Net is in its convolutions, which are as many.
+
+`studies.harness.throughput.together` measures both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backends import trains_together
+from backends.networks import MLPSettings, NetworkSettings, parameter_count
+from core.variances import LEARNED_VARIANCES
+from studies.harness.cells import Cell
+from studies.harness.schedules import is_learned
+from studies.harness.settings import StudySettings
+
+Group = tuple[Cell, ...]
+
+GPU_PARAMETERS = 4_000_000
+LARGEST = 16
+
+
+def groups_of(
+    cells: Sequence[Cell], settings: StudySettings, shape: tuple[int, ...], jobs: int, on_gpu: bool
+) -> list[Group]:
+    """The cells as groups, one where a cell trains alone, in the order of their first cells.
+
+    Cells that could share a program are spread evenly over the `jobs` that run side by side, at most LARGEST to one.
+    """
+    together: dict[object, list[Cell]] = {}
+    for cell in cells:
+        network = settings.network(shape, cell.variance in LEARNED_VARIANCES)
+        key = _program(cell) if _wanted(cell, settings, network, on_gpu) else cell
+        together.setdefault(key, []).append(cell)
+    groups: list[Group] = []
+    for members in together.values():
+        size = min(LARGEST, -(-len(members) // jobs))
+        groups += [tuple(members[i : i + size]) for i in range(0, len(members), size)]
+    place = {cell: i for i, cell in enumerate(cells)}
+    return sorted(groups, key=lambda group: place[group[0]])
+
+
+def _program(cell: Cell) -> tuple[str, ...]:
+    """What cells that train together have in common."""
+    return (cell.dataset, cell.schedule, cell.prediction, cell.variance, cell.timesteps, cell.backend)
+
+
+def _wanted(cell: Cell, settings: StudySettings, network: NetworkSettings, on_gpu: bool) -> bool:
+    if settings.together == "off" or is_learned(cell.schedule) or not trains_together(cell.backend, network):
+        return False
+    return settings.together == "on" or pays(network, on_gpu)
+
+
+def pays(network: NetworkSettings, on_gpu: bool) -> bool:
+    """Whether a group is faster than one cell after another, by the rules above."""
+    return parameter_count(network) <= GPU_PARAMETERS if on_gpu else isinstance(network, MLPSettings)
