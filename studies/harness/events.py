@@ -123,4 +123,5 @@ def sample_images(run: Path, folder: Path) -> Iterable[tuple[str, NDArray[np.uin
                 continue
             strips = 1 if samples.ndim == 2 else max(1, min(STRIPS, len(samples) // ACROSS))
             parts = [samples] if strips == 1 else np.split(samples[: strips * ACROSS], strips)
-            yield name, pixels(real_and_made(name, real["test"], [("samples", INK, part) for part in parts])[0])
+            made = [(f"samples from {i * len(part) + 1}", INK, part) for i, part in enumerate(parts)]
+            yield name, pixels(real_and_made(name, real["test"], made)[0])

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from studies.harness.cells import Cell
 
+LOSSES = {"train_epsilon_mse": "MSE", "train_posterior_kl": "KL"}
 STAGE_SHARE = {
     "train": (0.0, 0.83),
     "bound": (0.83, 0.85),
@@ -38,7 +39,7 @@ class Watcher(Protocol):
 
 
 class Watch:
-    """Shows each running cell with its stage, latest loss and remaining time, and the whole study below them.
+    """Shows each running cell with its stage, latest losses, speed and remaining time, and the whole study with them.
 
     `started`, `progress` and `ended` may be called from any thread. `stages` says at which share of a cell's time each
     of its stages begins and ends.
@@ -49,10 +50,11 @@ class Watch:
         cells: Sequence[Cell],
         todo: Sequence[Cell],
         stages: Mapping[str, tuple[float, float]] = STAGE_SHARE,
+        console: Console | None = None,
     ) -> None:
         self.stages = stages
         self.lock = threading.Lock()
-        self.console = Console()
+        self.console = console or Console()
         self.live = self.console.is_terminal
         self.todo, self.begun = len(todo), time.monotonic()
         self.shares: dict[str, float] = {}
@@ -99,9 +101,7 @@ class Watch:
             first, last = self.stages[news["stage"]]
             share = first + (last - first) * news["done"] / max(1, news["total"])
             self.shares[cell.id] = share
-            loss = f" {news['loss']:.3f}" if news.get("loss") is not None else ""
-            state = f"{news['stage']} {news['done']}/{news['total']}{loss}"
-            self.bar.update(self.tasks[cell.id], completed=share, state=state)
+            self.bar.update(self.tasks[cell.id], completed=share, state=_words(news))
 
     def ended(self, cell: Cell, failure: str | None) -> None:
         with self.lock:
@@ -120,6 +120,16 @@ class Watch:
             self.bar.update(
                 self.whole, completed=sum(self.shares.values()), state=f"{self.ended_count}/{self.todo} done"
             )
+
+
+def _words(news: dict[str, Any]) -> str:
+    """ "train 500/3500, MSE 0.081, KL 3.31, 28 steps/s": the stage, the latest losses and the speed where known."""
+    last = {one["metric"]: float(one["value"]) for one in news.get("rows", ())}
+    words = [f"{news['stage']} {news['done']}/{news['total']}"]
+    words += [f"{name} {last[metric]:.3g}" for metric, name in LOSSES.items() if metric in last]
+    if last.get("step_seconds"):
+        words.append(f"{1 / last['step_seconds']:.3g} steps/s")
+    return ", ".join(words)
 
 
 def _minutes(seconds: float) -> str:
