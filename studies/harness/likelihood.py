@@ -21,7 +21,7 @@ from studies.harness.sampling import TrainedModel
 from studies.harness.settings import StudySettings
 from studies.harness.store import Row, row
 
-FLOW_EXAMPLES, FLOW_EXAMPLES_EXACT = 8, 64
+FLOW_EXAMPLES, FLOW_EXAMPLES_EXACT = 8, 32
 """Unless asked otherwise; the second where the divergence is exact."""
 FLOW_PROBES = 2
 FLOW_TOLERANCE = 1e-2

@@ -99,7 +99,7 @@ class StudySettings:
     ] = None
     flow_examples: Annotated[
         int | None,
-        Flag(help="test examples with an exact likelihood (probability flow) beside the bound; None: 8, points 64"),
+        Flag(help="test examples with an exact likelihood (probability flow) beside the bound; None: 8, points 32"),
     ] = None
     test_examples: Annotated[
         int | None, Flag(help="use only the first so many test examples; None: the whole test set")

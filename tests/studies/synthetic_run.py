@@ -20,6 +20,13 @@ EDGES = (1, 2, 3, 5, 9, 17, 33, 65, 129, 257, 513, 769, 1001)
 BOUND = {"epsilon_mse": 3.11, "posterior_kl": 3.08, "hybrid": 3.05, "target_mse": 3.13}
 FRECHET = {"epsilon_mse": 1.9, "posterior_kl": 3.2, "hybrid": 2.1, "target_mse": 2.6}
 SIGNALS = {"digits": (8, 8, 1), "swiss_roll": (2,), "series": (24, 1), "colour": (12, 12, 3)}
+TRUTH_AT_T = ((1, 1), (2, 2), (3, 9), (10, 99), (100, 1000))
+TRUTH = {
+    "bound_data_se": 0.02, "bound_step_se": 0.001, "bound_noise_se": 0.004, "rate": 3.0, "distortion": 0.1,
+    "rmse": 0.07, "bound_floor": 0.2, "bound_above_floor": 2.9, "flow_decoder": 2.7, "flow_bound": 3.2,
+    "flow_minus_bound": -0.5, "flow_examples": 8, "flow_decoder_tolerance": 0.014,
+    "flow_decoder_solver_change": 0.001, "flow_decoder_unresolved": 0,
+}  # fmt: skip
 
 
 def make_run(
@@ -130,6 +137,29 @@ def make_sampler_run(folder: Path, *, steps: Sequence[int] = (10, 20, 50, 100, 1
     command = "python studies/compare_samplers.py --run runs/objectives"
     (folder / "environment.json").write_text(json.dumps({"command": command, "packages": {"numpy": "2.1.0"}}))
     pd.concat(tables).to_csv(folder / "results.csv", index=False)
+    return folder
+
+
+def with_truth(folder: Path, known: bool = False) -> Path:
+    """Adds to a run what `studies.harness.likelihood` says beside the bound; `known` data have an entropy."""
+    rows = pd.read_csv(folder / "results.csv")
+    keys = [name for name in rows.columns if name not in ("step", "t", "t_last", "sampler", "metric", "value", "unit")]
+    keys.remove("standard_error")
+    added = []
+    for key, _ in rows.groupby(keys, dropna=False):
+        cell = dict(zip(keys, key, strict=True))
+        size = 1 + 0.1 * cell["seed"] + 0.5 * (cell["objective"] == "posterior_kl")
+        for metric, value in {**TRUTH, **({"entropy": 0.8, "bound_above_entropy": 2.0} if known else {})}.items():
+            added.append({**cell, "metric": metric, "value": value, "standard_error": 0.03, "unit": "bits/dim"})
+        for t, t_last in TRUTH_AT_T:
+            for metric, value in (
+                ("epsilon_mse_floor_at_t", 0.0 if t < 3 else 0.01),
+                ("epsilon_mse_above_floor_at_t", size / t),
+                ("bound_above_floor_at_t", size / t**2 if t > 1 else 0.0),
+            ):
+                where = {"t": t, "t_last": t_last, "standard_error": 0.001}
+                added.append({**cell, "metric": metric, "value": value, "unit": "per dim", **where})
+    pd.concat([rows, pd.DataFrame(added)]).to_csv(folder / "results.csv", index=False)
     return folder
 
 
