@@ -39,6 +39,7 @@ from studies.harness.statistics import (
     sequential_interval,
     simultaneous_intervals,
     stein_seeds,
+    unpaired_seeds_needed,
     variance_split,
 )
 
@@ -570,6 +571,19 @@ def test_seeds_needed_gives_the_width_on_average(half_width):
 
     assert average(needed) <= 1.01 * half_width
     assert average(needed - 1) >= 0.99 * half_width
+
+
+def test_unpaired_seeds_are_those_of_the_two_sample_interval():
+    """n seeds a group: E[t_{2n-2} s_pooled sqrt(2 / n)] is at most the half width, and one seed less is too few."""
+    groups = np.random.default_rng(5).standard_normal((2, 400))
+    groups /= groups.std(axis=1, ddof=1, keepdims=True)
+    needed = int(unpaired_seeds_needed(*groups, 0.5))
+    for count, holds in ((needed, True), (needed - 1, False)):
+        drawn = np.random.default_rng(6).standard_normal((2, 4000, count))
+        widths = stats.t.ppf(0.975, 2 * count - 2) * np.sqrt(drawn.var(axis=-1, ddof=1).sum(axis=0) / count)
+        assert (widths.mean() <= 0.5) == holds
+    with pytest.raises(ValueError, match="at least 2 seeds"):
+        unpaired_seeds_needed([1.0], [1.0, 2.0], 0.1)
 
 
 def test_seeds_needed_at_its_ends():

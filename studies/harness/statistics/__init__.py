@@ -19,7 +19,7 @@ from studies.harness.statistics.pairing import (
     paired_differences,
     resolution,
 )
-from studies.harness.statistics.planning import seeds_needed, seeds_to_resolve
+from studies.harness.statistics.planning import seeds_needed, seeds_to_resolve, unpaired_seeds_needed
 from studies.harness.statistics.stopping import enough, sequential_interval, stein_seeds
 from studies.harness.statistics.variance import variance_split
 
@@ -43,5 +43,6 @@ __all__ = [
     "sequential_interval",
     "simultaneous_intervals",
     "stein_seeds",
+    "unpaired_seeds_needed",
     "variance_split",
 ]

@@ -32,6 +32,22 @@ def seeds_needed(differences: ArrayLike, half_width: float, confidence: float = 
     return _fewest(lambda m: t_quantile(m - 1, confidence) * _c4(m) * sigma / math.sqrt(m) <= half_width)
 
 
+def unpaired_seeds_needed(first: ArrayLike, second: ArrayLike, half_width: float, confidence: float = 0.95) -> float:
+    """The same for two groups of seeds that share nothing: the fewest n in each whose two-sample interval does.
+
+    Its expected half width is t_{2n-2} c4(2n-1) sigma sqrt(2 / n), sigma of either group, estimated without bias from
+    the pooled variance of the groups given, (n_1,) and (n_2,), both at least 2. Otherwise as `seeds_needed`.
+    """
+    groups = [_several(group) for group in (first, second)]
+    check_half_width(half_width)
+    freedom = sum(len(group) - 1 for group in groups)
+    pooled = sum((len(group) - 1) * float(np.var(group, ddof=1)) for group in groups) / freedom
+    sigma = math.sqrt(pooled) / _c4(freedom + 1)
+    return _fewest(
+        lambda m: t_quantile(2 * m - 2, confidence) * _c4(2 * m - 1) * sigma * math.sqrt(2 / m) <= half_width
+    )
+
+
 def seeds_to_resolve(differences: ArrayLike, power: float = 0.8, confidence: float = 0.95) -> float:
     """The fewest seeds with which a paired t test finds a difference like the one seen with this power.
 

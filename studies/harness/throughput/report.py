@@ -1,0 +1,311 @@
+"""The report of a study of speed: report.md, results.csv and figures in its folder, and its tables for the terminal."""
+
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from studies.datasets import load_dataset
+from studies.harness import store
+from studies.harness.figures import write_figures
+from studies.harness.plotting import FAINT, INK, PALETTE, Panel, Plot
+from studies.harness.report import aligned
+from studies.harness.settings import StudySettings, read_settings
+from studies.harness.statistics import Interval
+from studies.harness.throughput import growth, verdict
+from studies.harness.throughput.race import Case
+from studies.harness.throughput.settings import PEERS, ThroughputSettings, read_throughput_settings
+from studies.harness.throughput.study import GROWTH, read_cases
+from studies.harness.throughput.table import (
+    CEILINGS,
+    LOOPS,
+    REFERENCE,
+    Speed,
+    compiled,
+    loop_over_network,
+    speeds,
+    time_over_torch,
+    torch_rate_over,
+)
+from studies.harness.wording import plain
+
+CEILING_GOAL, PEER_GOAL, LOOP_GOAL, VERDICT_GOAL = 0.75, 1.3, 1.05, 20
+METHOD = (
+    "One process a contestant, driven in turn so that one runs at a time; the order turns by one a round. Medians over"
+    " rounds with quartiles; a ratio is the median of the ratios within rounds, its interval a 95 % one between order"
+    " statistics.",
+    "A training step is everything from drawing data, steps and noise to the moving average of the weights.",
+    "Operations are those of convolutions and matrix products as the network defines them, 2 a multiply-add, a backward"
+    " pass counted as two forward ones. An implementation that needs fewer is credited with all.",
+    "Ceilings: a 3x3 convolution forward and backward in channels-last layout (64 to 64 channels, 8x8, batch 128 on a"
+    " CPU; 256 to 256, 32x32, batch 128 on a GPU) and a square matrix product (2048; 8192), timed in the same rounds.",
+    "Bound and sampler: seconds for one evaluation of the network within them, over one of the bare network.",
+    "Start: from starting the process to a network in place. First step: with compilation or tracing.",
+)
+CLOCK_SAID = {
+    "wall": "Seconds are wall time.",
+    "cpu": "Seconds are processor time of one thread, because others used the machine; start and growth are wall time.",
+}
+Table = list[list[str]]
+
+
+def write_report(out: Path) -> Path:
+    """Writes results.csv, figures/*.{png,pdf,svg,csv} and report.md from the folder alone."""
+    cases = read_cases(out)
+    found = pd.DataFrame([asdict(speed) for case in cases for speed in speeds(case)])
+    store.write_text(out / store.RESULTS, found.to_csv(index=False))
+    plots = [figure(cases)]
+    if (out / GROWTH).is_file():
+        plots.append(growth.figure(pd.read_csv(out / GROWTH)))
+    write_figures(plots, out / "figures")
+    environment = json.loads((out / "environment.json").read_text())
+    lines = ["# Speed, and the time to a verdict", ""]
+    lines += [f"- {sentence}" for sentence in sentences(out)]
+    for title, table in tables(out):
+        lines += ["", f"## {title}", "", *_markdown(table)]
+    for plot in plots:
+        lines += ["", f"## {plot.title}", "", plot.caption, "", f"![{plot.title}](figures/{plot.name}.png)"]
+    devices = {known.description.get("device", "") for case in cases for known in case.facts.values()} - {""}
+    clock = CLOCK_SAID[read_throughput_settings(out).clock]
+    lines += ["", "## Method", "", *(f"- {line}" for line in (*METHOD, clock))]
+    lines += ["", "## Where", "", f"- {environment['cpu']}, {environment['cores']} cores; {environment['platform']}"]
+    lines += [f"- {device}" for device in sorted(devices)]
+    lines += [f"- {name} {version}" for name, version in environment["packages"].items()]
+    lines += ["", "## How to reproduce", "", "```sh", environment["command"], "```", ""]
+    store.write_text(out / "report.md", "\n".join(lines))
+    return out / "report.md"
+
+
+def closing_tables(out: Path) -> str:
+    """All tables and sentences as plain text."""
+    lines: list[str] = []
+    for title, table in tables(out):
+        lines += [title, *aligned(table), ""]
+    return "\n".join(lines + sentences(out))
+
+
+def tables(out: Path) -> list[tuple[str, Table]]:
+    result: list[tuple[str, Table]] = []
+    settings, cases = read_throughput_settings(out), read_cases(out)
+    for case in cases:
+        title = f"{case.workload}, {case.dtype}, batch {case.batch}"
+        result.append((f"Training step: {title}", training_table(case)))
+        result.append((f"Evaluation, start and memory: {title}", evaluation_table(case)))
+    if (found := ways_of(settings, cases)) is not None:
+        usual, ours, peer = found
+        title = f"Time to a verdict of ± {verdict.HALF_WIDTH} bits/dim, on one worker; the usual way with {peer}"
+        result.append((title, verdict.table(usual, ours)))
+    return result
+
+
+def training_table(case: Case) -> Table:
+    rows = [
+        ["contestant", "weights", "ms a step", "quartiles", "images/s", "GFLOP/s", "of conv.", "of product",
+         "time / torch", "95 %"]
+    ]  # fmt: skip
+    for one in _of_block(case, "train"):
+        ratio = time_over_torch(case, one.label)
+        rows.append(
+            [
+                one.label,
+                f"{case.facts[one.label].parameters / 1e6:.2f} M",
+                *_milliseconds(one),
+                plain(one.items_per_second, 3),
+                plain(one.gflops, 3),
+                _percent(one.share_convolution),
+                _percent(one.share_product),
+                "1" if ratio is None else plain(ratio.estimate, 3),
+                "" if ratio is None else _range(ratio),
+            ]
+        )
+    for one in speeds(case):
+        if one.label == CEILINGS:
+            rows.append([f"ceiling: {one.block}", "", *_milliseconds(one), "", plain(one.gflops, 3), "", "", "", ""])
+    return rows
+
+
+def evaluation_table(case: Case) -> Table:
+    rows = [
+        ["contestant", "", "network, ms", "bound / network", "sampler / network", "start, s", "first step, s",
+         "memory, MB"]
+    ]  # fmt: skip
+    for one in _of_block(case, "network"):
+        facts = case.facts[one.label]
+        ratios = [loop_over_network(case, one.label, loop) for loop in LOOPS]
+        rows.append(
+            [
+                one.label,
+                "",
+                plain(1e3 * one.seconds, 3),
+                *("" if ratio is None else f"{plain(ratio.estimate, 3)} ({_range(ratio)})" for ratio in ratios),
+                plain(facts.startup_seconds, 2),
+                plain(facts.first_seconds["train"], 2),
+                f"{facts.memory_bytes / 2**20:,.0f}",
+            ]
+        )
+    return rows
+
+
+def sentences(out: Path) -> list[str]:
+    """Which goals the figures reach, whether compiling pays, how cost grows, and the time to a verdict."""
+    settings, cases = read_throughput_settings(out), read_cases(out)
+    lines = [f"{case.workload}, {case.dtype}: {line}" for case in cases for line in case_sentences(case)]
+    if settings.run is not None:
+        lines += verdict_sentences(settings, cases)
+    if (out / GROWTH).is_file():
+        lines += growth.sentences(pd.read_csv(out / GROWTH))
+    return lines
+
+
+def case_sentences(case: Case) -> Iterator[str]:
+    for one in _of_block(case, "train"):
+        if one.label == REFERENCE and math.isfinite(one.share_convolution):
+            share, told = one.share_convolution, "met" if one.share_convolution >= CEILING_GOAL else "NOT met"
+            yield f"torch reaches {_percent(share)} of the convolution ceiling ({CEILING_GOAL:.0%} {told})"
+    rates = {label: torch_rate_over(case, label) for label in case.facts if label.startswith(PEERS)}
+    against = {label: rate for label, rate in rates.items() if rate is not None}
+    if against:
+        best = min(against, key=lambda label: against[label].estimate)
+        told = "met" if against[best].estimate >= PEER_GOAL else "NOT met"
+        yield (
+            f"torch does {plain(against[best].estimate, 3)} ({_range(against[best])}) times the operations a second of "
+            f"the best peer, {best} ({PEER_GOAL} {told})"
+        )
+    for label in (REFERENCE, "keras"):
+        for loop in LOOPS:
+            if (ratio := loop_over_network(case, label, loop)) is not None:
+                yield f"{label}: an evaluation in the {loop} loop takes {_within(ratio)}"
+    for one_compiled in compiled(case):
+        steps = one_compiled.steps
+        after = f"pays after {steps:,.0f} steps" if math.isfinite(steps) else "does not pay: a step is no faster"
+        yield f"compiling {one_compiled.label} costs {one_compiled.extra_seconds:.0f} s at the start and {after}"
+
+
+def _within(ratio: Interval) -> str:
+    goal = f"{LOOP_GOAL - 1:.0%}"
+    told = f"within {goal}" if ratio.high <= LOOP_GOAL else f"over {goal}" if ratio.low > LOOP_GOAL else "not resolved"
+    return f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times the bare network's time ({told})"
+
+
+def ways_of(settings: ThroughputSettings, cases: Sequence[Case]) -> tuple[verdict.Way, verdict.Way, str] | None:
+    """The usual way, ours, and the peer of the usual way; None without a run, or a race on it of torch and a peer."""
+    case = next((case for case in cases if case.workload == "run"), None)
+    if settings.run is None or case is None:
+        return None
+    parts = {label: {one.block: one.seconds for one in speeds(case) if one.label == label} for label in case.facts}
+    # diffusers first: its network is our very own.
+    peer = next((name for name in PEERS if parts.get(name)), None)
+    if peer is None or not parts.get(REFERENCE):
+        return None
+    counts, seeds = counts_of(read_settings(settings.run)), seeds_of(settings.run)
+    usual, ours = verdict.ways(counts, parts[peer], parts[REFERENCE], case.evaluation_batch, seeds)
+    return usual, ours, peer
+
+
+def seeds_of(run: Path) -> Mapping[str, float]:
+    return verdict.seeds_of_run(pd.read_csv(run / store.RESULTS))
+
+
+def counts_of(trained: StudySettings) -> verdict.Counts:
+    return verdict.Counts(
+        train_steps=trained.train_steps,
+        test_examples=len(load_dataset(trained.dataset, trained.test_examples).test),
+        bound_evaluations=trained.bound_evaluations,
+        samples=trained.samples,
+        sample_evaluations=trained.sample_steps,
+        num_steps=trained.num_steps,
+    )
+
+
+def verdict_sentences(settings: ThroughputSettings, cases: Sequence[Case]) -> list[str]:
+    assert settings.run is not None
+    seeds = seeds_of(settings.run)
+    lines = [
+        f"{settings.run}: the bounds differ by {plain(seeds['difference'], 3)} bits/dim; from seed to seed that "
+        f"difference spreads by {plain(seeds['paired_sd'], 2)} paired and {plain(seeds['unpaired_sd'], 2)} not, so "
+        f"± {verdict.HALF_WIDTH} takes {seeds['paired_seeds']:.0f} seeds paired, {seeds['unpaired_seeds']:.0f} not"
+    ]
+    found = ways_of(settings, cases)
+    if found is None:
+        return [*lines, "no time to a verdict: that takes a race of torch and a peer on the run's own network"]
+    usual, ours, peer = found
+    factor = usual.seconds / ours.seconds
+    parts = ", ".join(f"{name} × {share:.2f}" for name, share in verdict.shares(usual, ours).items())
+    told = "met" if factor >= VERDICT_GOAL else "NOT met"
+    return [
+        *lines,
+        f"time to that verdict on one worker: {usual.seconds:,.0f} s the usual way ({peer}, full sweep, full chain, "
+        f"independent seeds), {ours.seconds:,.0f} s ours: {factor:.0f} times shorter ({VERDICT_GOAL} {told}); {parts}",
+    ]
+
+
+def figure(cases: Sequence[Case]) -> Plot:
+    """Training steps: operations a second of every contestant, a panel a case."""
+    panels, data = [], []
+    for case in cases:
+        shown = _of_block(case, "train")
+        data += shown
+        ceiling = next((one.gflops for one in speeds(case) if one.block == "convolution"), math.nan)
+        spoken = ", ".join(f"{one.label} {plain(one.gflops, 3)}" for one in shown)
+        title = f"{case.workload}, {case.dtype}"
+        panels.append(
+            Panel(title, f"GFLOP/s of a training step: {spoken}.", _bars(shown, ceiling), 80 + 34 * len(shown))
+        )
+    return Plot(
+        "training",
+        "Operations a second of a training step",
+        "GFLOP/s, medians over rounds with quartiles; the line is the convolution ceiling measured in the same rounds.",
+        panels,
+        pd.DataFrame([asdict(one) for one in data]),
+    )
+
+
+def _bars(shown: Sequence[Speed], ceiling: float) -> Callable[[Axes], None]:
+    def draw(ax: Axes) -> None:
+        places = np.arange(len(shown))[::-1]
+        rates = np.array([one.gflops for one in shown])
+        low = rates - np.array([one.gflops * one.seconds / one.seconds_q3 for one in shown])
+        high = np.array([one.gflops * one.seconds / one.seconds_q1 for one in shown]) - rates
+        ax.barh(
+            places, rates, height=0.6, color=[FAINT if one.label.startswith(PEERS) else PALETTE[0] for one in shown]
+        )
+        ax.errorbar(rates, places, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1.2)
+        if math.isfinite(ceiling):
+            ax.axvline(ceiling, color=PALETTE[1], linewidth=1.4)
+        ax.set_yticks(places, [one.label.replace("-diffusion-", "-diffusion-\n") for one in shown])
+        ax.grid(axis="y", visible=False)
+        ax.set_xlim(0, np.nanmax([*(rates + high), ceiling]) * 1.05)
+        ax.set_xlabel("GFLOP/s")
+
+    return draw
+
+
+def _of_block(case: Case, block: str) -> list[Speed]:
+    return [one for one in speeds(case) if one.block == block]
+
+
+def _milliseconds(one: Speed) -> tuple[str, str]:
+    return plain(1e3 * one.seconds, 3), f"{plain(1e3 * one.seconds_q1, 3)} to {plain(1e3 * one.seconds_q3, 3)}"
+
+
+def _range(interval: Interval) -> str:
+    if not math.isfinite(interval.half_width):
+        return "too few rounds"
+    return f"{plain(interval.low, 3)} to {plain(interval.high, 3)}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if math.isfinite(share) else ""
+
+
+def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
+    head, *body = [f"| {' | '.join(row)} |" for row in table]
+    return [head, "|---|---|" + "---:|" * (len(table[0]) - 2), *body]

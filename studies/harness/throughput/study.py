@@ -1,0 +1,106 @@
+"""The study: every case raced once, growth measured, then tables and verdict from what is in the folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from backends.interface import Execution
+from studies.datasets import load_dataset
+from studies.harness import store
+from studies.harness.runner import record_environment
+from studies.harness.settings import read_settings, to_json
+from studies.harness.throughput.race import Case, Entry, race
+from studies.harness.throughput.settings import MODES, ThroughputSettings
+from studies.harness.throughput.workloads import Workload, of_study, workloads
+
+STUDY = "compare_throughput"
+CASES, GROWTH = "cases", "growth.csv"
+PACKAGES = {
+    "torch": ("torch",),
+    "keras": ("keras",),
+    "ceilings": ("torch",),
+    "diffusers": ("torch", "diffusers"),
+    "denoising-diffusion-pytorch": ("torch", "denoising_diffusion_pytorch"),
+}
+"""What must be installed for each contestant."""
+
+
+def run_and_report(settings: ThroughputSettings, argv: Sequence[str]) -> int:
+    """Measures what is not in the folder yet and writes the report; 1 where a contestant failed."""
+    cases = [(workload, dtype) for workload in raced(settings) for dtype in settings.dtypes]
+    store.open_run(settings.out, to_json(settings), STUDY)
+    record_environment(settings.out, STUDY, argv)
+    missing = [name for name in settings.contestants if not is_installed(name)]
+    for name in missing:
+        print(f"not installed, left out: {name} (pip install {name})")
+    failed = []
+    for workload, dtype in cases:
+        failed += _run_case(settings, workload, dtype)
+    if settings.growth and not (settings.out / GROWTH).is_file():
+        from studies.harness.throughput.growth import measure
+
+        rows = measure(settings.device, settings.threads, settings.out / "logs", lambda line: print(line, flush=True))
+        store.write_text(settings.out / GROWTH, rows.to_csv(index=False))
+
+    from studies.harness.throughput.report import closing_tables, write_report  # matplotlib, only needed now
+
+    report = write_report(settings.out)
+    print(closing_tables(settings.out))
+    for line in failed:
+        print(f"failed: {line}")
+    print(f"report: {report}")
+    return 1 if failed else 0
+
+
+def raced(settings: ThroughputSettings) -> list[Workload]:
+    """The workloads asked for, and the run's own where one is given."""
+    known = workloads(on_gpu=uses_gpu(settings.device))
+    chosen = [known[name] for name in settings.workloads]
+    if settings.run is not None:
+        trained = read_settings(settings.run)
+        chosen.append(of_study(trained, load_dataset(trained.dataset, trained.test_examples).shape))
+    return chosen
+
+
+def uses_gpu(device: str) -> bool:
+    """Whether workloads are to fill a GPU: one is named, or there is one to be chosen."""
+    return device not in ("auto", "cpu") or (device == "auto" and shutil.which("nvidia-smi") is not None)
+
+
+def is_installed(name: str) -> bool:
+    return all(importlib.util.find_spec(package) is not None for package in PACKAGES[name])
+
+
+def entries(settings: ThroughputSettings, dtype: str) -> list[Entry]:
+    """Who takes part in a race, of those that are installed; the ceilings are one of them."""
+    chosen = [name for name in settings.contestants if is_installed(name)]
+    racing = [Entry(name, Execution(settings.device, dtype, mode)) for name in chosen for mode in MODES[settings.modes]]
+    return racing + [Entry("ceilings", Execution(settings.device, dtype))] * is_installed("ceilings")
+
+
+def _run_case(settings: ThroughputSettings, workload: Workload, dtype: str) -> list[str]:
+    """Races one case into its folder, unless it is there; returns a line for each contestant that failed."""
+    path = settings.out / CASES / f"{workload.name}-{dtype}.json"
+    if not path.is_file():
+        print(f"{workload.name}, {dtype}: {settings.rounds} rounds", flush=True)
+        case = race(
+            entries(settings, dtype),
+            workload,
+            rounds=settings.rounds,
+            block_seconds=settings.block_seconds,
+            threads=settings.threads,
+            logs=settings.out / "logs",
+            clock=settings.clock,
+            say=lambda line: print(line, flush=True),
+        )
+        store.write_text(path, case.to_json())
+    facts = Case.from_json(path.read_text()).facts
+    return [f"{workload.name}, {dtype}, {label}: {known.error}" for label, known in facts.items() if known.error]
+
+
+def read_cases(out: Path) -> list[Case]:
+    """The races in a folder."""
+    return [Case.from_json(path.read_text()) for path in sorted((out / CASES).glob("*.json"))]

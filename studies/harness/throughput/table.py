@@ -1,0 +1,136 @@
+"""From the times of a race to its table: medians with their spread, and ratios with intervals over rounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
+
+from studies.harness.statistics import Interval
+from studies.harness.throughput.race import Case
+
+REFERENCE, CEILINGS = "torch", "ceilings"
+LOOPS = ("bound", "sample")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One contestant's block in one case; seconds are of one unit. A share is NaN where there is no ceiling."""
+
+    workload: str
+    dtype: str
+    label: str
+    block: str
+    seconds: float
+    seconds_q1: float
+    seconds_q3: float
+    items_per_second: float
+    gflops: float
+    share_convolution: float
+    share_product: float
+    first_seconds: float
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What compiling a contestant costs at the start, and what it gains in a training step, in seconds."""
+
+    label: str
+    extra_seconds: float
+    gained_seconds: float
+
+    @property
+    def steps(self) -> float:
+        """After how many steps it has paid; inf where a step is no faster."""
+        return max(0.0, self.extra_seconds) / self.gained_seconds if self.gained_seconds > 0 else math.inf
+
+
+def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """The median between two order statistics, the innermost pair that holds it with this probability.
+
+    Distribution-free (the sign test turned round): exact for independent values of any continuous distribution. Where
+    there are too few for the confidence, below 6 at 95 %, the interval is the whole line.
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    n = len(ordered)
+    # P(the median lies outside the k-th values from either end) = 2 P(B < k), B ~ binomial(n, 1/2).
+    rank = max((k for k in range(1, n // 2 + 1) if 2 * binom.cdf(k - 1, n, 0.5) <= 1 - confidence), default=0)
+    low, high = (ordered[rank - 1], ordered[n - rank]) if rank else (-math.inf, math.inf)
+    return Interval(float(np.median(ordered)), float(low), float(high), confidence, n)
+
+
+def speeds(case: Case) -> list[Speed]:
+    """Every contestant's blocks, in the order of the race."""
+    return [_speed(case, label, block) for label in case.facts for block in case.blocks(label)]
+
+
+def _speed(case: Case, label: str, block: str) -> Speed:
+    seconds, facts = case.seconds(label, block), case.facts[label]
+    median = float(np.median(seconds))
+    flops = facts.flops.get(block, math.nan)
+    items = case.evaluation_batch if block in ("network", *LOOPS) else case.batch
+    return Speed(
+        workload=case.workload,
+        dtype=case.dtype,
+        label=label,
+        block=block,
+        seconds=median,
+        seconds_q1=float(np.quantile(seconds, 0.25)),
+        seconds_q3=float(np.quantile(seconds, 0.75)),
+        items_per_second=items / median if label != CEILINGS else math.nan,
+        gflops=flops / median / 1e9,
+        share_convolution=_share(case, label, flops / seconds, "convolution"),
+        share_product=_share(case, label, flops / seconds, "product"),
+        first_seconds=facts.first_seconds.get(block, math.nan),
+    )
+
+
+def _share(case: Case, label: str, rate: NDArray[np.float64], ceiling: str) -> float:
+    """The median over rounds of a rate over the ceiling's in the same round."""
+    if label == CEILINGS or ceiling not in case.blocks(CEILINGS):
+        return math.nan
+    at_most = case.facts[CEILINGS].flops[ceiling] / case.seconds(CEILINGS, ceiling)
+    return float(np.median(np.divide(*_same_rounds(rate, at_most))))
+
+
+def time_over_torch(case: Case, label: str) -> Interval | None:
+    """A contestant's seconds a training step over those of `REFERENCE`, which is eager; None without either."""
+    if label == REFERENCE or "train" not in case.blocks(label) or "train" not in case.blocks(REFERENCE):
+        return None
+    return median_interval(np.divide(*_same_rounds(case.seconds(label, "train"), case.seconds(REFERENCE, "train"))))
+
+
+def torch_rate_over(case: Case, label: str) -> Interval | None:
+    """The operations a second of `REFERENCE`'s training step over a contestant's."""
+    ratio = time_over_torch(case, label)
+    if ratio is None:
+        return None
+    work = case.facts[REFERENCE].flops["train"] / case.facts[label].flops["train"]
+    return Interval(ratio.estimate * work, ratio.low * work, ratio.high * work, ratio.confidence, ratio.n)
+
+
+def loop_over_network(case: Case, label: str, loop: str) -> Interval | None:
+    """The seconds of an evaluation within a loop over one of the bare network's; None where it has no such loop."""
+    if not {loop, "network"} <= set(case.blocks(label)):
+        return None
+    return median_interval(np.divide(*_same_rounds(case.seconds(label, loop), case.seconds(label, "network"))))
+
+
+def compiled(case: Case) -> list[Compiled]:
+    """Of the contestants that ran both ways."""
+    found = []
+    for label in case.facts:
+        other = f"{label}, compiled"
+        if "train" in case.blocks(label) and "train" in case.blocks(other):
+            eager, after = _speed(case, label, "train"), _speed(case, other, "train")
+            extra = after.first_seconds - eager.first_seconds
+            found.append(Compiled(label, extra, eager.seconds - after.seconds))
+    return found
+
+
+def _same_rounds(*series: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """The rounds that all have: a contestant that failed has only the first ones."""
+    return [values[: min(len(other) for other in series)] for values in series]

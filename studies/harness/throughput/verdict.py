@@ -1,0 +1,133 @@
+"""Time to verdict: seconds of computing until the bounds of two objectives differ by D ± 0.02 bits per dim.
+
+Ours, and the same study done the usual way: a peer's training step, one full sweep over t as the bound, chains of all
+T steps as samples, and seeds that share nothing between the objectives. Both are sums of measured parts times counts;
+the factor between them is split over training, bound, samples and seeds by Shapley's rule on its logarithm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+
+from studies.harness.statistics import seeds_needed, unpaired_seeds_needed
+
+HALF_WIDTH = 0.02
+FACTORS = ("train", "bound", "sample", "seeds")
+
+
+@dataclass(frozen=True)
+class Way:
+    """Seconds of each part of one cell, and how many seeds of two objectives it takes."""
+
+    train: float
+    bound: float
+    sample: float
+    seeds: float
+
+    @property
+    def seconds(self) -> float:
+        return 2 * self.seeds * (self.train + self.bound + self.sample)
+
+
+def seeds_of_run(results: pd.DataFrame, half_width: float = HALF_WIDTH) -> dict[str, float]:
+    """What a finished run's bounds say: the spread of the difference, paired and not, and the seeds each needs.
+
+    `results`: rows of results.csv of two objectives. Backends are averaged. ValueError for other runs.
+    """
+    bounds = results[results["metric"] == "bound"]
+    objectives = sorted(bounds["objective"].unique())
+    if len(objectives) != 2 or bounds["seed"].nunique() < 2:
+        raise ValueError(
+            f"a verdict is between 2 objectives with at least 2 seeds, got {len(objectives)} objectives and "
+            f"{bounds['seed'].nunique()} seeds; give --run another folder"
+        )
+    table = bounds.pivot_table(index="seed", columns="objective", values="value", aggfunc="mean").dropna()
+    first, second = (table[name].to_numpy() for name in objectives)
+    differences = second - first
+    return {
+        "difference": float(differences.mean()),
+        "paired_sd": float(differences.std(ddof=1)),
+        "unpaired_sd": math.sqrt(np.var(first, ddof=1) + np.var(second, ddof=1)),
+        "paired_seeds": seeds_needed(differences, half_width),
+        "unpaired_seeds": unpaired_seeds_needed(first, second, half_width),
+    }
+
+
+def shares(usual: Way, ours: Way) -> dict[str, float]:
+    """The factor each part contributes: their product is usual.seconds / ours.seconds.
+
+    Shapley: the logarithm's change when a part goes from the usual way to ours, averaged over all orders of changing.
+    """
+    total = dict.fromkeys(FACTORS, 0.0)
+    orders = list(permutations(FACTORS))
+    for order in orders:
+        at = usual
+        for factor in order:
+            changed = replace(at, **{factor: getattr(ours, factor)})
+            total[factor] += math.log(at.seconds / changed.seconds) / len(orders)
+            at = changed
+    return {factor: math.exp(value) for factor, value in total.items()}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one cell of a study asks for."""
+
+    train_steps: int
+    test_examples: int
+    bound_evaluations: int
+    samples: int
+    sample_evaluations: int
+    num_steps: int
+
+
+Parts = Mapping[str, float]
+"""Seconds a unit of the blocks train, network, bound and sample."""
+
+
+def ways(counts: Counts, theirs: Parts, ours: Parts, batch: int, seeds: Mapping[str, float]) -> tuple[Way, Way]:
+    """(usual, ours), from the parts of a peer and of ours; evaluations are of `batch` examples.
+
+    The usual bound is that of the peer's bare network, which has no bound of its own.
+    """
+    sweep = counts.num_steps * counts.test_examples / batch
+    chains = counts.samples / batch
+    return (
+        Way(
+            train=counts.train_steps * theirs["train"],
+            bound=sweep * theirs["network"],
+            sample=chains * counts.num_steps * theirs["sample"],
+            seeds=seeds["unpaired_seeds"],
+        ),
+        Way(
+            train=counts.train_steps * ours["train"],
+            bound=counts.bound_evaluations * counts.test_examples / batch * ours["bound"],
+            sample=chains * counts.sample_evaluations * ours["sample"],
+            seeds=seeds["paired_seeds"],
+        ),
+    )
+
+
+def table(usual: Way, ours: Way) -> list[list[str]]:
+    """Both ways part by part, and the factor of each, for printing."""
+    found: Sequence[tuple[str, str]] = (
+        ("train", "training, s a cell"),
+        ("bound", "bound, s a cell"),
+        ("sample", "samples, s a cell"),
+        ("seeds", "seeds an objective"),
+    )
+    factors = shares(usual, ours)
+    rows = [["part", "", "usual way", "ours", "share of the factor"]]
+    for name, title in found:
+        a, b = getattr(usual, name), getattr(ours, name)
+        digits = 0 if name == "seeds" else 1
+        rows.append([title, "", f"{a:,.{digits}f}", f"{b:,.{digits}f}", f"× {factors[name]:.2f}"])  # noqa: RUF001
+    factor = usual.seconds / ours.seconds
+    rows.append(["to the verdict, s", "", f"{usual.seconds:,.0f}", f"{ours.seconds:,.0f}", f"× {factor:.1f}"])  # noqa: RUF001
+    return rows

@@ -1,0 +1,298 @@
+"""The study of speed: its arithmetic against known numbers, its workers, and the command from start to finish.
+
+No test asks how long anything takes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from backends import installed_backends
+from backends.interface import Execution
+from backends.networks import MLPSettings, UNetSettings, parameter_count
+from studies.harness import store
+from studies.harness.runner import record_environment
+from studies.harness.settings import to_json
+from studies.harness.throughput import verdict
+from studies.harness.throughput.contestants import CHAIN, make
+from studies.harness.throughput.growth import exponents
+from studies.harness.throughput.race import Case, Entry, Facts, Time, encoded, race
+from studies.harness.throughput.report import write_report
+from studies.harness.throughput.settings import CONTESTANTS, WORKLOADS, ThroughputSettings, parse_throughput_settings
+from studies.harness.throughput.study import PACKAGES
+from studies.harness.throughput.table import (
+    Compiled,
+    compiled,
+    loop_over_network,
+    median_interval,
+    speeds,
+    time_over_torch,
+    torch_rate_over,
+)
+from studies.harness.throughput.worker import decoded, serve
+from studies.harness.throughput.workloads import CIFAR10, Workload, forward_flops, workloads
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = Workload("digits", UNetSettings((8, 8, 1), (8, 16)), 4)
+CPU = Execution("cpu")
+BACKENDS = installed_backends()
+
+
+def case(times: dict[tuple[str, str], list[float]], flops: dict[str, float], first: float = 1.0) -> Case:
+    """A race with these seconds a unit by round; every entry's blocks have `flops`."""
+    facts = {label: Facts(100, flops, first_seconds=dict.fromkeys(flops, first)) for label, _ in times}
+    rows = [
+        Time(label, block, number, 3 * seconds, 3)
+        for (label, block), values in times.items()
+        for number, seconds in enumerate(values)
+    ]
+    return Case("digits", "float32", 128, 256, facts, rows)
+
+
+def test_median_interval_holds_the_median_as_often_as_it_says():
+    """Order statistics k and n + 1 - k hold it with probability 1 - 2 P(B < k), B ~ binomial(n, 1/2), at least 95 %."""
+    for n in range(6, 40):
+        interval = median_interval(np.arange(1.0, n + 1))
+        rank = int(interval.low)
+        assert (interval.high, interval.estimate) == (n + 1 - rank, (n + 1) / 2)
+        assert 1 - 2 * binom.cdf(rank - 1, n, 0.5) >= 0.95
+        assert 1 - 2 * binom.cdf(rank, n, 0.5) < 0.95
+    assert math.isinf(median_interval([1.0, 2.0, 3.0]).half_width)
+
+
+def test_speeds_are_those_of_known_times():
+    """Work over median time; a share is the median of the shares within rounds, so that drift cancels."""
+    drift = np.array([1.0, 2.0, 3.0])
+    found = case(
+        {("torch", "train"): list(2 * drift), ("ceilings", "convolution"): list(drift)},
+        {"train": 3e9, "convolution": 2e9},
+    )
+    train, ceiling = speeds(found)
+    assert (train.seconds, train.gflops, train.items_per_second) == (4.0, 0.75, 32.0)
+    assert train.share_convolution == pytest.approx((3 / 2) / (2 / 1))
+    assert math.isnan(train.share_product)
+    assert ceiling.gflops == 1.0
+    assert math.isnan(ceiling.share_convolution)
+
+
+def test_ratios_are_within_rounds():
+    drift = np.array([1.0, 5.0, 2.0, 7.0, 3.0, 1.5])
+    found = case(
+        {
+            ("torch", "train"): list(drift),
+            ("torch", "network"): list(drift),
+            ("torch", "bound"): list(1.04 * drift),
+            ("diffusers", "train"): list(1.5 * drift[:-1]),  # it failed in the last round
+        },
+        {"train": 1e9, "network": 1e9, "bound": 1e9},
+    )
+    slower, faster = time_over_torch(found, "diffusers"), torch_rate_over(found, "diffusers")
+    loop = loop_over_network(found, "torch", "bound")
+    assert slower is not None
+    assert faster is not None
+    assert loop is not None
+    assert slower.estimate == pytest.approx(1.5)
+    assert slower.n == 5
+    assert faster.estimate == pytest.approx(1.5)
+    assert (loop.low, loop.high) == (pytest.approx(1.04), pytest.approx(1.04))
+    assert time_over_torch(found, "torch") is None
+    assert loop_over_network(found, "diffusers", "bound") is None
+
+
+def test_compiling_pays_after_its_cost_over_its_gain():
+    found = case({("torch", "train"): [0.5], ("torch, compiled", "train"): [0.3]}, {"train": 1e9})
+    found.facts["torch, compiled"].first_seconds["train"] = 41.0
+    (one,) = compiled(found)
+    assert one.steps == pytest.approx(40 / 0.2)
+    assert math.isinf(Compiled("torch", 40.0, -0.1).steps)
+
+
+def test_a_case_is_read_as_it_was_written():
+    found = case({("torch", "train"): [1.0, 2.0]}, {"train": 1e9})
+    assert Case.from_json(found.to_json()) is not found
+    assert Case.from_json(found.to_json()).to_json() == found.to_json()
+
+
+@pytest.mark.parametrize("workload", [TINY, Workload("points", MLPSettings((2,)), 4)])
+def test_workers_are_told_their_workload_as_it_is(workload):
+    assert decoded(*encoded(workload, CPU)) == (workload, CPU)
+
+
+def test_cifar10_has_35_7_million_weights():
+    """Ho et al. (2020), app. B."""
+    assert parameter_count(CIFAR10) == pytest.approx(35.7e6, rel=2e-3)
+    assert set(workloads(True)) == set(workloads(False)) == set(WORKLOADS)
+
+
+def test_forward_flops_of_an_mlp_are_two_for_each_weight_of_its_matrices():
+    settings = MLPSettings((2,), width=8, depth=1, time_features=4)
+    matrices = 4 * 8 + 8 * 8 + 2 * 8 + 3 * 8 * 8 + 8 * 2
+    assert forward_flops(settings) == 2 * matrices
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "settings",
+    [
+        UNetSettings((8, 8, 1), (16, 32)),
+        UNetSettings((8, 16, 3), (8, 16, 16), 2, (0, 2), norm_groups=4, learns_variance=True),
+        UNetSettings((8, 2), (8, 16), mid_attention=False),
+    ],
+)
+def test_forward_flops_are_those_that_pytorch_counts(settings):
+    """On a device where every layer is the one it is defined as."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from backends.torch.network import UNet
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        UNet(settings)(torch.empty(1, *settings.shape), torch.ones(1))
+    assert counter.get_total_flops() == forward_flops(settings)
+
+
+positive = st.floats(0.01, 1e4)
+WAYS = st.builds(verdict.Way, positive, positive, positive, st.integers(2, 50).map(float))
+
+
+@given(WAYS, WAYS)
+def test_shares_multiply_to_the_whole_factor(usual, ours):
+    """Shapley's rule is efficient, and gives nothing to a part that did not change."""
+    shares = verdict.shares(usual, ours)
+    assert math.prod(shares.values()) == pytest.approx(usual.seconds / ours.seconds, rel=1e-9)
+    same = verdict.Way(usual.train, ours.bound, ours.sample, ours.seeds)
+    assert verdict.shares(usual, same)["train"] == pytest.approx(1, rel=1e-9)
+
+
+def test_a_verdict_is_counted_from_its_parts():
+    """Two objectives times seeds times (steps, evaluations of the test set, evaluations of the samples)."""
+    counts = verdict.Counts(
+        train_steps=100, test_examples=50, bound_evaluations=10, samples=20, sample_evaluations=5, num_steps=1000
+    )
+    theirs = {"train": 0.2, "network": 0.01, "sample": 0.02}
+    ours = {"train": 0.1, "network": 0.01, "bound": 0.03, "sample": 0.02}
+    seeds = {"paired_seeds": 2.0, "unpaired_seeds": 6.0}
+    usual, mine = verdict.ways(counts, theirs, ours, 10, seeds)
+    assert usual.seconds == pytest.approx(2 * 6 * (100 * 0.2 + 1000 * 5 * 0.01 + 2 * 1000 * 0.02))
+    assert mine.seconds == pytest.approx(2 * 2 * (100 * 0.1 + 10 * 5 * 0.03 + 2 * 5 * 0.02))
+    assert verdict.table(usual, mine)[-1][-1] == f"× {usual.seconds / mine.seconds:.1f}"  # noqa: RUF001
+
+
+def test_seeds_come_from_the_bounds_of_a_run():
+    """What seeds share cancels in pairs: the paired spread is that of the differences alone."""
+    shared, own = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.01, -0.01, 0.01, -0.01])
+    rows = [
+        {"metric": "bound", "objective": name, "backend": backend, "seed": seed, "value": value}
+        for name, values in (("epsilon_mse", shared), ("posterior_kl", shared + 0.1 + own))
+        for backend in ("torch", "keras")
+        for seed, value in enumerate(values)
+    ]
+    found = verdict.seeds_of_run(pd.DataFrame(rows))
+    assert found["difference"] == pytest.approx(0.1)
+    assert found["paired_sd"] == pytest.approx(own.std(ddof=1))
+    assert found["unpaired_seeds"] > 1000 * found["paired_seeds"]
+    with pytest.raises(ValueError, match="2 objectives"):
+        verdict.seeds_of_run(pd.DataFrame(rows[:8]))
+
+
+def test_growth_is_the_slope_of_logarithms():
+    rows = pd.DataFrame({"quantity": ["steps"] * 3, "n": [10, 20, 40], "seconds": [1.0, 4.0, 16.0], "bytes": [1.0] * 3})
+    assert exponents(rows)["steps"] == pytest.approx(2)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_worker_answers_what_it_is_asked(name):
+    """Every block runs, says how much it did, and nothing else is said."""
+    workload = Workload("points", MLPSettings((2,), width=8, depth=1, time_features=4), 4)
+    asked = [{"block": block, "count": 2} for block in ("train", "network", "bound", "sample")] + [{"memory": True}]
+    said = io.StringIO()
+    assert serve(name, workload, CPU, [json.dumps(one) for one in asked], said) == 0
+    ready, *answers, memory = (json.loads(line) for line in said.getvalue().splitlines())
+    assert ready["blocks"] == ["train", "network", "bound", "sample"]
+    assert ready["flops"]["train"] == 3 * 4 * forward_flops(workload.network)
+    assert [one["units"] for one in answers[:2]] == [2, 2]
+    assert answers[2]["units"] >= 2
+    assert answers[3]["units"] == CHAIN
+    assert all(one["seconds"] > 0 for one in answers)
+    assert memory["bytes"] > 10**7
+
+
+def test_a_contestant_that_fails_says_why_in_one_line():
+    said = io.StringIO()
+    assert serve("nobody", TINY, CPU, [], said) == 1
+    assert "unknown contestant 'nobody'" in json.loads(said.getvalue())["error"]
+    assert set(PACKAGES) == {*CONTESTANTS, "ceilings"}
+    with pytest.raises(ValueError, match="known: torch, keras, ceilings, diffusers"):
+        make("nobody", TINY, CPU)
+
+
+def test_a_race_goes_on_without_those_that_fail(tmp_path):
+    entries = [Entry(BACKENDS[0], CPU), Entry("nobody", CPU)]
+    found = race(entries, TINY, rounds=2, block_seconds=0.01, threads=1, logs=tmp_path)
+    assert "unknown contestant" in str(found.facts["nobody"].error)
+    assert found.blocks("nobody") == []
+    assert found.blocks(BACKENDS[0]) == ["train", "network", "bound", "sample"]
+    assert len(found.seconds(BACKENDS[0], "train")) == 2
+    assert found.facts[BACKENDS[0]].memory_bytes > 10**7
+
+
+def test_the_report_is_written_from_the_folder_alone(tmp_path):
+    """Tables, sentences and figures from a race whose figures are known."""
+    rounds = [1.0, 1.1, 0.9, 1.05, 1.2, 1.0]
+    raced = case(
+        {
+            ("torch", "train"): rounds,
+            ("torch", "network"): rounds,
+            ("torch", "bound"): rounds,
+            ("torch", "sample"): rounds,
+            ("torch, compiled", "train"): [0.5] * 6,
+            ("diffusers", "train"): [2 * one for one in rounds],
+            ("ceilings", "convolution"): rounds,
+        },
+        dict.fromkeys(("train", "network", "bound", "sample", "convolution"), 1e9),
+    )
+    raced.facts["torch, compiled"].first_seconds["train"] = 31.0
+    store.write_text(tmp_path / "cases" / "digits-float32.json", raced.to_json())
+    store.write_text(tmp_path / "settings.json", to_json(ThroughputSettings(out=tmp_path))[:-2] + ', "study": ""}')
+    record_environment(tmp_path, "compare_throughput", [])
+    grown = [("steps", n, 0.1 * n, 1e8) for n in (25, 50, 100)] + [("T", n, math.nan, 1e8) for n in (100, 1000)]
+    columns = ["quantity", "n", "seconds", "bytes"]
+    store.write_text(tmp_path / "growth.csv", pd.DataFrame(grown, columns=columns).to_csv(index=False))
+    report = write_report(tmp_path).read_text()
+    assert "torch reaches 100% of the convolution ceiling (75% met)" in report
+    assert (
+        "torch does 2.00 (2.00 to 2.00) times the operations a second of the best peer, diffusers (1.3 met)" in report
+    )
+    assert "torch: an evaluation in the bound loop takes 1.00 (1.00 to 1.00) times" in report
+    assert "compiling torch costs 30 s at the start and pays after 57 steps" in report
+    assert "steps 1.0" in report
+    assert "| torch | 0.00 M | 1,025 |" in report
+    assert {path.name for path in (tmp_path / "figures").glob("*.png")} == {"training.png", "growth.png"}
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--workloads", "speech"], "--workloads are of digits, images, cifar10, got speech"),
+        (["--contestants", "nobody"], "--contestants are of torch"),
+        (["--modes", "fast"], "--modes are of eager, compiled, both, got fast"),
+        (["--rounds", "0"], "--rounds is at least 1, got 0"),
+        (["--block-seconds", "0"], "--block-seconds is positive"),
+        (["--clock", "cpu", "--threads", "2"], "--clock cpu is for --threads 1"),
+        (["--run", "runs/x", "--out", "runs/x"], "--out is a folder of its own"),
+    ],
+)
+def test_a_bad_value_is_one_clear_line(words, message):
+    with pytest.raises(ValueError, match=message):
+        parse_throughput_settings(words, description="")
