@@ -1,7 +1,7 @@
 """Sample quality for any signal, with nothing to download: one idea a module, every number beside its floor.
 
-`evaluate` gives tidy rows; `METRICS` says what each number means. Importing this loads numpy and one module
-of scipy; scikit-learn, POT and PyTorch are loaded by the metrics that need them.
+`evaluate` gives tidy rows; `METRICS` says what each number means. Importing this loads numpy alone;
+scipy, scikit-learn, POT and PyTorch are loaded by the metrics that need them.
 """
 
 from studies.metrics.evaluation import evaluate

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import cdist
 
 from studies.metrics.points import FloatArray, as_pair, as_points, same_space
 
@@ -142,5 +141,7 @@ def _nearest(points: FloatArray, others: FloatArray) -> FloatArray:
 
 def _distances(x: FloatArray, y: FloatArray) -> Iterator[FloatArray]:
     """|x_i - y_j| by rows of x, from differences: with an expanded square a point on a ball's edge could leave it."""
+    from scipy.spatial.distance import cdist  # not at import time: every script's --help would wait for it
+
     for start in range(0, len(x), ROWS_AT_ONCE):
         yield cdist(x[start : start + ROWS_AT_ONCE], y)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial.distance import cdist
 
 from studies.metrics.points import FloatArray, as_pair
 
@@ -28,6 +27,8 @@ def wasserstein_2(samples: ArrayLike, reference: ArrayLike) -> float:
     mostly floor. Memory N M, time about (N + M)^3 at worst. Raises ImportError without POT, RuntimeError if
     the linear program does not finish.
     """
+    from scipy.spatial.distance import cdist
+
     points, others = as_pair(samples, reference, least=1)
     costs = cdist(points, others, "sqeuclidean")
     largest = float(costs.max())
