@@ -260,7 +260,7 @@ def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
         shown = [
             _difference(by_column[column], column[0], pooled)
             if column in by_column
-            else {"text": "–", "mark": "", "resolved": False, "note": ""}
+            else {"text": "–", "mark": "", "resolved": False, "notes": []}
             for column in tables
         ]
         rows.append(
@@ -288,7 +288,7 @@ def _difference(one: Contrast, metric: str, comparisons: int) -> dict[str, Any]:
         "text": plus_minus(interval, signed=True),
         "mark": "\u00a0*" if jointly else "",
         "resolved": interval.excludes_zero,
-        "note": ", ".join(notes),
+        "notes": notes,
     }
 
 
