@@ -30,6 +30,21 @@ def _x_0_hat(
     return x_0_hat if clip is None else xp.clip(x_0_hat, -clip, clip)
 
 
+def reverse_kernel(
+    process: ReverseProcess,
+    x_t: Array,
+    output: Array,
+    t: Array,
+    xp: ArrayNamespace = NUMPY,
+    *,
+    clip: float | None = None,
+) -> tuple[Array, Array, Array]:
+    """Mean and standard deviation of p_theta(x_{t-1} | x_t), broadcastable to x_t, and the x_0_hat behind them."""
+    prediction, value = process.split(output)
+    x_0_hat = _x_0_hat(process, x_t, prediction, t, clip, xp)
+    return process.mean(x_t, x_0_hat, t, xp), xp.exp(0.5 * process.log_variance(value, t, x_t, xp)), x_0_hat
+
+
 def ancestral_step(
     process: ReverseProcess,
     x_t: Array,
@@ -45,10 +60,7 @@ def ancestral_step(
 
     Algorithm 2 adds no noise in the last step, so its samples are not draws from the decoder that L_0 scores.
     """
-    prediction, value = process.split(output)
-    x_0_hat = _x_0_hat(process, x_t, prediction, t, clip, xp)
-    mean = process.mean(x_t, x_0_hat, t, xp)
-    std = xp.exp(0.5 * process.log_variance(value, t, x_t, xp))
+    mean, std, x_0_hat = reverse_kernel(process, x_t, output, t, xp, clip=clip)
     return xp.where(expand_to(xp, t > 1, x_t), mean + std * noise, mean), x_0_hat
 
 
