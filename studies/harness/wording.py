@@ -79,6 +79,11 @@ def quantity(metric: str, unit: str = "") -> Quantity:
     return Quantity(metric, metric.replace("_", " "), unit, None)
 
 
+def unit_of(about: Quantity) -> str:
+    """The unit of a metric as an axis says it; empty where it has none."""
+    return "" if about.unit in ("", "1") else about.unit
+
+
 def name_of(level: object) -> str:
     """The short name of a level or of a recipe ("posterior_kl · x_0" is "posterior KL · x₀")."""
     return " · ".join(NAMES.get(part, part) for part in str(level).split(" · "))

@@ -22,6 +22,7 @@ from studies.harness.wording import (
     sampler_family,
     sampler_name,
     sampler_steps,
+    unit_of,
 )
 
 
@@ -61,7 +62,7 @@ def quality(view: View) -> Plot | None:
             Panel(
                 f"{about.title[0].upper()}{about.title[1:]}",
                 f"{about.title}{better}. {spoken}.",
-                _draw_quality(view, marks, about.direction),
+                _draw_quality(view, marks, about.direction, unit_of(about)),
                 height=44 + 25 * len(marks),
             )
         )
@@ -81,7 +82,7 @@ def quality(view: View) -> Plot | None:
     )
 
 
-def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None) -> Callable[[Axes], None]:
+def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None, unit: str) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
         shown: list[float] = []
         header, least = 0, None
@@ -120,9 +121,12 @@ def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None) -> 
         ax.grid(False, axis="y")
         ax.spines["left"].set_visible(False)
         linear_axis(ax, "x")
-        if direction:
-            text, side = {"lower": ("← better", "left"), "higher": ("better →", "right")}[direction]
-            ax.set_xlabel(text, loc=side)  # type: ignore[arg-type]
+        if direction == "lower":
+            ax.set_xlabel("← better" + (f", in {unit}" if unit else ""), loc="left")
+        elif direction == "higher":
+            ax.set_xlabel((f"{unit}, " if unit else "") + "better →", loc="right")
+        else:
+            ax.set_xlabel(unit, loc="left")
 
     return draw
 
@@ -157,7 +161,7 @@ def quality_by_steps(view: View) -> Plot | None:
                         for key, group in mean.groupby(["recipe", "backend"], sort=False)
                     )
                     + ".",
-                    _draw_steps(view, mean, float(floors.mean()) if len(floors) else None),
+                    _draw_steps(view, mean, float(floors.mean()) if len(floors) else None, unit_of(about)),
                 )
             )
     if not panels:
@@ -173,7 +177,7 @@ def quality_by_steps(view: View) -> Plot | None:
     )
 
 
-def _draw_steps(view: View, mean: pd.DataFrame, least: float | None) -> Callable[[Axes], None]:
+def _draw_steps(view: View, mean: pd.DataFrame, least: float | None, unit: str) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
         for (recipe, backend), group in mean.groupby(["recipe", "backend"], sort=False):
             colour = view.colour(recipe)
@@ -187,5 +191,6 @@ def _draw_steps(view: View, mean: pd.DataFrame, least: float | None) -> Callable
         log_axis(ax, "x", float(mean["steps"].min()) / 1.15, float(mean["steps"].max()) * 1.15)
         linear_axis(ax, "y")
         ax.set_xlabel("steps")
+        ax.set_ylabel(unit)
 
     return draw

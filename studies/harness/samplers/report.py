@@ -20,7 +20,7 @@ from studies.harness.reading import Run, levels, read_run
 from studies.harness.report import about, aligned, shown, template
 from studies.harness.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.harness.store import write_text
-from studies.harness.wording import count, family_name, name_of, quantity
+from studies.harness.wording import count, family_name, name_of, quantity, unit_of
 
 LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
 
@@ -81,7 +81,7 @@ def quality_by_evaluations(view: View) -> Plot:
             Panel(
                 f"{about_it.title[0].upper()}{about_it.title[1:]}",
                 f"{about_it.title}{better} against network evaluations. {spoken}. Floor {label_of(least)}.",
-                _draw(view, mean, families, least),
+                _draw(view, mean, families, least, unit_of(about_it)),
             )
         )
     return Plot(
@@ -97,7 +97,7 @@ def quality_by_evaluations(view: View) -> Plot:
     )
 
 
-def _draw(view: View, mean: pd.DataFrame, families: Sequence[str], least: float) -> Callable[[Axes], None]:
+def _draw(view: View, mean: pd.DataFrame, families: Sequence[str], least: float, unit: str) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
         for (recipe, family), group in mean.groupby(["recipe", "family"], sort=False):
             look = families.index(family)
@@ -113,6 +113,7 @@ def _draw(view: View, mean: pd.DataFrame, families: Sequence[str], least: float)
         else:
             linear_axis(ax, "y")
         ax.set_xlabel("network evaluations")
+        ax.set_ylabel(unit)
 
     return draw
 
