@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from studies.harness.bound_table import bound_tables
 from studies.harness.figures import figures_of
@@ -49,8 +50,21 @@ def test_tables_show_the_rows(run):
     assert [column["title"] for column in code["columns"]][:2] == ["Rate", "Distortion, L₀"]
 
 
-def test_page_has_them(run):
-    page = write_report(run.folder).read_text()
+def test_floors_of_several_schedules_have_their_colours(tmp_path):
+    """One floor where the schedule is one, one for each recipe where it varies; a single seed has no bands."""
+    folder = make_run(tmp_path / "run", schedules=["linear", "cosine"], seeds=1, samples=False, samplers=[])
+    both = read_run(with_truth(folder))
+    for rows, floors in ((both.rows, 4), (both.rows[both.rows["schedule"] == "linear"], 1)):
+        plot = above_floor(View(both, "digits", rows))
+        assert plot is not None
+        axes = Figure().subplots()
+        plot.panels[0].draw(axes)
+        assert len(axes.get_lines()) == 2 * rows["recipe"].nunique() + floors
+
+
+def test_page_has_them(tmp_path):
+    folder = make_run(tmp_path / "run", objectives=["hybrid"], backends=["torch"], seeds=1, samples=False, samplers=[])
+    page = write_report(with_truth(folder)).read_text()
     assert "How exact is the bound?" in page
     assert 'id="figure-above-floor"' in page
 
@@ -60,4 +74,3 @@ def test_older_runs_do_without(tmp_path):
     view = View(run, "digits", run.rows)
     assert above_floor(view) is None
     assert bound_tables(view) == []
-    assert "How exact is the bound?" not in write_report(tmp_path / "run").read_text()
