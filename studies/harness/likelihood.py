@@ -26,7 +26,7 @@ FLOW_EXAMPLES, FLOW_EXAMPLES_EXACT = 8, 32
 FLOW_PROBES = 2
 FLOW_TOLERANCE = 1e-2
 """Nats per dim by which doubling the solver's steps may still move an example: about 15 times its error."""
-FLOW_STEPS = 32
+FLOW_STEPS = 16
 FLOW_BOUND_EVALUATIONS = 500
 """Network evaluations per example for the bound of the flow's few examples: about what the flow takes itself."""
 
