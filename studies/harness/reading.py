@@ -79,8 +79,8 @@ def read_run(folder: Path) -> Run:
     cells = tuple(_read_cell(path) for path in sorted(folder.glob("cells/*")) if (path / "cell.json").is_file())
     table = folder / "results.csv"
     rows = pd.read_csv(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
-    if "timesteps" not in rows:  # a run from before it was a factor
-        rows = rows.assign(timesteps="uniform")
+    # Cells from before it was a factor drew them uniformly; later ones may stand beside them.
+    rows = rows.assign(timesteps=rows["timesteps"].fillna("uniform") if "timesteps" in rows else "uniform")
     missing = [name for name in COLUMNS if name not in rows.columns]
     if missing:
         raise ValueError(f"{table}: expected the columns {', '.join(COLUMNS)}; missing {', '.join(missing)}")

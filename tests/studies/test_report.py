@@ -255,6 +255,15 @@ def test_varying_factors_are_found_in_the_data(tmp_path):
     assert "cosine · x_0 · posterior_kl" in set(run.rows["recipe"])
 
 
+def test_seeds_added_to_an_older_run_are_of_its_recipes(tmp_path):
+    """Rows without a value of `timesteps`, a later factor, are of steps drawn uniformly, with and without others."""
+    folder = make_run(tmp_path / "run", backends=["torch"], samples=False, samplers=[])
+    rows = pd.read_csv(folder / "results.csv")
+    rows.loc[rows["seed"] == 2, "timesteps"] = "uniform"
+    rows.to_csv(folder / "results.csv", index=False)
+    assert recipe_factors(read_run(folder).rows) == ["objective"]
+
+
 def test_a_metric_in_two_units_counts_once(tmp_path):
     run = read_run(make_run(tmp_path / "run", samples=False))
     assert set(run.rows[run.rows["metric"] == "train_posterior_kl"]["unit"]) == {"bits/dim"}
