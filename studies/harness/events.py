@@ -60,9 +60,10 @@ class EventLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for writer in self.writers.values():
-            writer.close()
-        self.writers = {}
+        with self.lock:
+            for writer in self.writers.values():
+                writer.close()
+            self.writers = {}
 
     def started(self, cell: Cell) -> None:
         from tensorboardX import SummaryWriter
@@ -74,8 +75,12 @@ class EventLog:
 
     def progress(self, cell: Cell, news: Mapping[str, Any]) -> None:
         with self.lock:
-            writer, steps = self.writers[cell.id], set()
+            writer, steps = self.writers.get(cell.id), set()
+            if writer is None:  # closed: the study was interrupted
+                return
             for one in news.get("rows", ()):
+                if one.get("t"):  # a value at one t of the chain: no scalar
+                    continue
                 step = int(float(one["step"]))
                 steps.add(step)
                 writer.add_scalar(tag_of(one), float(one["value"]), step)
@@ -84,7 +89,9 @@ class EventLog:
 
     def ended(self, cell: Cell, failure: str | None) -> None:
         with self.lock:
-            writer, folder = self.writers.pop(cell.id), store.cell_folder(self.run, cell.id)
+            writer, folder = self.writers.pop(cell.id, None), store.cell_folder(self.run, cell.id)
+            if writer is None:
+                return
             if failure is None:
                 with open(folder / store.ROWS, newline="") as file:
                     final = [one for one in csv.DictReader(file) if not (one["step"] or one["t"])]

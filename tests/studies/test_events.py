@@ -94,6 +94,18 @@ def test_a_finished_cell_gets_its_file_from_its_rows(run):
     assert len(images) == 2
 
 
+def test_what_comes_after_an_interruption_is_let_go(run):
+    """The workers of an interrupted study end after its files are closed."""
+    folder, cell = run
+    with EventLog(folder, [], RECIPE) as log:
+        log.started(cell)
+        log.progress(cell, {"rows": curve(50)})
+    log.progress(cell, {"rows": curve(100)})
+    log.ended(cell, "terminated")
+    scalars, _ = scalars_and_images(folder / "tensorboard" / cell.id)
+    assert [step for step, _ in scalars["train/epsilon_mse"]] == [50]
+
+
 @pytest.mark.parametrize("dataset", ["swiss_roll", "series", "colour"])
 def test_any_signal_has_its_picture(tmp_path, dataset):
     folder = make_run(tmp_path / "run", dataset=dataset, objectives=["epsilon_mse"], backends=["torch"], seeds=1)
