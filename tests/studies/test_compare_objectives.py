@@ -67,6 +67,8 @@ def test_every_cell_has_its_measurements(smoke):
     needed = {
         "train_epsilon_mse", "train_posterior_kl", "bound", "bound_prior", "bound_diffusion", "bound_decoder",
         "bound_at_t", "epsilon_mse", "bound_evaluations", "frechet", "frechet_floor", "train_seconds",
+        "bound_data_se", "bound_step_se", "bound_noise_se", "rate", "distortion", "rate_at_t", "bound_above_floor",
+        "epsilon_mse_above_floor_at_t", "floors_seconds",
     }  # fmt: skip
     for _, rows in cells:
         assert needed <= set(rows["metric"])
@@ -163,6 +165,7 @@ def test_seeds_are_added_until_the_interval_is_narrow(smoke, tmp_path):
         (["--predictions", "score"], "unknown prediction 'score'; known: epsilon"),
         (["--variances", "learned_range"], "epsilon_mse has no gradient for a learned_range variance"),
         (["--first-variance", "zero"], "unknown first_variance 'zero'; known: next, beta"),
+        (["--flow-examples", "1"], "--flow-examples is 0, or at least 2 for an error bar, got 1"),
         (["--learning-rate", "nan"], "--learning-rate is a positive number, got nan"),
         (["--widths", "16", "32", "64", "128", "256"], "5 levels need lengths divisible by 16"),
         (["--seeds-until", "0.1", "--seeds", "1"], "from 2 or more first seeds, got 2 objectives and 1 seeds"),
