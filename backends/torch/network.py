@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backends.interface import Execution, Weights
 from backends.networks import NORM_EPSILON, TIME_PERIOD, MLPSettings, NetworkSettings, UNetSettings, check_weights
 from backends.torch.arrays import namespace, to_numpy
-from backends.torch.layers import doubled
+from backends.torch.layers import NormSiLU, doubled
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d}
 
@@ -55,19 +55,19 @@ class ResidualBlock(nn.Module):
     def __init__(self, settings: UNetSettings, inputs: int, outputs: int) -> None:
         super().__init__()
         conv = _CONVOLUTIONS[settings.spatial_dims]
-        self.norm1 = nn.GroupNorm(settings.norm_groups, inputs, NORM_EPSILON)
+        self.norm1 = NormSiLU(settings.norm_groups, inputs, NORM_EPSILON)
         self.conv1 = conv(inputs, outputs, 3, padding=1)
         self.time_emb_proj = nn.Linear(4 * settings.time_features, outputs)
-        self.norm2 = nn.GroupNorm(settings.norm_groups, outputs, NORM_EPSILON)
+        self.norm2 = NormSiLU(settings.norm_groups, outputs, NORM_EPSILON)
         self.conv2 = conv(outputs, outputs, 3, padding=1)
         self.conv_shortcut = conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """`time`: silu of the time embedding (N, features), which all blocks share."""
         shift = self.time_emb_proj(time)
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(self.norm1(x))
         h = h + shift.reshape(*shift.shape, *(1,) * (x.dim() - 2))
-        return self.conv_shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+        return self.conv_shortcut(x) + self.conv2(self.norm2(h))
 
 
 class Attention(nn.Module):
@@ -186,7 +186,7 @@ class UNet(nn.Module):
             taken = [skips.pop() for _ in range(settings.blocks_per_level + 1)]
             above = widths[min(level + 1, levels[-1])]
             self.up_blocks.append(UpBlock(settings, level, above, taken))
-        self.conv_norm_out = nn.GroupNorm(settings.norm_groups, widths[0], NORM_EPSILON)
+        self.conv_norm_out = NormSiLU(settings.norm_groups, widths[0], NORM_EPSILON)
         self.conv_out = conv(widths[0], settings.out_channels, 3, padding=1)
         _channels_last(self)
 
@@ -199,7 +199,7 @@ class UNet(nn.Module):
         x = self.mid_block(x, time)
         for up in self.up_blocks:
             x = up(x, time, skips)
-        return self.conv_out(F.silu(self.conv_norm_out(x))).movedim(1, -1)
+        return self.conv_out(self.conv_norm_out(x)).movedim(1, -1)
 
 
 class MLPBlock(nn.Module):

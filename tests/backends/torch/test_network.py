@@ -9,7 +9,7 @@ import torch
 import backends.torch as backend
 from backends.interface import Execution
 from backends.networks import UNetSettings, initial_weights, time_frequencies, weight_specs
-from backends.torch.layers import doubled
+from backends.torch.layers import NormSiLU, doubled
 from backends.torch.network import MLP, UNet, time_features
 from tests.backends.contract.network import UNETS, NetworkContract
 from tests.backends.reference import mlp_settings, unet_settings
@@ -52,6 +52,26 @@ def test_a_module_taken_away_trains_in_a_plain_loop():
         optimizer.step()
         found.append(loss.item())
     assert found[-1] < 0.9 * found[0]
+
+
+@pytest.mark.parametrize(
+    ("channels", "lengths"), [(16, (8, 8)), (24, (4, 9)), (128, (8, 8)), (16, (7, 3)), (16, (64,))]
+)
+def test_norm_without_gradients_is_the_norm_with_them(channels, lengths):
+    """To rounding, in float64 and, for a mean of 100 deviations, in float32."""
+    generator = torch.Generator().manual_seed(0)
+    norm = NormSiLU(8, channels, 1e-6, dtype=torch.float64)
+    with torch.no_grad():
+        norm.weight.normal_(generator=generator)
+        norm.bias.normal_(generator=generator)
+    x = 100 + torch.randn(3, channels, *lengths, generator=generator, dtype=torch.float64)
+    expected = torch.nn.functional.silu(torch.nn.functional.group_norm(x, 8, norm.weight, norm.bias, norm.eps))
+    for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 2e-4)):
+        norm.to(dtype)
+        given = x.to(dtype)
+        with torch.inference_mode():
+            torch.testing.assert_close(norm(given).double(), expected, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(norm(given).double(), expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("lengths", [(4, 6), (3, 1), (5,)])
