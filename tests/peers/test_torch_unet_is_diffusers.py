@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DModel
 
 import backends.torch as backend
 from backends.interface import Execution
 from backends.networks import UNetSettings, time_frequencies, weight_specs
 from backends.torch.network import UNet
+from studies.harness.throughput.peers import diffusers_unet
 
 
 class PreciseTime(torch.nn.Module):
@@ -23,27 +23,6 @@ class PreciseTime(torch.nn.Module):
     def forward(self, timesteps: torch.Tensor) -> torch.Tensor:
         phase = timesteps[:, None] * self.frequencies
         return torch.cat([torch.sin(phase), torch.cos(phase)], dim=1)
-
-
-def diffusers_unet(s: UNetSettings) -> UNet2DModel:
-    attends = [level in s.attention_levels for level in range(len(s.widths))]
-    return UNet2DModel(
-        sample_size=s.shape[0],
-        in_channels=s.in_channels,
-        out_channels=s.out_channels,
-        block_out_channels=s.widths,
-        layers_per_block=s.blocks_per_level,
-        norm_num_groups=s.norm_groups,
-        down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
-        up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
-        add_attention=s.mid_attention,
-        attention_head_dim=None,
-        flip_sin_to_cos=False,
-        freq_shift=1,
-        downsample_padding=0,
-        norm_eps=1e-6,
-        act_fn="silu",
-    )
 
 
 @pytest.mark.torch

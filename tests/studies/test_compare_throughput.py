@@ -43,7 +43,7 @@ from studies.harness.throughput.worker import decoded, serve
 from studies.harness.throughput.workloads import CIFAR10, Workload, forward_flops, workloads
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = Workload("digits", UNetSettings((8, 8, 1), (8, 16)), 4)
+TINY = Workload("digits", UNetSettings((8, 8, 1), (8, 16)), 4, 8)
 CPU = Execution("cpu")
 BACKENDS = installed_backends()
 
@@ -123,7 +123,7 @@ def test_a_case_is_read_as_it_was_written():
     assert Case.from_json(found.to_json()).to_json() == found.to_json()
 
 
-@pytest.mark.parametrize("workload", [TINY, Workload("points", MLPSettings((2,)), 4)])
+@pytest.mark.parametrize("workload", [TINY, Workload("points", MLPSettings((2,)), 4, 8)])
 def test_workers_are_told_their_workload_as_it_is(workload):
     assert decoded(*encoded(workload, CPU)) == (workload, CPU)
 
@@ -213,7 +213,7 @@ def test_growth_is_the_slope_of_logarithms():
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_worker_answers_what_it_is_asked(name):
     """Every block runs, says how much it did, and nothing else is said."""
-    workload = Workload("points", MLPSettings((2,), width=8, depth=1, time_features=4), 4)
+    workload = Workload("points", MLPSettings((2,), width=8, depth=1, time_features=4), 4, 8)
     asked = [{"block": block, "count": 2} for block in ("train", "network", "bound", "sample")] + [{"memory": True}]
     said = io.StringIO()
     assert serve(name, workload, CPU, [json.dumps(one) for one in asked], said) == 0

@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 
 from backends.interface import Execution
 from backends.networks import UNetSettings
-from studies.harness.plotting import FAINT, INK, MARKERS, PALETTE, Panel, Plot, log_axis, positive_axis
+from studies.harness.plotting import FAINT, INK, MARKERS, PALETTE, Panel, Plot, log_axis
 from studies.harness.throughput.contestants import GROWTH
 from studies.harness.throughput.race import Entry, Worker
 from studies.harness.throughput.workloads import Workload
 from studies.harness.wording import plain
 
-WORKLOAD = Workload("growth", UNetSettings((8, 8, 1), (8, 16)), 32)
+WORKLOAD = Workload("growth", UNetSettings((8, 8, 1), (8, 16)), 32, 64)
 COUNTS = {"steps": (25, 50, 100, 200), "examples": (100, 200, 400, 800), "sampler steps": (25, 50, 100, 200)}
 CELLS, CELL_STEPS = 3, 20
 NUM_STEPS = (100, 1000, 4000)
@@ -60,16 +60,17 @@ def _worker(num_steps: int, device: str, threads: int, logs: Path) -> Worker:
 
 
 def _grown(worker: Worker) -> list[tuple[str, int, float, float]]:
-    """The middle of three times of every count, counts in turn; and memory after all the steps of each."""
+    """The middle of three times of every count, counts in turn, and memory at its most after the first of each."""
     rows = []
     for block, counts in COUNTS.items():
         worker.ask(block=block, count=counts[0])
         times: dict[int, list[float]] = {count: [] for count in counts}
+        memory: dict[int, float] = {}
         for _ in range(REPEATS):
             for count in counts:
                 times[count].append(worker.ask(block=block, count=count)["seconds"])
-        memory = worker.ask(memory=True)["bytes"]
-        rows += [(block, count, float(np.median(times[count])), memory) for count in counts]
+                memory.setdefault(count, worker.ask(memory=True)["bytes"])
+        rows += [(block, count, float(np.median(times[count])), memory[count]) for count in counts]
     return rows
 
 
@@ -84,13 +85,12 @@ def exponents(rows: pd.DataFrame) -> dict[str, float]:
 
 def sentences(rows: pd.DataFrame) -> list[str]:
     grown = ", ".join(f"{quantity} {plain(slope, 2)}" for quantity, slope in exponents(rows).items())
-    memory = rows[rows["quantity"] == "T"].sort_values("n")
-    first, last = memory.iloc[0], memory.iloc[-1]
-    return [
-        f"time grows as n to the power of: {grown} (1 is proportional; a fixed start makes it less)",
-        f"memory at its most: {first['bytes'] / MEGABYTE:,.0f} MB for T = {first['n']:,}, "
-        f"{last['bytes'] / MEGABYTE:,.0f} MB for T = {last['n']:,}",
-    ]
+    lines = [f"time grows as n to the power of: {grown} (1 is proportional; a fixed start makes it less)"]
+    for quantity, name in (("T", "T ="), ("steps", "steps:")):
+        kept = rows[rows["quantity"] == quantity].sort_values("n")
+        ends = [f"{name} {n:,.0f} {size / MEGABYTE:,.0f} MB" for n, size in zip(kept["n"], kept["bytes"], strict=True)]
+        lines.append(f"memory at its most: {ends[0]}, {ends[-1]}")
+    return lines
 
 
 def figure(rows: pd.DataFrame) -> Plot:
@@ -105,7 +105,7 @@ def figure(rows: pd.DataFrame) -> Plot:
         megabytes = memory["bytes"].to_numpy() / MEGABYTE
         ax.plot(memory["n"], megabytes, color=INK, marker=MARKERS[0], markersize=4.5)
         log_axis(ax, "x", memory["n"].min() / 1.3, memory["n"].max() * 1.3)
-        positive_axis(ax, megabytes)
+        ax.set_ylim(0, 1.25 * megabytes.max())
         ax.set_xlabel("T")
         ax.set_ylabel("memory at its most, MB")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -145,12 +144,12 @@ def encoded(workload: Workload, execution: Execution) -> tuple[str, str]:
 
 
 def environment(device: str, threads: int) -> dict[str, str]:
-    """That of a study's cells; waiting workers sleep, so that they do not take the running one's cores."""
-    return {**cell_environment(threads), "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"} | (
-        {"CUDA_VISIBLE_DEVICES": ""}
-        if device == "cpu"
-        else {name: v for name, v in os.environ.items() if "CUDA" in name}
-    )
+    """That of a study's cells. Waiting workers sleep, so that they leave the running one its cores, and no worker takes
+    a whole GPU.
+    """
+    sharing = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
+    return {**cell_environment(threads), **sharing, **hidden}
 
 
 def race(

@@ -33,6 +33,10 @@ class ThroughputSettings:
         tuple[str, ...],
         Flag(help="digits (1x8x8), images (3x32x32), cifar10 (the 35.7 M network, for GPUs)"),
     ] = ("digits", "images")
+    widths: Annotated[tuple[int, ...], Flag(help="U-Net channels per level of digits and images, finest first")] = (
+        32,
+        64,
+    )
     contestants: Annotated[
         tuple[str, ...],
         Flag(help="torch, keras, diffusers, denoising-diffusion-pytorch; those not installed are named"),

@@ -57,7 +57,7 @@ def run_and_report(settings: ThroughputSettings, argv: Sequence[str]) -> int:
 
 def raced(settings: ThroughputSettings) -> list[Workload]:
     """The workloads asked for, and the run's own where one is given."""
-    known = workloads(on_gpu=uses_gpu(settings.device))
+    known = workloads(uses_gpu(settings.device), settings.widths)
     chosen = [known[name] for name in settings.workloads]
     if settings.run is not None:
         trained = read_settings(settings.run)

@@ -28,7 +28,7 @@ def decoded(workload: str, execution: str) -> tuple[Workload, Execution]:
     given = json.loads(workload)
     network: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given["network"].items()}
     settings: NetworkSettings = UNetSettings(**network) if "widths" in network else MLPSettings(**network)
-    return Workload(given["name"], settings, given["batch"]), Execution(**json.loads(execution))
+    return Workload(**{**given, "network": settings}), Execution(**json.loads(execution))
 
 
 def answer(contestant: Contestant, request: dict[str, Any]) -> dict[str, Any]:

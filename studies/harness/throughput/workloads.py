@@ -8,41 +8,40 @@ from dataclasses import dataclass
 from backends.networks import NetworkSettings, UNetSettings, weight_specs
 from studies.harness.settings import StudySettings
 
+EVALUATION_BATCH = 256
+"""What `evaluate_bound` takes at a time."""
 BACKWARD = 2
 """A backward pass is worth two forward ones: the gradients of inputs and of weights."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`network` with training batches of `batch`; evaluation (the bare network, bounds, samples) takes twice that."""
+    """`network` with training batches of `batch`, and batches of its own for the bare network, bounds and samples."""
 
     name: str
     network: NetworkSettings
     batch: int
-
-    @property
-    def evaluation_batch(self) -> int:
-        return 2 * self.batch
+    evaluation_batch: int
 
 
-SMALL = (32, 64)
 CIFAR10 = UNetSettings((32, 32, 3), (128, 256, 256, 256), 2, (1,), norm_groups=32)
 """The 35.7 M network of Ho et al. (2020), app. B."""
 
 
-def workloads(on_gpu: bool) -> dict[str, Workload]:
-    """Workloads by name, with batches that a CPU takes or that fill a GPU."""
+def workloads(on_gpu: bool, widths: tuple[int, ...] = (32, 64)) -> dict[str, Workload]:
+    """Workloads by name, with batches that a CPU takes or that fill a GPU; `widths` are of all but CIFAR-10's."""
     every = [
-        Workload("digits", UNetSettings((8, 8, 1), SMALL), 128),
-        Workload("images", UNetSettings((32, 32, 3), SMALL), 128 if on_gpu else 16),
-        Workload("cifar10", CIFAR10, 128 if on_gpu else 4),
+        Workload("digits", UNetSettings((8, 8, 1), widths), 128, EVALUATION_BATCH),
+        Workload("images", UNetSettings((32, 32, 3), widths), *((128, 256) if on_gpu else (16, 32))),
+        Workload("cifar10", CIFAR10, *((128, 256) if on_gpu else (4, 8))),
     ]
     return {workload.name: workload for workload in every}
 
 
 def of_study(settings: StudySettings, shape: tuple[int, ...]) -> Workload:
     """What a study trains, for a time to verdict with its own network and batches."""
-    return Workload("run", settings.network(shape, learns_variance=False), settings.batch_size)
+    network = settings.network(shape, learns_variance=False)
+    return Workload("run", network, settings.batch_size, EVALUATION_BATCH)
 
 
 def forward_flops(settings: NetworkSettings) -> int:
