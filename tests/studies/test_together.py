@@ -150,11 +150,14 @@ def sizes(settings: StudySettings, shape: tuple[int, ...], jobs: int = 1, on_gpu
 
 
 def test_cells_train_together_where_it_is_faster():
-    """Points on a CPU, anything small on a GPU; what differs in more than objective and seed never does."""
+    """Enough points or tiny networks on a CPU, anything small on a GPU; what shares no program never does."""
     auto = StudySettings(backends=("torch",), seeds=5)
     points, signals = (2,), (8, 8, 1)
     assert sizes(auto, points) == [10]
-    assert sizes(auto, points, jobs=4) == [3, 3, 3, 1]
+    assert sizes(auto, points, jobs=2) == [5, 5]
+    assert sizes(auto, points, jobs=4) == [1] * 10
+    assert sizes(auto.replace(together="on"), points, jobs=4) == [3, 3, 3, 1]
+    assert sizes(auto.replace(widths=(8, 16)), signals) == [10]
     assert sizes(auto, signals) == [1] * 10
     assert sizes(auto, signals, on_gpu=True) == [10]
     assert sizes(auto.replace(seeds=10), signals, on_gpu=True) == [LARGEST, 20 - LARGEST]
