@@ -3,9 +3,9 @@
 - On a GPU small networks wait for launches, and a group needs as many as one network does. Larger ones than
   GPU_PARAMETERS fill the card by themselves.
 - On a CPU cells of one thread each fill the cores. There a group saves what each small operation costs beside its
-  arithmetic: measured in PyTorch on one thread, 8 perceptrons train 1.3 to 1.5 times as fast as one after another and 8
-  U-Nets of 0.04 M weights 1.7 times, but 2 members gain nothing, and 8 U-Nets of 0.16 M 1.06 times. On JAX a CPU's
-  grouped convolutions make a group tens of times slower.
+  arithmetic. Measured on one thread, 4 to 8 perceptrons train 1.1 to 1.4 times as fast as one after another in every
+  framework, and in PyTorch 4 to 8 U-Nets of 0.04 M weights 1.4 to 1.7 times; but 2 members gain nothing, and 8 U-Nets
+  of 0.16 M 1.06 times. On JAX a CPU's grouped convolutions make a group tens of times slower.
 
 `studies.harness.throughput.together` measures them.
 """
@@ -66,4 +66,4 @@ def pays(backend: str, network: NetworkSettings, on_gpu: bool) -> bool:
     """Whether a group, large enough, is faster than one cell after another, by the rules above."""
     if on_gpu:
         return parameter_count(network) <= GPU_PARAMETERS
-    return backend == "torch" and (isinstance(network, MLPSettings) or parameter_count(network) <= CPU_PARAMETERS)
+    return isinstance(network, MLPSettings) or (backend == "torch" and parameter_count(network) <= CPU_PARAMETERS)

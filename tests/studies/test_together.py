@@ -175,8 +175,10 @@ def test_keras_on_tensorflow_trains_perceptrons_together(monkeypatch):
     on = StudySettings(backends=("keras",), seeds=2, together="on")
     assert sizes(on, (8, 8, 1)) == [1] * 4
     assert sizes(on, (2,)) == [4]
+    assert sizes(on.replace(together="auto"), (2,)) == [4]
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert sizes(on, (8, 8, 1)) == [4]
+    assert sizes(on.replace(together="auto", widths=(8, 16)), (8, 8, 1)) == [1] * 4
 
 
 def test_an_unknown_choice_is_one_line():
