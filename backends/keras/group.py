@@ -136,7 +136,7 @@ class KerasGroupTrainer:
         return {"weights": self._weights, **self._optimiser.variables}
 
     def _named(self, rows: keras.Variable, member: int) -> Weights:
-        return self._members.named(to_numpy(rows)[self._members.row[member]])
+        return self._members.named(to_numpy(rows.value[self._members.row[member]]))
 
 
 def _from_neutral(weight: Array) -> Array:

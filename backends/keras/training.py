@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from backends import states
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
@@ -19,7 +20,6 @@ from backends.keras.network import MLP, UNet, export_weights, from_neutral, load
 from backends.keras.optimiser import FlatOptimiser
 from backends.keras.schedule import TrainedSchedule
 from backends.learned import schedule_parts
-from backends.networks import check_weights
 from backends.recipe import TrainingRecipe
 from core.arrays import Array
 from core.learned_schedule import LearnedSchedule, check_learnable
@@ -118,29 +118,21 @@ class KerasTrainer:
     def state(self) -> Weights:
         parts = {"weights": self.weights(ema=False)}
         parts |= {part: self._neutral(to_numpy(variable)) for part, variable in self._optimiser.variables.items()}
-        flat = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
         learned = {} if self._schedule is None else self._schedule.state()
-        return {**flat, **learned, "step": np.array(self.step_count, dtype=np.int64)}
+        return {**states.joined(parts, self.step_count), **learned}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from `state`, or raises a ValueError in one line and changes nothing."""
-        loaded = {part: self._part(state, part) for part in ("weights", *self._optimiser.variables)}
+        loaded = {part: states.part_of(state, part, self._network.settings) for part in states.PARTS}
         schedule = schedule_parts(self._learned, state)
-        if "step" not in state:
-            raise ValueError("this training state has no entry step; it is not one that a trainer's state() made")
+        step = states.step_of(state)
         load_neutral(self._network, loaded["weights"])
         for part, variable in self._optimiser.variables.items():
             named = (from_neutral(loaded[part][name]).ravel() for name in self._names)
             variable.assign(np.concatenate(list(named)))
         if self._schedule is not None:
             self._schedule.load_state(schedule)
-        self.step_count = int(state["step"])
-
-    def _part(self, state: Mapping[str, NDArray[Any]], part: str) -> Weights:
-        prefix = f"{part}/"
-        named = {name.removeprefix(prefix): np.asarray(state[name]) for name in state if name.startswith(prefix)}
-        check_weights(self._network.settings, named)
-        return named
+        self.step_count = step
 
     def _neutral(self, flat: NDArray[Any]) -> Weights:
         parts = np.split(flat, self._bounds)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from backends import states
 from backends.interface import Draws, Execution, Weights
 from backends.learned import schedule_parts
-from backends.networks import check_weights
 from backends.recipe import CLIP_EPSILON, TrainingRecipe
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
 from backends.torch.flat import Flat
@@ -121,17 +120,15 @@ class TorchTrainer:
             "adam_m": moments.get("exp_avg", nothing),
             "adam_v": moments.get("exp_avg_sq", nothing),
         }
-        flat = {f"{part}/{name}": x for part, vector in vectors.items() for name, x in self._named(vector).items()}
         learned = {} if self._schedule is None else self._schedule.state()
-        return {**flat, **learned, "step": np.array(self.step_count, dtype=np.int64)}
+        named = {part: self._named(vector) for part, vector in vectors.items()}
+        return {**states.joined(named, self.step_count), **learned}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from `state`, or raises a ValueError in one line and changes nothing."""
-        parts = {part: self._part(state, part) for part in ("weights", "ema", "adam_m", "adam_v")}
+        parts = {part: self._part(state, part) for part in states.PARTS}
         schedule = schedule_parts(self._learned, state)
-        if "step" not in state:
-            raise ValueError("this training state has no entry step; it is not one that a trainer's state() made")
-        step = int(state["step"])
+        step = states.step_of(state)
         with torch.no_grad():
             self._flat.vector.copy_(parts["weights"])
             self._average.copy_(parts["ema"])
@@ -143,9 +140,7 @@ class TorchTrainer:
 
     def _part(self, state: Mapping[str, NDArray[Any]], part: str) -> Tensor:
         """The arrays "part/NAME" in one vector."""
-        prefix = f"{part}/"
-        named = {name.removeprefix(prefix): np.asarray(state[name]) for name in state if name.startswith(prefix)}
-        check_weights(self._network.settings, named)
+        named = states.part_of(state, part, self._network.settings)
         vector = torch.empty_like(self._average)
         for view, name in zip(self._flat.views(vector), self._weights, strict=True):
             view.copy_(self._xp.asarray(named[name]))
