@@ -337,6 +337,16 @@ def sigmoid(
     return from_betas(np.minimum(beta, max_beta), f"sigmoid({start:g}, {end:g}, tau={tau:g})")
 
 
+def log_linear(num_steps: int, first: float = 13.3, last: float = -5.0) -> Schedule:
+    """log SNR evenly spaced from `first` to `last` (Kingma et al. 2021, sec. 4.1, their fixed schedule and its ends).
+
+    A chain of one step has only the last.
+    """
+    _check_num_steps(num_steps)
+    log_snr = np.linspace(first, last, num_steps) if num_steps > 1 else [last]
+    return from_log_snr(log_snr, f"log-linear({first:g}, {last:g})")
+
+
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {
     "linear": linear,
     "linear-scaled": lambda num_steps: linear(num_steps, scaled=True),
@@ -345,6 +355,7 @@ SCHEDULES: dict[str, Callable[[int], Schedule]] = {
     "sigmoid": sigmoid,
     "constant": constant,
     "harmonic": harmonic,
+    "log-linear": log_linear,
 }
 """Schedules by name, at their papers' settings; each takes T."""
 

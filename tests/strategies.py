@@ -6,9 +6,20 @@ import numpy as np
 from hypothesis import strategies as st
 
 from core.predictions import PREDICTIONS
-from core.schedules import Schedule, constant, cosine, from_betas, from_log_snr, harmonic, linear, quadratic, sigmoid
+from core.schedules import (
+    Schedule,
+    constant,
+    cosine,
+    from_betas,
+    from_log_snr,
+    harmonic,
+    linear,
+    log_linear,
+    quadratic,
+    sigmoid,
+)
 
-MAKERS = (linear, cosine, quadratic, sigmoid, constant, harmonic)
+MAKERS = (linear, cosine, quadratic, sigmoid, constant, harmonic, log_linear)
 
 
 @st.composite

@@ -11,6 +11,7 @@ from studies.datasets.dataset import Dataset
 DATASETS: dict[str, Callable[[], Dataset]] = {
     "digits": digits.load,
     "swiss_roll": swiss_roll.load,
+    "swiss_roll_thin": swiss_roll.load_thin,
     "mixture": mixture.load,
     "italy_power_demand": italy_power_demand.load,
 }

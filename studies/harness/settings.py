@@ -37,7 +37,10 @@ class StudySettings:
 
     dataset: Annotated[
         str,
-        Flag(help="digits, swiss_roll, mixture, italy_power_demand, or the path of an .npz with train, test[, levels]"),
+        Flag(
+            help="digits, swiss_roll, swiss_roll_thin, mixture, italy_power_demand, or the path of an .npz with train,"
+            " test[, levels]"
+        ),
     ] = "digits"
     objectives: Annotated[
         tuple[str, ...], Flag(help="epsilon_mse (L_simple), posterior_kl (L_vlb), target_mse, hybrid")
@@ -52,8 +55,9 @@ class StudySettings:
     schedules: Annotated[
         tuple[str, ...],
         Flag(
-            help="linear, linear-scaled, cosine, quadratic, sigmoid, constant, harmonic; for posterior_kl also learned"
-            " (with the network, from linear-scaled) and learned-NAME (from another); name:T for a length of its own"
+            help="linear, linear-scaled, cosine, quadratic, sigmoid, constant, harmonic, log-linear; for posterior_kl"
+            " also learned (with the network, from linear-scaled) and learned-NAME (from another); name:T for a length"
+            " of its own"
         ),
     ] = ("linear",)
     seeds: Annotated[

@@ -88,4 +88,4 @@ def test_nothing_pickled_is_read(tmp_path):
 def test_levels_are_checked_by_the_dataset_itself():
     with pytest.raises(ValueError, match="at least 2 levels"):
         Dataset("x", GOOD, GOOD, 1, "here")
-    assert set(DATASETS) == {"digits", "swiss_roll", "mixture", "italy_power_demand"}
+    assert set(DATASETS) == {"digits", "swiss_roll", "swiss_roll_thin", "mixture", "italy_power_demand"}

@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from studies.harness.figures.by_t import spent_by_t
+from studies.harness.figures.conditional import conditional
 from studies.harness.figures.drift import drift
 from studies.harness.figures.effects import effects
 from studies.harness.figures.floors import above_floor
+from studies.harness.figures.gain import gain
 from studies.harness.figures.losses import losses
 from studies.harness.figures.quality import quality, quality_by_steps
 from studies.harness.figures.rate_distortion import rate_and_distortion
@@ -27,8 +29,8 @@ from studies.harness.reading import Run, levels
 from studies.harness.wording import name_of
 
 MAKERS = (
-    effects, table2, losses, drift, spent_by_t, split_by_term, above_floor, rate_and_distortion, learned_schedules,
-    samples, quality, quality_by_steps, denoising, neighbours, cost,
+    effects, gain, table2, losses, drift, spent_by_t, split_by_term, above_floor, rate_and_distortion,
+    learned_schedules, samples, conditional, quality, quality_by_steps, denoising, neighbours, cost,
 )  # fmt: skip
 """In the order of the report; each makes its figure of a View, or None."""
 
