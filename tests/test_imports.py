@@ -82,7 +82,13 @@ def test_torch_and_keras_never_import_each_other():
 
 def test_nothing_imports_the_tests():
     for package in ("core", "backends", "studies"):
-        assert not offenders(package, "tests", "pytest", "hypothesis", "mpmath", "diffusers")
+        assert not offenders(package, "tests", "pytest", "hypothesis", "mpmath")
+
+
+def test_only_the_race_against_peers_imports_one():
+    for package in ("core", "backends", "studies"):
+        found = offenders(package, "diffusers", "denoising_diffusion_pytorch")
+        assert all(name.startswith("studies/harness/throughput/peers.py ") for name in found)
 
 
 def run_python(code: str) -> str:
