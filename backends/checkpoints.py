@@ -53,9 +53,7 @@ def save_network(
 ) -> None:
     """Writes a network's weights together with its settings, and whatever else `metadata` says of it."""
     check_weights(settings, weights)
-    kind = next(name for name, cls in _NETWORKS.items() if isinstance(settings, cls))
-    described = json.dumps({"kind": kind, **asdict(settings)})
-    save_weights(path, weights, {**(metadata or {}), NETWORK_KEY: described})
+    save_weights(path, weights, {**(metadata or {}), NETWORK_KEY: described_network(settings)})
 
 
 def load_network_settings(path: Path | str) -> NetworkSettings:
@@ -64,10 +62,24 @@ def load_network_settings(path: Path | str) -> NetworkSettings:
         described = (file.metadata() or {}).get(NETWORK_KEY)
     if described is None:
         raise ValueError(f"{path} does not say which network it is of; load it with load_weights and give the settings")
-    fields: dict[str, Any] = json.loads(described)
+    try:
+        return network_described(described)
+    except ValueError as error:
+        raise ValueError(f"{path} is of {error}") from None
+
+
+def described_network(settings: NetworkSettings) -> str:
+    """A network's settings as JSON, for `network_described`."""
+    kind = next(name for name, cls in _NETWORKS.items() if isinstance(settings, cls))
+    return json.dumps({"kind": kind, **asdict(settings)})
+
+
+def network_described(text: str) -> NetworkSettings:
+    """The settings that `described_network` wrote. ValueError for a network that is not known."""
+    fields: dict[str, Any] = json.loads(text)
     kind = fields.pop("kind")
     if kind not in _NETWORKS:
-        raise ValueError(f"{path} is of an unknown network {kind!r}; known: {', '.join(_NETWORKS)}")
+        raise ValueError(f"an unknown network {kind!r}; known: {', '.join(_NETWORKS)}")
     settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
     return _NETWORKS[kind](**settings)
 

@@ -85,7 +85,8 @@ class GroupTrainer(Protocol):
     Members are counted from 0, and all are at the same step. A member's state is one of a `Trainer`'s.
     """
 
-    step_count: int
+    @property
+    def step_count(self) -> int: ...
 
     def step(self, draws: Sequence[Draws]) -> Any:
         """One optimiser step of every member, on batches of one size; returns a handle on their losses."""

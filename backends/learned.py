@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.states import PARTS
 from core.learned_schedule import LearnedSchedule
 
 PREFIX = "schedule/"
-PARTS = ("weights", "ema", "adam_m", "adam_v")
 
 
 def schedule_parts(learned: LearnedSchedule | None, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

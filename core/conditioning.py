@@ -81,33 +81,33 @@ def multiplied(observation: Observation, *, constant: bool = False, clip: float 
     `constant`: r_t = r_0 at every t, as in the paper.
     """
 
-    def step(
-        process: ReverseProcess,
-        x_t: Array,
-        output: Array,
-        t: Array,
-        noise: Array,
-        previous: Array | None = None,
-        xp: ArrayNamespace = NUMPY,
-    ) -> tuple[Array, Array]:
-        mean, std, x_0_hat = reverse_kernel(process, x_t, output, t, xp, clip=clip)
-        signal, deviation = (gather(xp, table, t - 1, x_t) for table in (process.tables.signal, process.tables.noise))
+    def product(mean: Array, std: Array, signal: Array, noise: Array, xp: ArrayNamespace) -> tuple[Array, Array]:
         if constant:
-            signal, deviation = 0 * signal + 1, 0 * deviation
-        centre, variance = observation.at(signal, deviation, xp)
+            signal, noise = 0 * signal + 1, 0 * noise
+        centre, variance = observation.at(signal, noise, xp)
         gain = xp.asarray(observation.known) * (std * std) / (std * std + variance)
-        mean = mean + gain * (centre - mean)
         # 1 - gain is not negative, but for a rounding where the observation is exact.
-        noisy = mean + std * xp.sqrt(xp.clip(1 - gain, 0.0, 1.0)) * noise
-        return xp.where(expand_to(xp, t > 1, x_t), noisy, mean), x_0_hat
+        return mean + gain * (centre - mean), std * xp.sqrt(xp.clip(1 - gain, 0.0, 1.0))
 
-    return step
+    return _with_kernel(product, clip)
 
 
 def perturbed(log_gradient: LogGradient, *, clip: float | None = None) -> SamplerStep:
     """The ancestral step with its mean moved by Sigma grad log r_{t-1}(mean) (Sohl-Dickstein et al. 2015, eq. 61).
 
     For any smooth r; the product itself to first order in Sigma.
+    """
+
+    def product(mean: Array, std: Array, signal: Array, noise: Array, xp: ArrayNamespace) -> tuple[Array, Array]:
+        return mean + std * std * log_gradient(mean, signal, noise, xp), std
+
+    return _with_kernel(product, clip)
+
+
+def _with_kernel(product: Callable[..., tuple[Array, Array]], clip: float | None) -> SamplerStep:
+    """The ancestral step with product(mean, std, signal, noise, xp) as the mean and std of its kernel.
+
+    `signal`, `noise`: sqrt(alpha_bar_{t-1}) and the root of 1 - alpha_bar_{t-1}, broadcastable to x_t.
     """
 
     def step(
@@ -120,8 +120,8 @@ def perturbed(log_gradient: LogGradient, *, clip: float | None = None) -> Sample
         xp: ArrayNamespace = NUMPY,
     ) -> tuple[Array, Array]:
         mean, std, x_0_hat = reverse_kernel(process, x_t, output, t, xp, clip=clip)
-        signal, deviation = (gather(xp, table, t - 1, x_t) for table in (process.tables.signal, process.tables.noise))
-        mean = mean + std * std * log_gradient(mean, signal, deviation, xp)
+        marginal = (gather(xp, table, t - 1, x_t) for table in (process.tables.signal, process.tables.noise))
+        mean, std = product(mean, std, *marginal, xp)
         return xp.where(expand_to(xp, t > 1, x_t), mean + std * noise, mean), x_0_hat
 
     return step

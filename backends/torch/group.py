@@ -19,10 +19,11 @@ from backends import states
 from backends.groups import Members, Part
 from backends.interface import Draws, Execution, Weights
 from backends.networks import NetworkSettings
-from backends.recipe import CLIP_EPSILON, TrainingRecipe
+from backends.recipe import TrainingRecipe
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
 from backends.torch.likelihood import DeviceDraws, check_draws, check_network, losses, process_at, run_batch, upload
 from backends.torch.network import make_network
+from backends.torch.optimiser import FlatOptimiser
 from core.objectives import NoisedBatch
 from core.reverse import ReverseProcess
 
@@ -47,18 +48,11 @@ class TorchGroupTrainer:
     ) -> None:
         self.step_count = 0
         self._members = Members(settings, process, objectives)
-        self._process, self._recipe, self._execution = process, recipe, execution
+        self._process, self._execution = process, execution
         self._xp = namespace(execution)
         self._cast = process.cast(self._xp.asarray)
         self._weights = nn.Parameter(self._xp.asarray(self._members.flat(weights)))
-        self._average = self._weights.detach().clone()
-        self._adam = torch.optim.Adam(
-            [self._weights],
-            lr=recipe.learning_rate,
-            betas=(recipe.adam_beta_1, recipe.adam_beta_2),
-            eps=recipe.adam_epsilon,
-            fused=True,
-        )
+        self._optimiser = FlatOptimiser(recipe, self._weights)
         self._structure = make_network(settings, weights[0], execution).to("meta")  # its weights are those given
         check_network(self._structure, process)
         self._run = maybe_compiled(self._forward, execution)
@@ -101,46 +95,27 @@ class TorchGroupTrainer:
         # Compiled, one process serves every batch: a second one would be a second compilation.
         process = self._cast if self._execution.compile else process_at(self._cast, joined.t)
         minimised, mse, kl = self._run(process, upload(self._xp, joined, self._process))
-        self._adam.zero_grad(set_to_none=True)
+        self._weights.grad = None
         minimised.backward()
-        self._update(self.step_count + 1)
+        self._optimiser.update(self.step_count + 1)
         self.step_count += 1
         return mse, kl
-
-    @torch.no_grad()
-    def _update(self, step: int) -> None:
-        recipe, gradient = self._recipe, self._weights.grad
-        assert gradient is not None
-        if recipe.clip_norm is not None:
-            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-            gradient.mul_(torch.clamp(recipe.clip_norm / (norm + CLIP_EPSILON), max=1.0))
-        self._adam.param_groups[0]["lr"] = recipe.learning_rate_at(step)
-        self._adam.step()
-        self._average.lerp_(self._weights, 1 - recipe.ema_decay_at(step))
 
     def losses(self, handle: Handle) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         mse, kl = (self._members.by_member(to_numpy(rows).reshape(len(self._members), -1)) for rows in handle)
         return list(zip(mse, kl, strict=True))
 
     def weights(self, member: int, *, ema: bool = True) -> Weights:
-        return self._named(self._average if ema else self._weights, member)
+        return self._named(self._optimiser.average if ema else self._weights, member)
 
     def state(self, member: int) -> Weights:
-        # Adam keeps nothing of a weight before its first step, where both moments are 0.
-        kept = self._adam.state[self._weights]
-        m, v = (kept.get(key, torch.zeros_like(self._weights)) for key in ("exp_avg", "exp_avg_sq"))
-        parts = zip(states.PARTS, (self._weights, self._average, m, v), strict=True)
+        parts = self._optimiser.parts().items()
         return states.joined({part: self._named(rows, member) for part, rows in parts}, self.step_count)
 
     def load_states(self, given: Sequence[Mapping[str, NDArray[Any]]]) -> None:
         """Goes on from the members' states, or raises a ValueError in one line and changes nothing."""
         parts, step = self._members.loaded(given)
-        rows = {part: self._xp.asarray(array) for part, array in parts.items()}
-        with torch.no_grad():
-            self._weights.copy_(rows["weights"])
-            self._average.copy_(rows["ema"])
-        adam = {"step": torch.tensor(float(step)), "exp_avg": rows["adam_m"], "exp_avg_sq": rows["adam_v"]}
-        self._adam.load_state_dict({"state": {0: adam}, "param_groups": self._adam.state_dict()["param_groups"]})
+        self._optimiser.load({part: self._xp.asarray(rows) for part, rows in parts.items()}, step)
         self.step_count = step
 
     def _named(self, rows: Tensor, member: int) -> Weights:

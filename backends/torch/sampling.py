@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backends.chains import Family, family_of, run_chain
 from backends.interface import Execution
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
 from backends.torch.likelihood import check_network
@@ -35,42 +34,20 @@ def sample(
     was trained with; the network is told the steps of its own chain.
     """
     check_network(network, process)
-    kept_steps = {int(t) for t in process.schedule.check_steps(np.asarray(keep, np.int64))}
-    expected = (len(x_T), *network.settings.shape)
-    if x_T.shape != expected:
-        raise ValueError(f"x_T has shape {expected} for this network, got {x_T.shape}")
     xp = namespace(execution)
-    run = _step(network, _Family(process.variance, process), sampler, execution)
-    tables, places = process.windows()
-    kept: dict[int, Tensor] = {}
+
+    def steps(t: int) -> Tensor:
+        return torch.full((len(x_T),), t, device=xp.device)
+
     with torch.inference_mode():
-        x = xp.asarray(x_T)
-        x_0_hat = torch.zeros_like(x)
-        ahead = x_0_hat if noise is None else xp.asarray(noise(process.num_steps))
-        for t in range(process.num_steps, 0, -1):
-            place, told = (
-                torch.full((len(x),), int(step), device=xp.device)
-                for step in (places[t - 1], process.schedule.steps[t])
-            )
-            x, x_0_hat = run(x, ahead, place, told, x_0_hat, xp.asarray(tables[t - 1]))
-            if noise is not None and t > 1:  # while a device is busy with this step
-                ahead = xp.asarray(noise(t - 1))
-            if t in kept_steps:
-                kept[t] = x_0_hat
-    return to_numpy(x), {t: to_numpy(x_0_hat) for t, x_0_hat in kept.items()}
-
-
-@dataclass(frozen=True)
-class _Family:
-    """What a step depends on beside its tables: all chains of a family share one compiled step."""
-
-    variance: str
-    process: ReverseProcess = field(compare=False)
+        step = _step(network, family_of(process), sampler, execution)
+        x_0, kept = run_chain(step, process, network.settings.shape, x_T, noise, keep, xp.asarray, steps)
+    return to_numpy(x_0), {t: to_numpy(x_0_hat) for t, x_0_hat in kept.items()}
 
 
 @lru_cache(maxsize=4)
 def _step(
-    network: Network, family: _Family, sampler: SamplerStep, execution: Execution
+    network: Network, family: Family, sampler: SamplerStep, execution: Execution
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     """One step of a chain, the last few kept: samples drawn in several calls, by chains of any length, share one."""
     shared = namespace(execution).as_shared()

@@ -17,6 +17,7 @@ from backends.interface import Weights
 from backends.learned import PREFIX
 from backends.recipe import TrainingRecipe
 from backends.torch.arrays import TorchNamespace, to_numpy
+from backends.torch.optimiser import FlatOptimiser
 from core.learned_schedule import LearnedSchedule
 from core.reverse import ReverseProcess
 from core.schedules import Schedule
@@ -26,11 +27,9 @@ class TrainedSchedule:
     """The parameters of a `LearnedSchedule`, Adam's moments and their moving average."""
 
     def __init__(self, learned: LearnedSchedule, recipe: TrainingRecipe, xp: TorchNamespace) -> None:
-        self._learned, self._recipe, self._xp = learned, recipe, xp
+        self._learned, self._xp = learned, xp
         self._parameters = nn.Parameter(xp.asarray(learned.initial()))
-        self._average = self._parameters.detach().clone()
-        betas = (recipe.adam_beta_1, recipe.adam_beta_2)
-        self._adam = torch.optim.Adam([self._parameters], recipe.learning_rate, betas, recipe.adam_epsilon)
+        self._optimiser = FlatOptimiser(recipe, self._parameters)
 
     def process(self, family: ReverseProcess) -> ReverseProcess:
         """`family` on the schedule as it stands, differentiable."""
@@ -42,36 +41,15 @@ class TrainedSchedule:
 
     def update(self, step: int) -> None:
         """One step from the gradient that backward() left, which is then cleared."""
-        recipe = self._recipe
-        if recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_([self._parameters], recipe.clip_norm)
-        for group in self._adam.param_groups:
-            group["lr"] = recipe.learning_rate_at(step)
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            self._average.lerp_(self._parameters, 1 - recipe.ema_decay_at(step))
+        self._optimiser.update(step)
+        self._parameters.grad = None
 
     def frozen(self, *, ema: bool) -> Schedule:
-        return self._learned.frozen(to_numpy(self._average if ema else self._parameters))
+        return self._learned.frozen(to_numpy(self._optimiser.average if ema else self._parameters))
 
     def state(self) -> Weights:
-        moments = self._adam.state[self._parameters]
-        nothing = torch.zeros_like(self._average)
-        parts = {
-            "weights": self._parameters,
-            "ema": self._average,
-            "adam_m": moments.get("exp_avg", nothing),
-            "adam_v": moments.get("exp_avg_sq", nothing),
-        }
-        return {f"{PREFIX}{part}": to_numpy(tensor) for part, tensor in parts.items()}
+        return {f"{PREFIX}{part}": to_numpy(tensor) for part, tensor in self._optimiser.parts().items()}
 
     def load_state(self, parts: Mapping[str, NDArray[Any]], step: int) -> None:
         """Goes on from what `backends.learned.schedule_parts` found, after so many steps."""
-        on_device = {part: self._xp.asarray(array) for part, array in parts.items()}
-        with torch.no_grad():
-            self._parameters.copy_(on_device["weights"])
-            self._average.copy_(on_device["ema"])
-        moments = {"exp_avg": on_device["adam_m"], "exp_avg_sq": on_device["adam_v"]}
-        adam = {0: {"step": torch.tensor(float(step)), **moments}}
-        self._adam.load_state_dict({"state": adam, "param_groups": self._adam.state_dict()["param_groups"]})
+        self._optimiser.load({part: self._xp.asarray(array) for part, array in parts.items()}, step)

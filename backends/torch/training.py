@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from backends import states
 from backends.interface import Draws, Execution, Weights
 from backends.learned import schedule_parts
-from backends.recipe import CLIP_EPSILON, TrainingRecipe
+from backends.recipe import TrainingRecipe
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
 from backends.torch.flat import Flat
 from backends.torch.likelihood import DeviceDraws, check_draws, check_network, losses, process_at, run_batch, upload
 from backends.torch.network import Network
+from backends.torch.optimiser import FlatOptimiser
 from backends.torch.schedule import TrainedSchedule
 from core.learned_schedule import LearnedSchedule, check_learnable
 from core.objectives import check_objective, unit_scale
@@ -46,20 +47,13 @@ class TorchTrainer:
         check_network(network, process)
         self.step_count = 0
         self._network, self._process, self._objective = network, process, objective
-        self._recipe, self._execution = recipe, execution
+        self._execution = execution
         self._xp = namespace(execution)
         self._cast = process.cast(self._xp.asarray)
         self._scale = unit_scale(process, objective)
         self._weights: dict[str, nn.Parameter] = dict(network.named_parameters())
         self._flat = Flat(list(self._weights.values()))
-        self._average = self._flat.vector.detach().clone()
-        self._adam = torch.optim.Adam(
-            [self._flat.vector],
-            lr=recipe.learning_rate,
-            betas=(recipe.adam_beta_1, recipe.adam_beta_2),
-            eps=recipe.adam_epsilon,
-            fused=True,
-        )
+        self._optimiser = FlatOptimiser(recipe, self._flat.vector)
         self._learned, self._schedule = learned, None
         if learned is not None:
             check_learnable(objective)
@@ -85,43 +79,25 @@ class TorchTrainer:
             minimised = minimised + self._scale * self._schedule.prior_loss(on_device.x_0)
         minimised.backward()
         self._flat.gather_gradient()
-        self._update(self.step_count + 1)
+        self._optimiser.update(self.step_count + 1)
+        if self._schedule is not None:
+            self._schedule.update(self.step_count + 1)
         self.step_count += 1
         return mse, kl
-
-    def _update(self, step: int) -> None:
-        recipe, vector, gradient = self._recipe, self._flat.vector, self._flat.gradient
-        with torch.no_grad():
-            if recipe.clip_norm is not None:
-                norm = torch.linalg.vector_norm(gradient)
-                gradient.mul_(torch.clamp(recipe.clip_norm / (norm + CLIP_EPSILON), max=1.0))
-            self._adam.param_groups[0]["lr"] = recipe.learning_rate_at(step)
-            self._adam.step()
-            self._average.lerp_(vector, 1 - recipe.ema_decay_at(step))
-        if self._schedule is not None:
-            self._schedule.update(step)
 
     def losses(self, handle: Handle) -> tuple[NDArray[Any], NDArray[Any]]:
         mse, kl = handle
         return to_numpy(mse), to_numpy(kl)
 
     def weights(self, *, ema: bool = True) -> Weights:
-        return self._named(self._average if ema else self._flat.vector)
+        return self._named(self._optimiser.average if ema else self._flat.vector)
 
     def schedule(self, *, ema: bool = True) -> Schedule:
         return self._process.schedule if self._schedule is None else self._schedule.frozen(ema=ema)
 
     def state(self) -> Weights:
-        # Adam keeps nothing before its first step, where both moments are 0.
-        moments, nothing = self._adam.state[self._flat.vector], torch.zeros_like(self._average)
-        vectors = {
-            "weights": self._flat.vector,
-            "ema": self._average,
-            "adam_m": moments.get("exp_avg", nothing),
-            "adam_v": moments.get("exp_avg_sq", nothing),
-        }
         learned = {} if self._schedule is None else self._schedule.state()
-        named = {part: self._named(vector) for part, vector in vectors.items()}
+        named = {part: self._named(vector) for part, vector in self._optimiser.parts().items()}
         return {**states.joined(named, self.step_count), **learned}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -129,11 +105,7 @@ class TorchTrainer:
         parts = {part: self._part(state, part) for part in states.PARTS}
         schedule = schedule_parts(self._learned, state)
         step = states.step_of(state)
-        with torch.no_grad():
-            self._flat.vector.copy_(parts["weights"])
-            self._average.copy_(parts["ema"])
-        adam = {"step": torch.tensor(float(step)), "exp_avg": parts["adam_m"], "exp_avg_sq": parts["adam_v"]}
-        self._adam.load_state_dict({"state": {0: adam}, "param_groups": self._adam.state_dict()["param_groups"]})
+        self._optimiser.load(parts, step)
         if self._schedule is not None:
             self._schedule.load_state(schedule, step)
         self.step_count = step
@@ -141,7 +113,7 @@ class TorchTrainer:
     def _part(self, state: Mapping[str, NDArray[Any]], part: str) -> Tensor:
         """The arrays "part/NAME" in one vector."""
         named = states.part_of(state, part, self._network.settings)
-        vector = torch.empty_like(self._average)
+        vector = torch.empty_like(self._optimiser.average)
         for view, name in zip(self._flat.views(vector), self._weights, strict=True):
             view.copy_(self._xp.asarray(named[name]))
         return vector

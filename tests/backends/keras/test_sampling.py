@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from backends.keras.sampling import _Family, _step
+from backends.chains import family_of
+from backends.keras.sampling import _step
 from core.reverse import reverse_process
 from core.samplers import make_sampler
 from core.schedules import linear
@@ -34,7 +35,7 @@ class TestSampling(OnKeras, SamplingContract):
             self.backend.sample(network, chain, make_sampler("ddim"), x_T, None, FLOAT64)
         after = _step.cache_info()
         assert (after.misses - before.misses, after.hits - before.hits) == (1, 2)
-        compiled = _step(network, _Family(process.variance, process), make_sampler("ddim"), FLOAT64)
+        compiled = _step(network, family_of(process), make_sampler("ddim"), FLOAT64)
         assert compiled.experimental_get_tracing_count() == 1
 
     @pytest.mark.usefixtures("graphs")

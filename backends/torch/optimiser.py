@@ -1,0 +1,56 @@
+"""Clipping, Adam and the moving average of `backends.recipe`, on weights that lie end to end in one parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from backends import states
+from backends.recipe import CLIP_EPSILON, TrainingRecipe
+
+
+class FlatOptimiser:
+    """Adam's moments and the `average` of `weights` (P,), which starts as their copy.
+
+    Weights (M, P) are those of M networks, and every row is clipped by its own norm.
+    """
+
+    def __init__(self, recipe: TrainingRecipe, weights: nn.Parameter) -> None:
+        self._recipe = recipe
+        self.weights, self.average = weights, weights.detach().clone()
+        self._adam = torch.optim.Adam(
+            [weights],
+            lr=recipe.learning_rate,
+            betas=(recipe.adam_beta_1, recipe.adam_beta_2),
+            eps=recipe.adam_epsilon,
+            fused=True,
+        )
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Step 1, 2, ... from the gradient in `weights.grad`, which is clipped in place."""
+        recipe, gradient = self._recipe, self.weights.grad
+        assert gradient is not None
+        if recipe.clip_norm is not None:
+            norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+            gradient.mul_(torch.clamp(recipe.clip_norm / (norm + CLIP_EPSILON), max=1.0))
+        self._adam.param_groups[0]["lr"] = recipe.learning_rate_at(step)
+        self._adam.step()
+        self.average.lerp_(self.weights, 1 - recipe.ema_decay_at(step))
+
+    def parts(self) -> dict[str, Tensor]:
+        """By their names in a training state (`backends.states.PARTS`)."""
+        # Adam keeps nothing before its first step, where both moments are 0.
+        moments, nothing = self._adam.state[self.weights], torch.zeros_like(self.average)
+        kept = (moments.get(key, nothing) for key in ("exp_avg", "exp_avg_sq"))
+        return dict(zip(states.PARTS, (self.weights, self.average, *kept), strict=True))
+
+    @torch.no_grad()
+    def load(self, parts: Mapping[str, Tensor], step: int) -> None:
+        """Goes on from `parts` after so many steps."""
+        self.weights.copy_(parts["weights"])
+        self.average.copy_(parts["ema"])
+        adam = {"step": torch.tensor(float(step)), "exp_avg": parts["adam_m"], "exp_avg_sq": parts["adam_v"]}
+        self._adam.load_state_dict({"state": {0: adam}, "param_groups": self._adam.state_dict()["param_groups"]})
