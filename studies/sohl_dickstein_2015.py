@@ -44,14 +44,16 @@ BASE = {
 def main(argv: list[str]) -> int:
     def run() -> int:
         settings = parse_settings(argv, description=__doc__ or "", base=BASE)
-        status = run_and_report("sohl_dickstein_2015", settings, grid, argv)
-
-        from studies.harness.sohl_dickstein import add_to_report  # pandas and matplotlib, only needed now
-
-        print(add_to_report(settings.out))
-        return status
+        return run_and_report("sohl_dickstein_2015", settings, grid, argv, gain_and_conditional_samples)
 
     return guarded(run)
+
+
+def gain_and_conditional_samples(out: Path) -> str:
+    """What this study adds to a run before its report is made."""
+    from studies.harness.sohl_dickstein import add_to_run  # pandas and matplotlib, only needed then
+
+    return add_to_run(out)
 
 
 if __name__ == "__main__":

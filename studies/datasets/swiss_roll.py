@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from studies.datasets.dataset import Dataset
 
@@ -42,8 +43,7 @@ def log_density(x: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
     parts = []
     for some in np.array_split(points, max(1, len(points) * nodes // 2**22)):
         exponent = -((some[:, None] - curve) ** 2).sum(axis=2) / (2 * noise**2)
-        most = exponent.max(axis=1, keepdims=True)
-        parts.append(most[:, 0] + np.log(np.mean(np.exp(exponent - most), axis=1)))
+        parts.append(logsumexp(exponent, axis=1) - np.log(nodes))
     return np.concatenate(parts) - np.log(2 * np.pi * noise**2) + 2 * np.log(std)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.interface import Draws
-from core.bounds import prior_kl
+from core.bounds import bits_per_dim, prior_kl
 from core.estimators import (
     StratumMoments,
     draws_needed,
@@ -85,6 +85,10 @@ class BoundEstimate:
     def nats(self) -> float:
         """The negative variational bound, nats per example."""
         return self.prior + float(np.sum(self.strata.size * self.kl.mean))
+
+    def bits(self, nats: float) -> float:
+        """Nats per example as bits per dim."""
+        return float(bits_per_dim(nats, self.dims))
 
     @property
     def standard_error(self) -> float:
@@ -176,23 +180,15 @@ class _Sampler:
     def _evaluate(self, part: slice, stratum: NDArray, order: NDArray, example: NDArray, t: NDArray) -> None:
         runs = zip(*np.unique(stratum[part], return_counts=True), strict=True)
         noise = np.concatenate([self.noise[h].standard_normal((n, *self.test.shape[1:])) for h, n in runs])
-        real = len(noise)
-        # A compiled function sees one batch size: the last batch is filled up with its first row.
-        fill = np.r_[np.arange(real), np.zeros(self.batch_size - real, np.int64)]
-        draws = Draws(
-            x_0=self.test[example[part]][fill],
-            epsilon=noise[fill],
-            t=t[part][fill],
-            weight=np.ones(self.batch_size),
-        )
-        mse, kl = self.terms(draws)
+        draws = Draws(self.test[example[part]], noise, t[part], np.ones(len(noise)))
+        mse, kl = evaluate_terms(self.terms, draws.x_0, draws.epsilon, draws.t, self.batch_size)
         self.stratum = np.append(self.stratum, stratum[part])
         self.example = np.append(self.example, example[part])
         self.order = np.append(self.order, order[part])
         self.t = np.append(self.t, t[part])
-        self.kl = np.append(self.kl, np.asarray(kl, np.float64)[:real])
-        self.mse = np.append(self.mse, np.asarray(mse, np.float64)[:real])
-        self.control = np.append(self.control, self.noise_control(draws)[:real])
+        self.kl = np.append(self.kl, kl)
+        self.mse = np.append(self.mse, mse)
+        self.control = np.append(self.control, self.noise_control(draws))
 
     def without_noise(self, value: NDArray, control: NDArray, used: NDArray) -> NDArray:
         """The used draws' values less what their noise explains."""
@@ -304,9 +300,7 @@ def full_sweep(
     t = np.repeat(np.arange(1, num_steps + 1), size)
     values = np.empty(len(t))
     for start in range(0, len(t), batch_size):
-        chosen = np.minimum(np.arange(start, start + batch_size), len(t) - 1)
-        noise = generator(seed, "sweep", start).standard_normal((batch_size, *test.shape[1:]))
-        _, kl = terms(Draws(test[example[chosen]], noise, t[chosen], np.ones(batch_size)))
-        real = min(batch_size, len(t) - start)
-        values[start : start + real] = np.asarray(kl)[:real]
+        part = slice(start, min(start + batch_size, len(t)))
+        noise = generator(seed, "sweep", start).standard_normal((part.stop - start, *test.shape[1:]))
+        values[part] = evaluate_terms(terms, test[example[part]], noise, t[part], batch_size)[1]
     return values.reshape(num_steps, size).T

@@ -153,10 +153,7 @@ def entropy_rows(estimate: BoundEstimate, truth: GaussianMixture, test: NDArray[
     The gap is taken to -log p of the same test examples, whose mean is the entropy, so that most of the test set's
     chance drops out; its error bar holds what is left of that, and steps and noise.
     """
-
-    def bits(nats: float) -> float:
-        return float(bits_per_dim(nats, estimate.dims))
-
+    bits = estimate.bits
     surprise = -truth.log_density(test)
     error = estimate.standard_error_of_difference(surprise)
     return [

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable
 
-from core.bounds import bits_per_dim
 from core.oracles import EmpiricalDistribution
 from studies.datasets import Dataset
 from studies.harness.bound import BoundEstimate, Terms, evaluate_bound, linear_denoiser
@@ -67,10 +66,7 @@ def bound_rows(estimate: BoundEstimate) -> list[Row]:
     Its standard error is that of steps and noise, `bound_step_se` and `bound_noise_se` together; with `bound_data_se`,
     what the test set adds by being a sample, it is `bound_total_se`.
     """
-
-    def bits(nats: float) -> float:
-        return float(bits_per_dim(nats, estimate.dims))
-
+    bits = estimate.bits
     mse, mse_error = estimate.epsilon_mse
     size, kl = estimate.strata.size, estimate.kl
     rows = [
@@ -131,10 +127,7 @@ def flow(model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySet
         evaluations_per_example=max(settings.bound_evaluations, FLOW_BOUND_EVALUATIONS),
         control=linear_denoiser(model.process, dataset.test),
     )
-
-    def bits(nats: float) -> float:
-        return float(bits_per_dim(nats, dataset.dims))
-
+    bits = around.bits
     difference = exact.nats - around.nats
     return [
         *flow_rows(exact),

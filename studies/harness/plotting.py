@@ -285,5 +285,12 @@ def bare(ax: Axes) -> None:
     ax.grid(False)
 
 
+def rows_axis(ax: Axes) -> None:
+    """No y axis: the panel's rows are labelled where they are drawn."""
+    ax.set_yticks([])
+    ax.grid(False, axis="y")
+    ax.spines["left"].set_visible(False)
+
+
 def label_of(value: float) -> str:
     return plain(value, 3)

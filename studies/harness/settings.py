@@ -6,10 +6,10 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 import tyro
 
@@ -18,6 +18,7 @@ from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 from backends.recipe import TrainingRecipe
 
 Flag = tyro.conf.arg
+S = TypeVar("S")
 
 DTYPES = ("float32", "float64", "bfloat16")
 TIMESTEPS = ("uniform", "stratified", "importance")
@@ -217,10 +218,7 @@ def check_settings(settings: StudySettings) -> None:
         "samples": 20, "sample_steps": 1, "full_samples": 0, "jobs": 0, "threads": 1, "blocks_per_level": 1,
         "mlp_width": 1, "mlp_depth": 1, "test_examples": 2, "flow_examples": 0,
     }  # fmt: skip
-    for name, lowest in at_least.items():
-        value = getattr(settings, name)
-        if value is not None and value < lowest:
-            raise ValueError(f"--{name.replace('_', '-')} is at least {lowest}, got {value}")
+    check_at_least(settings, at_least)
     if settings.flow_examples == 1:
         raise ValueError("--flow-examples is 0, or at least 2 for an error bar, got 1")
     for name in ("learning_rate", "clip_norm", "bound_se", "clip_x_0", "seeds_until"):
@@ -240,6 +238,20 @@ def check_settings(settings: StudySettings) -> None:
             raise ValueError(f"--{name} is one of {', '.join(known)}, got {value!r}")
 
 
+def check_at_least(settings: Any, least: Mapping[str, int]) -> None:
+    """ValueError for the first setting below its least; None, where it is allowed, is not below anything."""
+    for name, lowest in least.items():
+        value = getattr(settings, name)
+        if value is not None and value < lowest:
+            raise ValueError(f"--{name.replace('_', '-')} is at least {lowest}, got {value}")
+
+
+def check_own_folder(out: Path, run: Path | None) -> None:
+    """ValueError where a study of a finished run would write into that run's folder."""
+    if run is not None and out.resolve() == run.resolve():
+        raise ValueError(f"--out is a folder of its own, got the run's own folder {out}; give another")
+
+
 def to_json(settings: Any) -> str:
     """A dataclass of settings as JSON."""
     return json.dumps(dataclasses.asdict(settings), indent=2, default=str) + "\n"
@@ -247,26 +259,35 @@ def to_json(settings: Any) -> str:
 
 def from_json(text: str) -> StudySettings:
     """The settings that `to_json` wrote."""
-    values = json.loads(text)
-    known = {field.name for field in dataclasses.fields(StudySettings)}
-    unknown = sorted(values.keys() - known)
-    if unknown:
-        raise ValueError(f"settings file has unknown entries {', '.join(unknown)}; it was written by another version")
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return StudySettings(**{**values, **lists, "out": Path(values["out"])})
+    return _settings(json.loads(text), StudySettings)
 
 
 def read_settings(run: Path) -> StudySettings:
     """The settings of the run in a folder. A ValueError in one line where the folder holds no run."""
-    path = run / "settings.json"
+    return read_recorded(run, StudySettings)
+
+
+def read_recorded(folder: Path, kind: type[S]) -> S:
+    """The settings recorded in a study's folder, of whichever study. A ValueError in one line where there are none."""
+    path = folder / "settings.json"
     if not path.is_file():
-        raise ValueError(f"{run}: expected a run's folder with settings.json in it; give the folder a study wrote")
+        raise ValueError(f"{folder}: expected a run's folder with settings.json in it; give the folder a study wrote")
     try:
         values = json.loads(path.read_text())
         values.pop("study", None)
-        return from_json(json.dumps(values))
+        return _settings(values, kind)
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError):
         raise ValueError(f"{path} holds no study's settings; give the folder a study wrote") from None
+
+
+def _settings(values: Mapping[str, Any], kind: type[S]) -> S:
+    known = {field.name for field in dataclasses.fields(cast(Any, kind))}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise ValueError(f"settings file has unknown entries {', '.join(unknown)}; it was written by another version")
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    paths = {name: Path(values[name]) for name in ("out", "run") if values.get(name) is not None}
+    return kind(**{**values, **lists, **paths})
 
 
 def guarded(run: Callable[[], int]) -> int:

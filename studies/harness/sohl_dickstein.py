@@ -19,8 +19,10 @@ from studies.datasets import Dataset, load_dataset
 from studies.datasets.swiss_roll import NOISE, THIN_NOISE, log_density
 from studies.harness.cells import FACTORS, Cell
 from studies.harness.draws import generator, sampler_noise, starting_noise
+from studies.harness.figures.conditional import FILE as CONDITIONAL
+from studies.harness.figures.gain import FILE as GAIN
 from studies.harness.reading import Run, read_run
-from studies.harness.report import aligned, write_report
+from studies.harness.report import aligned
 from studies.harness.samplers.cell import load_model
 from studies.harness.samplers.settings import SamplerSettings
 from studies.harness.sampling import TrainedModel
@@ -32,14 +34,13 @@ from studies.harness.wording import name_of, plain, plus_minus
 PAPER_BITS, PAPER_GAIN = 2.35, 6.45
 """Sohl-Dickstein et al. (2015), Table 1, swiss roll: K and K - L_null."""
 ROLLS = {"swiss_roll": NOISE, "swiss_roll_thin": THIN_NOISE}
-GAIN, CONDITIONAL = "gain.csv", "conditional.npz"
 NOISE_STD, GIVEN = 0.25, (-0.9, 0.0, 0.9)
 """Of the demonstration: the noise taken off, and the first coordinates that points are completed from."""
 DENOISED, COMPLETED = 400, 150
 
 
-def add_to_report(out: Path) -> str:
-    """Writes the run's gain.csv and, for points, conditional.npz, and makes the report again.
+def add_to_run(out: Path) -> str:
+    """Writes the run's gain.csv and, for points, conditional.npz, which its report draws.
 
     Returns the table for the terminal.
     """
@@ -50,13 +51,12 @@ def add_to_report(out: Path) -> str:
     model = _shown_model(run, out, dataset)
     if model is not None:
         write_arrays(out / CONDITIONAL, conditional_samples(model, dataset))
-    report = write_report(out)
     lines = [["", "framework", "seeds", "bound K, bits", "K - Gaussian's"]]
     for one in table.to_dict("records"):
         seeds = str(int(one["seeds"])) if one["seeds"] else ""
         lines.append([one["name"], one["framework"], seeds, one["bound_text"], one["gain_text"]])
     title = "Lower bound on the log likelihood of a test point, in bits of density (higher is better):"
-    return "\n".join(["", title, "", *aligned(lines), f"report: {report}"])
+    return "\n".join([title, "", *aligned(lines), ""])
 
 
 def gains(run: Run, dataset: Dataset) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from studies.harness import store
 from studies.harness.cells import FACTORS, Cell
@@ -17,9 +18,17 @@ MAX_SEEDS = 100
 
 
 def run_and_report(
-    study: str, settings: StudySettings, make_cells: Callable[[StudySettings], list[Cell]], argv: Sequence[str]
+    study: str,
+    settings: StudySettings,
+    make_cells: Callable[[StudySettings], list[Cell]],
+    argv: Sequence[str],
+    add_to_run: Callable[[Path], str] | None = None,
 ) -> int:
-    """Runs the study and returns the exit status: 0, or 1 where a cell failed."""
+    """Runs the study and returns the exit status: 0, or 1 where a cell failed.
+
+    `add_to_run` writes what a study has of its own into the run's folder, before the report is made, and returns what
+    it has to say on the terminal.
+    """
     cells = make_cells(settings)
     settings = settings.replace(backends=tuple(dict.fromkeys(cell.backend for cell in cells)))  # as resolved
     if settings.seeds_until is not None:
@@ -35,8 +44,11 @@ def run_and_report(
     if not outcome.finished:
         print(f"no cell finished; the reasons are in {settings.out / 'cells'}")
         return 1
+    added = "" if add_to_run is None else add_to_run(settings.out)
     report = write_report(settings.out)
     print(closing_table(settings.out))
+    if added:
+        print(added)
     for cell_id, reason in outcome.failed.items():
         print(f"failed: {cell_id}: {reason}")
     print(f"{closing}report: {report}")

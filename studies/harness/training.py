@@ -111,7 +111,7 @@ class Record:
             settings.batch_size,
             self.context.process.num_steps,
             cell.timesteps,
-            self.moments.probabilities(),
+            self.moments.probabilities() if cell.timesteps == "importance" else None,
         )
 
     def remember(self, t: NDArray[np.int64], losses: tuple[NDArray, NDArray], step: int) -> None:
@@ -158,13 +158,13 @@ class Alone:
             network, context.process, cell.objective, settings.recipe(), settings.execution(), self._learned
         )
 
-        self.step_count = 0
+    @property
+    def step_count(self) -> int:
+        return self._trainer.step_count
 
     def step(self, draws: Sequence[Draws]) -> Any:
         (only,) = draws
-        handle = self._trainer.step(only)
-        self.step_count = self._trainer.step_count
-        return handle
+        return self._trainer.step(only)
 
     def losses(self, handle: Any) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         return [self._trainer.losses(handle)]
@@ -178,7 +178,6 @@ class Alone:
     def load_states(self, given: Sequence[Mapping[str, NDArray[Any]]]) -> None:
         (only,) = given
         self._trainer.load_state(only)
-        self.step_count = self._trainer.step_count
 
     def write_schedule(self, folder: Path) -> None:
         if self._learned is not None:
@@ -201,6 +200,7 @@ def train(records: Sequence[Record], started: float) -> list[Trained]:
 def _train(records: Sequence[Record], started: float) -> list[Trained]:
     settings, share = records[0].context.settings, 1 / len(records)
     trainer = _trainer(records)
+    by_importance = records[0].context.cell.timesteps == "importance"
     for record in records:
         if record.rows:
             record.context.report("train", trainer.step_count, settings.train_steps, rows=record.rows)
@@ -214,10 +214,11 @@ def _train(records: Sequence[Record], started: float) -> list[Trained]:
         draws = [record.draws(step) for record in records]
         handle = trainer.step(draws)
         seen.append(([one.weight for one in draws], handle))
-        for member, record in running.items():
-            if record.context.cell.timesteps == "importance":
-                record.remember(draws[member].t, trainer.losses(handle)[member], step)
-        running = _without_diverged(running)
+        if by_importance:
+            losses = trainer.losses(handle)
+            for member, record in running.items():
+                record.remember(draws[member].t, losses[member], step)
+            running = _without_diverged(running)
         if startup == 0.0:  # the first step waits for compilation
             trainer.losses(handle)
             begun = lap = time.perf_counter()
@@ -228,11 +229,11 @@ def _train(records: Sequence[Record], started: float) -> list[Trained]:
             for member, record in running.items():
                 record.sketches[step] = sketch(trainer.weights(member, ema=False))
         if step % window == 0 or step == settings.train_steps:
-            losses = [trainer.losses(handle) for _, handle in seen]
+            curves = [trainer.losses(handle) for _, handle in seen]
             lasted = [row("step_seconds", share * (time.perf_counter() - lap) / timed, "s", step=step)] if timed else []
             for member, record in running.items():
                 record.add_curve(
-                    [weights[member] for weights, _ in seen], [one[member] for one in losses], step, lasted
+                    [weights[member] for weights, _ in seen], [one[member] for one in curves], step, lasted
                 )
             seen, timed, lap = [], 0, time.perf_counter()
             running = _without_diverged(running)

@@ -21,12 +21,12 @@ from studies.harness.bound import BoundEstimate, Terms, evaluate_bound
 from studies.harness.cells import Cell
 from studies.harness.draws import generator
 from studies.harness.estimators.rivals import HISTORIES, HISTORY, cost_at, history_probabilities, independent, one_grid
-from studies.harness.estimators.settings import EstimatorSettings, example_counts, read_estimator_settings
+from studies.harness.estimators.settings import EstimatorSettings, example_counts
 from studies.harness.estimators.table import TermTable, read_table, save_table, tabulate
 from studies.harness.process import print_progress, run_in_process
 from studies.harness.samplers.cell import load_model
 from studies.harness.samplers.settings import SamplerSettings
-from studies.harness.settings import read_settings
+from studies.harness.settings import read_recorded, read_settings
 from studies.harness.store import Row, row
 
 TABLE = "terms.npz"
@@ -156,7 +156,7 @@ def _error_ratio(metric: str, computed: NDArray[np.float64], scatter: float, cou
 
 def run_cell(out: Path, cell: Cell) -> None:
     """Tabulates the cell's model and compares the estimators; rows.csv comes last and marks it finished."""
-    settings = read_estimator_settings(out)
+    settings = read_recorded(out, EstimatorSettings)
     trained = read_settings(settings.models)
     dataset = load_dataset(trained.dataset, trained.test_examples)
     sizes = example_counts(settings, len(dataset.test))

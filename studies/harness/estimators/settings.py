@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from studies.harness.settings import Flag
+from studies.harness.settings import Flag, check_at_least, check_own_folder
 
 
 @dataclass(frozen=True)
@@ -49,28 +48,16 @@ def parse_estimator_settings(argv: Sequence[str], description: str) -> Estimator
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
     settings = tyro.cli(EstimatorSettings, args=list(argv), description=description)
     at_least = {"noise_draws": 2, "repeats": 20, "network_repeats": 0, "train_steps": 1, "jobs": 0, "threads": 1}
-    for name, lowest in at_least.items():
-        if getattr(settings, name) < lowest:
-            raise ValueError(f"--{name.replace('_', '-')} is at least {lowest}, got {getattr(settings, name)}")
+    check_at_least(settings, at_least)
     if settings.network_repeats == 1:
         raise ValueError("--network-repeats is 0 or at least 2, got 1: one estimate has no scatter")
     wrong = [count for count in settings.examples if count < 2 and count != 0]
     if wrong or not settings.examples:
         raise ValueError(f"--examples are numbers of at least 2, or 0 for all, got {wrong[0] if wrong else 'none'}")
-    if settings.run is not None and settings.out.resolve() == settings.run.resolve():
-        raise ValueError(f"--out is a folder of its own, got the run's own folder {settings.out}; give another")
+    check_own_folder(settings.out, settings.run)
     if settings.run is None and settings.cells:
         raise ValueError("--cells chooses among the cells of a run; name it with --run")
     return settings
-
-
-def read_estimator_settings(out: Path) -> EstimatorSettings:
-    """The settings recorded in the folder of a study of estimators."""
-    values = json.loads((out / "settings.json").read_text())
-    values.pop("study")
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    run = None if values["run"] is None else Path(values["run"])
-    return EstimatorSettings(**{**values, **lists, "run": run, "out": Path(values["out"])})
 
 
 def example_counts(settings: EstimatorSettings, available: int) -> list[int]:

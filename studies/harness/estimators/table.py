@@ -23,11 +23,10 @@ from backends.interface import Draws
 from core.reverse import ReverseProcess
 from core.timesteps import geometric_strata
 from studies.harness import store
-from studies.harness.bound import Control, Terms, linear_denoiser
+from studies.harness.bound import Control, Terms, evaluate_terms, linear_denoiser
 from studies.harness.draws import generator
 
 EVERY_STEP_TO = 100
-BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,17 +122,11 @@ def tabulate(
         progress(done, len(steps))
         stratum = int(np.searchsorted(last, step))
         noise = generator(seed, "estimator table", stratum).standard_normal((len(example), *test.shape[1:]))
-        values = np.empty((3, len(example)))
-        for start in range(0, len(example), BATCH):
-            part = np.minimum(
-                np.arange(start, start + BATCH), len(example) - 1
-            )  # one batch size for compiled functions
-            draws = Draws(test[example[part]], noise[part], np.full(BATCH, step), np.ones(BATCH))
-            mse, kl = terms(draws)
-            values[:, part] = kl, mse, noise_control(draws)
-        if not np.isfinite(values).all():
+        draws = Draws(test[example], noise, np.full(len(example), step), np.ones(len(example)))
+        mse, kl = evaluate_terms(terms, draws.x_0, draws.epsilon, draws.t)
+        if not (np.isfinite(mse).all() and np.isfinite(kl).all()):
             raise ValueError(f"terms at t = {step} are not finite: the model has diverged, and has no error bar")
-        columns.append(values.reshape(3, len(test), num_draws))
+        columns.append(np.stack([kl, mse, noise_control(draws)]).reshape(3, len(test), num_draws))
     kl, mse, control = np.stack(columns, axis=2)
     return TermTable(kl, mse, control, steps, process.num_steps)
 

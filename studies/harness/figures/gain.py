@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.harness.figures.view import View
-from studies.harness.plotting import FAINT, INK, PAPER, Key, Panel, Plot, linear_axis
+from studies.harness.plotting import FAINT, INK, PAPER, Key, Panel, Plot, linear_axis, rows_axis
 from studies.harness.wording import name_of, plain
 
 FILE = "gain.csv"
@@ -63,9 +63,7 @@ def _draw(view: View, table: pd.DataFrame) -> Callable[[Axes], None]:
         margin = 0.06 * (high - low)
         ax.set_xlim(low - margin, high + margin)
         ax.set_ylim(-len(table) + 0.4, 0.95)
-        ax.set_yticks([])
-        ax.grid(False, axis="y")
-        ax.spines["left"].set_visible(False)
+        rows_axis(ax)
         linear_axis(ax, "x")
         ax.set_xlabel("bits a point")
 

@@ -11,7 +11,19 @@ from matplotlib.axes import Axes
 
 from studies.harness.contrasts import floor, sample_metrics
 from studies.harness.figures.view import View, one_seed
-from studies.harness.plotting import DASHES, FAINT, INK, PAPER, Key, Panel, Plot, label_of, linear_axis, log_axis
+from studies.harness.plotting import (
+    DASHES,
+    FAINT,
+    INK,
+    PAPER,
+    Key,
+    Panel,
+    Plot,
+    label_of,
+    linear_axis,
+    log_axis,
+    rows_axis,
+)
 from studies.harness.reading import levels
 from studies.harness.statistics.intervals import Interval, mean_interval
 from studies.harness.wording import (
@@ -117,9 +129,7 @@ def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None, uni
         margin = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
         ax.set_xlim(low - margin, high + margin)
         ax.set_ylim(-len(marks) + 0.4, 0.6)
-        ax.set_yticks([])
-        ax.grid(False, axis="y")
-        ax.spines["left"].set_visible(False)
+        rows_axis(ax)
         linear_axis(ax, "x")
         if direction == "lower":
             ax.set_xlabel("← better" + (f", in {unit}" if unit else ""), loc="left")

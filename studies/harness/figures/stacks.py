@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from studies.harness.contrasts import contrast, values
 from studies.harness.figures.effects import draw_effects, spoken_contrasts
 from studies.harness.figures.view import View
-from studies.harness.plotting import PARTS, Key, Panel, Plot, label_of, linear_axis
+from studies.harness.plotting import PARTS, Key, Panel, Plot, label_of, linear_axis, rows_axis
 from studies.harness.wording import name_of, seconds
 
 TERMS = {"bound_decoder": "decoder, t = 1", "bound_diffusion": "diffusion, t > 1", "bound_prior": "prior, t = T"}
@@ -117,9 +117,7 @@ def _draw_stacks(
         ax.set_ylim(-len(labels) + 0.55, 0.55)
         right, left = (widths.sum(axis=1) for widths in sides)
         ax.set_xlim(1.05 * float(left.min()), 1.05 * float(right.max()) or 1.0)
-        ax.set_yticks([])
-        ax.grid(False, axis="y")
-        ax.spines["left"].set_visible(False)
+        rows_axis(ax)
         ax.set_xlabel(unit, loc="right")
         linear_axis(ax, "x")
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from studies.harness.contrasts import contrast, main_sampler, sample_metrics, values
 from studies.harness.figures.view import View
-from studies.harness.plotting import INK, PALETTE, PAPER, Key, Panel, Plot, linear_axis, log_axis
+from studies.harness.plotting import INK, PALETTE, PAPER, Key, Panel, Plot, linear_axis, log_axis, rows_axis
 from studies.harness.reading import levels, recipe_factors
 from studies.harness.statistics.intervals import mean_interval
 from studies.harness.wording import listed, name_of, plus_minus, quantity
@@ -176,9 +176,7 @@ def _draw(
         if not is_log:
             linear_axis(ax, "x", 4)
         ax.set_ylim(-len(predictions) + 0.4, 0.75)
-        ax.set_yticks([])
-        ax.grid(False, axis="y")
-        ax.spines["left"].set_visible(False)
+        rows_axis(ax)
         for i, prediction in enumerate(predictions):
             across = ax.get_yaxis_transform()
             ax.text(0, -i + 0.52, f"predicts {name_of(prediction)}", transform=across, color=INK, weight="bold")

@@ -15,9 +15,9 @@ from studies.datasets import Dataset, load_dataset
 from studies.harness import store
 from studies.harness.cells import Cell, cell_process
 from studies.harness.process import print_progress, run_in_process
-from studies.harness.samplers.settings import SamplerSettings, chains, read_sampler_settings
+from studies.harness.samplers.settings import SamplerSettings, chains
 from studies.harness.sampling import TrainedModel, draw_samples, score
-from studies.harness.settings import StudySettings, read_settings
+from studies.harness.settings import StudySettings, read_recorded, read_settings
 from studies.harness.store import Row, row
 
 METRICS = ("frechet", "frechet_features", "sliced_w2", "precision", "recall")
@@ -39,7 +39,7 @@ def load_model(cell: Cell, settings: SamplerSettings, trained: StudySettings, da
 
 def run_cell(out: Path, cell: Cell) -> None:
     """Samples and scores the cell; rows.csv comes last and marks it finished."""
-    settings = read_sampler_settings(out)
+    settings = read_recorded(out, SamplerSettings)
     trained = read_settings(settings.run)
     dataset = load_dataset(trained.dataset, trained.test_examples)
     model = load_model(cell, settings, trained, dataset)

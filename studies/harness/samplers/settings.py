@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import tyro
 from core.samplers import make_sampler
 from studies.harness.cells import FACTORS, Cell
 from studies.harness.sampling import SPACINGS, Chain
-from studies.harness.settings import Flag
+from studies.harness.settings import Flag, check_at_least, check_own_folder
 
 LEAST_SAMPLES = 20  # metrics.evaluation.LEAST, whose import would slow --help
 
@@ -50,10 +49,7 @@ class SamplerSettings:
 def parse_sampler_settings(argv: Sequence[str], description: str) -> SamplerSettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
     settings = tyro.cli(SamplerSettings, args=list(argv), description=description)
-    at_least = {"samples": LEAST_SAMPLES, "dpm_solver_up_to": 1, "jobs": 0, "threads": 1}
-    for name, lowest in at_least.items():
-        if getattr(settings, name) < lowest:
-            raise ValueError(f"--{name.replace('_', '-')} is at least {lowest}, got {getattr(settings, name)}")
+    check_at_least(settings, {"samples": LEAST_SAMPLES, "dpm_solver_up_to": 1, "jobs": 0, "threads": 1})
     if not settings.steps or min(settings.steps) < 1:
         raise ValueError(f"--steps are numbers of at least 1, got {' '.join(map(str, settings.steps)) or 'none'}")
     if not settings.samplers:
@@ -63,18 +59,9 @@ def parse_sampler_settings(argv: Sequence[str], description: str) -> SamplerSett
         make_sampler(sampler, clip=settings.clip_x_0)
         if spacing not in SPACINGS:
             raise ValueError(f"unknown spacing {spacing!r} in --samplers {words}; known: {', '.join(SPACINGS)}")
-    if settings.out.resolve() == settings.run.resolve():
-        raise ValueError(f"--out is a folder of its own, got the run's own folder {settings.out}; give another")
+    check_own_folder(settings.out, settings.run)
     _wanted(settings.cells)
     return settings
-
-
-def read_sampler_settings(out: Path) -> SamplerSettings:
-    """The settings recorded in the folder of a study of samplers."""
-    values = json.loads((out / "settings.json").read_text())
-    values.pop("study")
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return SamplerSettings(**{**values, **lists, "run": Path(values["run"]), "out": Path(values["out"])})
 
 
 def chains(settings: SamplerSettings, num_steps: int) -> list[Chain]:

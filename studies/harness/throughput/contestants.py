@@ -17,9 +17,9 @@ from backends import installed_backends, load_backend
 from backends.interface import Execution
 from backends.networks import initial_weights, parameter_count
 from backends.recipe import TrainingRecipe
-from core.reverse import reverse_process
+from core.reverse import ReverseProcess, reverse_process
 from core.schedules import linear
-from studies.harness.bound import evaluate_bound
+from studies.harness.bound import Terms, evaluate_bound
 from studies.harness.draws import training_draws
 from studies.harness.sampling import Chain, TrainedModel, draw_samples
 from studies.harness.throughput.workloads import BACKWARD, Workload, forward_flops
@@ -60,23 +60,39 @@ def examples(workload: Workload, count: int) -> np.ndarray:
     return np.random.default_rng(0).choice(levels, size=(count, *workload.network.shape))
 
 
-def ours(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
-    """This project's trainer, bound and samplers."""
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a cell of a study works with, in one backend, and its training as a block."""
+
+    network: Any
+    process: ReverseProcess
+    terms: Terms
+    model: TrainedModel
+    train: Block
+
+
+def parts(backend_name: str, workload: Workload, execution: Execution, num_steps: int) -> Parts:
     backend = load_backend(backend_name)
     network = backend.make_network(workload.network, initial_weights(workload.network, 0), execution)
-    process = reverse_process(linear(NUM_STEPS), levels=LEVELS)
+    process = reverse_process(linear(num_steps), levels=LEVELS)
     trainer = backend.make_trainer(network, process, "epsilon_mse", TrainingRecipe(), execution)
     data = examples(workload, 4 * workload.batch)
-    terms = backend.bound_terms(network, process, execution)
-    model = TrainedModel(backend, network, process, execution, workload.network.shape, 0)
-    size = workload.evaluation_batch
 
     def train(count: int) -> int:
         for _ in range(count):
-            draws = training_draws(data, 0, trainer.step_count + 1, workload.batch, NUM_STEPS)
-            handle = trainer.step(draws)
+            handle = trainer.step(training_draws(data, 0, trainer.step_count + 1, workload.batch, num_steps))
         trainer.losses(handle)
         return count
+
+    terms = backend.bound_terms(network, process, execution)
+    model = TrainedModel(backend, network, process, execution, workload.network.shape, 0)
+    return Parts(network, process, terms, model, train)
+
+
+def ours(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
+    """This project's trainer, bound and samplers."""
+    made = parts(backend_name, workload, execution, NUM_STEPS)
+    size, test = workload.evaluation_batch, examples(workload, TEST_EXAMPLES)
 
     def bound(count: int) -> int:
         calls = 0
@@ -84,24 +100,24 @@ def ours(backend_name: str, workload: Workload, execution: Execution) -> Contest
         def counted(draws: Any) -> Any:
             nonlocal calls
             calls += 1
-            return terms(draws)
+            return made.terms(draws)
 
         budget = count * size / TEST_EXAMPLES
-        evaluate_bound(counted, process, data[:TEST_EXAMPLES], 0, evaluations_per_example=budget, batch_size=size)
+        evaluate_bound(counted, made.process, test, 0, evaluations_per_example=budget, batch_size=size)
         return calls
 
     def sample(count: int) -> int:
         chains = max(1, round(count / CHAIN))
         for _ in range(chains):
-            draw_samples(model, Chain("ancestral", CHAIN), size)
+            draw_samples(made.model, Chain("ancestral", CHAIN), size)
         return chains * CHAIN
 
-    bare = _bare_network(backend_name, network, examples(workload, size), execution)
+    bare = _bare_network(backend_name, made.network, examples(workload, size), execution)
     return Contestant(
-        {"train": train, "network": bare, "bound": bound, "sample": sample},
+        {"train": made.train, "network": bare, "bound": bound, "sample": sample},
         model_flops(forward_flops(workload.network), workload),
         parameter_count(workload.network),
-        backend.describe(execution),
+        made.model.backend.describe(execution),
     )
 
 
@@ -145,6 +161,13 @@ def _bare_network(backend_name: str, network: Any, x: np.ndarray, execution: Exe
     return run
 
 
+def waiting(device: Any) -> Callable[[], None]:
+    """A function that returns when a PyTorch device has done what it was given."""
+    import torch
+
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
 def ceilings(workload: Workload, execution: Execution) -> Contestant:
     """What this machine reaches in one large operation: a convolution forward and backward, and a matrix product."""
     import torch
@@ -168,9 +191,7 @@ def ceilings(workload: Workload, execution: Execution) -> Contestant:
     upstream = image(batch, channels, length, length)
     a, b = (torch.randn(size, size, device=xp.device, dtype=dtype) for _ in range(2))
 
-    def wait() -> None:
-        if xp.device.type == "cuda":
-            torch.cuda.synchronize()
+    wait = waiting(xp.device)
 
     def convolution(count: int) -> int:
         for _ in range(count):
@@ -195,29 +216,17 @@ def growing(workload: Workload, execution: Execution, num_steps: int) -> Contest
     """Blocks whose units are what a study is made longer by, on a chain of `num_steps`, in the first backend there is:
     optimiser steps, test examples of a bound at 50 evaluations each, sampler steps of one chain.
     """
-    backend = load_backend(installed_backends()[0])
-    network = backend.make_network(workload.network, initial_weights(workload.network, 0), execution)
-    process = reverse_process(linear(num_steps), levels=LEVELS)
-    trainer = backend.make_trainer(network, process, "epsilon_mse", TrainingRecipe(), execution)
-    terms = backend.bound_terms(network, process, execution)
-    model = TrainedModel(backend, network, process, execution, workload.network.shape, 0)
-    data = examples(workload, 4 * workload.batch)
-
-    def steps(count: int) -> int:
-        for _ in range(count):
-            handle = trainer.step(training_draws(data, 0, trainer.step_count + 1, workload.batch, num_steps))
-        trainer.losses(handle)
-        return count
+    made = parts(installed_backends()[0], workload, execution, num_steps)
 
     def tested(count: int) -> int:
-        evaluate_bound(terms, process, examples(workload, count), 0, batch_size=workload.evaluation_batch)
+        evaluate_bound(made.terms, made.process, examples(workload, count), 0, batch_size=workload.evaluation_batch)
         return count
 
     def sampled(count: int) -> int:
-        draw_samples(model, Chain("ancestral", count), workload.evaluation_batch)
+        draw_samples(made.model, Chain("ancestral", count), workload.evaluation_batch)
         return count
 
-    return Contestant({"steps": steps, "examples": tested, "sampler steps": sampled}, {}, 0, {})
+    return Contestant({"steps": made.train, "examples": tested, "sampler steps": sampled}, {}, 0, {})
 
 
 def make(name: str, workload: Workload, execution: Execution) -> Contestant:

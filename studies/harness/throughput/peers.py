@@ -9,7 +9,7 @@ import numpy as np
 
 from backends.interface import Execution
 from backends.networks import UNetSettings
-from studies.harness.throughput.contestants import CHAIN, NUM_STEPS, Contestant, examples, model_flops
+from studies.harness.throughput.contestants import CHAIN, NUM_STEPS, Contestant, examples, model_flops, waiting
 from studies.harness.throughput.workloads import Workload
 
 
@@ -149,9 +149,7 @@ def _contestant(
         model(x_t[:1], told[:1])
     cast = torch.autocast(device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16")
 
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+    wait = waiting(device)
 
     def train(count: int) -> int:
         for _ in range(count):

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.checkpoints import described_network
 from backends.interface import Execution
 from studies.harness.runner import cell_environment
 from studies.harness.throughput.workloads import Workload
@@ -140,7 +141,8 @@ class Worker:
 
 
 def encoded(workload: Workload, execution: Execution) -> tuple[str, str]:
-    return json.dumps(asdict(workload)), json.dumps(asdict(execution))
+    described = {**asdict(workload), "network": described_network(workload.network)}
+    return json.dumps(described), json.dumps(asdict(execution))
 
 
 def environment(device: str, threads: int) -> dict[str, str]:

@@ -18,11 +18,11 @@ from studies.harness import store
 from studies.harness.figures import write_figures
 from studies.harness.plotting import FAINT, INK, PALETTE, Panel, Plot
 from studies.harness.report import aligned
-from studies.harness.settings import StudySettings, read_settings
+from studies.harness.settings import StudySettings, read_recorded, read_settings
 from studies.harness.statistics import Interval
 from studies.harness.throughput import growth, verdict
 from studies.harness.throughput.race import Case
-from studies.harness.throughput.settings import PEERS, ThroughputSettings, read_throughput_settings
+from studies.harness.throughput.settings import PEERS, ThroughputSettings
 from studies.harness.throughput.study import GROWTH, read_cases
 from studies.harness.throughput.table import (
     CEILINGS,
@@ -74,7 +74,7 @@ def write_report(out: Path) -> Path:
     for plot in plots:
         lines += ["", f"## {plot.title}", "", plot.caption, "", f"![{plot.title}](figures/{plot.name}.png)"]
     devices = {known.description.get("device", "") for case in cases for known in case.facts.values()} - {""}
-    clock = CLOCK_SAID[read_throughput_settings(out).clock]
+    clock = CLOCK_SAID[read_recorded(out, ThroughputSettings).clock]
     lines += ["", "## Method", "", *(f"- {line}" for line in (*METHOD, clock))]
     lines += ["", "## Where", "", f"- {environment['cpu']}, {environment['cores']} cores; {environment['platform']}"]
     lines += [f"- {device}" for device in sorted(devices)]
@@ -94,7 +94,7 @@ def closing_tables(out: Path) -> str:
 
 def tables(out: Path) -> list[tuple[str, Table]]:
     result: list[tuple[str, Table]] = []
-    settings, cases = read_throughput_settings(out), read_cases(out)
+    settings, cases = read_recorded(out, ThroughputSettings), read_cases(out)
     for case in cases:
         title = f"{case.workload}, {case.dtype}, batch {case.batch}"
         result.append((f"Training step: {title}", training_table(case)))
@@ -156,7 +156,7 @@ def evaluation_table(case: Case) -> Table:
 
 def sentences(out: Path) -> list[str]:
     """Which goals the figures reach, whether compiling pays, how cost grows, and the time to a verdict."""
-    settings, cases = read_throughput_settings(out), read_cases(out)
+    settings, cases = read_recorded(out, ThroughputSettings), read_cases(out)
     lines = [f"{case.workload}, {case.dtype}: {line}" for case in cases for line in case_sentences(case)]
     if settings.run is not None:
         lines += verdict_sentences(settings, cases)

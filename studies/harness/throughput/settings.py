@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from studies.harness.settings import Flag
+from studies.harness.settings import Flag, check_at_least, check_own_folder
 
 PEERS = ("diffusers", "denoising-diffusion-pytorch")
 CONTESTANTS = ("torch", "keras", *PEERS)
@@ -72,22 +71,10 @@ def parse_throughput_settings(argv: Sequence[str], description: str) -> Throughp
         wrong = [value for value in ((given,) if isinstance(given, str) else given) if value not in names]
         if wrong or not given:
             raise ValueError(f"--{name} are of {', '.join(names)}, got {wrong[0] if wrong else 'none'}")
-    for name in ("rounds", "threads"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"--{name} is at least 1, got {getattr(settings, name)}")
+    check_at_least(settings, {"rounds": 1, "threads": 1})
     if settings.clock == "cpu" and (settings.threads != 1 or settings.device not in ("auto", "cpu")):
         raise ValueError("--clock cpu is for --threads 1 on a CPU: it adds up threads, and does not see a GPU")
     if not settings.block_seconds > 0:
         raise ValueError(f"--block-seconds is positive, got {settings.block_seconds}")
-    if settings.run is not None and settings.out.resolve() == settings.run.resolve():
-        raise ValueError(f"--out is a folder of its own, got the run's own folder {settings.out}; give another")
+    check_own_folder(settings.out, settings.run)
     return settings
-
-
-def read_throughput_settings(out: Path) -> ThroughputSettings:
-    """The settings recorded in the folder of a study of speed."""
-    values = json.loads((out / "settings.json").read_text())
-    values.pop("study")
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    run = None if values["run"] is None else Path(values["run"])
-    return ThroughputSettings(**{**values, **lists, "run": run, "out": Path(values["out"])})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from backends.interface import Execution
 from studies.datasets import load_dataset
 from studies.harness import store
-from studies.harness.runner import record_environment
+from studies.harness.runner import record_environment, uses_gpu
 from studies.harness.settings import read_settings, to_json
 from studies.harness.throughput.race import Case, Entry, race
 from studies.harness.throughput.settings import MODES, ThroughputSettings
@@ -63,11 +62,6 @@ def raced(settings: ThroughputSettings) -> list[Workload]:
         trained = read_settings(settings.run)
         chosen.append(of_study(trained, load_dataset(trained.dataset, trained.test_examples).shape))
     return chosen
-
-
-def uses_gpu(device: str) -> bool:
-    """Whether workloads are to fill a GPU: one is named, or there is one to be chosen."""
-    return device not in ("auto", "cpu") or (device == "auto" and shutil.which("nvidia-smi") is not None)
 
 
 def is_installed(name: str) -> bool:

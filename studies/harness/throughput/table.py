@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
+from scipy.stats import quantile_test
 
 from studies.harness.statistics import Interval
 from studies.harness.throughput.race import Case
@@ -51,15 +51,13 @@ class Compiled:
 def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """The median between two order statistics, the innermost pair that holds it with this probability.
 
-    Distribution-free (the sign test turned round): exact for independent values of any continuous distribution. Where
-    there are too few for the confidence, below 6 at 95 %, the interval is the whole line.
+    Distribution-free: exact for independent values of any continuous distribution. Where there are too few for the
+    confidence, below 6 at 95 %, the interval is the whole line.
     """
-    ordered = np.sort(np.asarray(values, np.float64))
-    n = len(ordered)
-    # P(the median lies outside the k-th values from either end) = 2 P(B < k), B ~ binomial(n, 1/2).
-    rank = max((k for k in range(1, n // 2 + 1) if 2 * binom.cdf(k - 1, n, 0.5) <= 1 - confidence), default=0)
-    low, high = (ordered[rank - 1], ordered[n - rank]) if rank else (-math.inf, math.inf)
-    return Interval(float(np.median(ordered)), float(low), float(high), confidence, n)
+    given = np.asarray(values, np.float64)
+    found = quantile_test(given, p=0.5).confidence_interval(confidence)
+    low, high = (float(end) if np.isfinite(end) else sign * math.inf for end, sign in zip(found, (-1, 1), strict=True))
+    return Interval(float(np.median(given)), low, high, confidence, len(given))
 
 
 def speeds(case: Case) -> list[Speed]:

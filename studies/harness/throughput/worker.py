@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable
 from typing import Any, TextIO
 
+from backends.checkpoints import network_described
 from backends.interface import Execution
-from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 from studies.harness.throughput.contestants import Contestant, make
 from studies.harness.throughput.workloads import Workload
 
@@ -26,9 +26,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 def decoded(workload: str, execution: str) -> tuple[Workload, Execution]:
     """Both from the JSON that `race.encoded` made."""
     given = json.loads(workload)
-    network: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given["network"].items()}
-    settings: NetworkSettings = UNetSettings(**network) if "widths" in network else MLPSettings(**network)
-    return Workload(**{**given, "network": settings}), Execution(**json.loads(execution))
+    return Workload(**{**given, "network": network_described(given["network"])}), Execution(**json.loads(execution))
 
 
 def answer(contestant: Contestant, request: dict[str, Any]) -> dict[str, Any]:
