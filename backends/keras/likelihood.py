@@ -6,7 +6,8 @@ Draws are checked here, on the host, before they reach a device that would clamp
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 from keras import ops
@@ -19,6 +20,8 @@ from backends.keras.network import MLP, UNet, neutral_variables, run_network, to
 from core.arrays import Array, dims_per_example
 from core.objectives import NoisedBatch, check_objective, epsilon_mse, noised_batch, posterior_kl, training_loss
 from core.reverse import ReverseProcess
+
+R = TypeVar("R")
 
 
 def check_network(network: UNet | MLP, process: ReverseProcess) -> None:
@@ -68,12 +71,27 @@ def losses(
     process: ReverseProcess, objective: str, batch: NoisedBatch, output: Array, xp: KerasNamespace
 ) -> tuple[Array, Array, Array]:
     """The training loss (N,), and (epsilon_mse, posterior_kl) (N,) without gradients; nothing is computed twice."""
-    shared = xp.as_shared()
-    trained = training_loss(process, objective, batch, output, shared)
-    fixed, dims = ops.stop_gradient(output), dims_per_example(batch.x_0)
-    kl = trained * dims if objective == "posterior_kl" else posterior_kl(process, batch, fixed, shared)
-    mse = trained if objective == "epsilon_mse" else epsilon_mse(process, batch, fixed, shared)
-    return trained, ops.stop_gradient(mse), ops.stop_gradient(kl)
+    shared, fixed, dims = xp.as_shared(), ops.stop_gradient(output), dims_per_example(batch.x_0)
+
+    def evaluate(process: ReverseProcess) -> tuple[Array, Array, Array]:
+        trained = training_loss(process, objective, batch, output, shared)
+        kl = trained * dims if objective == "posterior_kl" else posterior_kl(process, batch, fixed, shared)
+        mse = trained if objective == "epsilon_mse" else epsilon_mse(process, batch, fixed, shared)
+        return trained, ops.stop_gradient(mse), ops.stop_gradient(kl)
+
+    return with_process_at(process, batch.t, evaluate)
+
+
+def with_process_at(process: ReverseProcess, t: Array, evaluate: Callable[[ReverseProcess], R]) -> R:
+    """evaluate(process) for losses at the steps t (N,), at less cost where none of them is t = 1.
+
+    The decoder is evaluated for the whole batch and kept at t = 1 alone. Elsewhere it may as well be a density,
+    which takes a few operations, as the mass of a level, which takes hundreds.
+    """
+    if process.levels is None:
+        return evaluate(process)
+    without = replace(process, levels=None)
+    return ops.cond(ops.any(ops.equal(t, 1)), lambda: evaluate(process), lambda: evaluate(without))
 
 
 def loss_and_gradients(
@@ -112,7 +130,8 @@ def bound_terms(
     def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, Array]:
         batch, output = run_batch(network, cast, xp, x_0, epsilon, t, told)
         output = ops.stop_gradient(output)
-        return epsilon_mse(cast, batch, output, shared), posterior_kl(cast, batch, output, shared)
+        kl = with_process_at(cast, t, lambda process: posterior_kl(process, batch, output, shared))
+        return epsilon_mse(cast, batch, output, shared), kl
 
     run = ENGINE.compiled(forward, network.variables, execution.compile)
 

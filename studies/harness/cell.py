@@ -61,11 +61,11 @@ def finish_cell(context: CellContext, trained: Trained) -> None:
     if trained.weights is not None:
         context = replace(context, process=cell_process(cell, settings, dataset, folder))
         save_network(folder / store.CHECKPOINT, trained.weights, context.network, cell_metadata(context))
-        network = context.backend.make_network(context.network, trained.weights, settings.execution())
-        model = TrainedModel(context.backend, network, context.process, settings.execution(), dataset.shape, cell.seed)
+        network = context.backend.make_network(context.network, trained.weights, context.execution)
+        model = TrainedModel(context.backend, network, context.process, context.execution, dataset.shape, cell.seed)
         rows += likelihood(model, dataset, settings, context.report)
         rows += sample(context, model)
-    description = context.backend.describe(settings.execution())
+    description = context.backend.describe(context.execution)
     if trained.together > 1:
         description["training"] = f"one program of {trained.together} cells; each one's seconds are a share of its"
     store.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})

@@ -15,8 +15,9 @@ from core.variances import check_variance
 from studies.datasets import Dataset, dataset_label
 from studies.harness.schedules import is_learned, learned_schedule, read_schedule, schedule_of
 from studies.harness.settings import StudySettings
+from studies.harness.store import LATER_FACTORS
 
-FACTORS = ("dataset", "schedule", "prediction", "variance", "objective", "timesteps", "backend", "seed")
+FACTORS = ("dataset", "schedule", "prediction", "variance", "objective", "timesteps", "dtype", "backend", "seed")
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,13 @@ class Cell:
     objective: str
     backend: str
     seed: int
-    timesteps: str = "uniform"
+    timesteps: str = LATER_FACTORS["timesteps"]
+    dtype: str = LATER_FACTORS["dtype"]
 
     @property
     def id(self) -> str:
-        """The name of the cell's folder; steps drawn uniformly are not mentioned."""
-        named = [name for name in FACTORS if name != "timesteps" or self.timesteps != "uniform"]
+        """The name of the cell's folder; of LATER_FACTORS it has those with another value."""
+        named = [name for name in FACTORS if getattr(self, name) != LATER_FACTORS.get(name)]
         return "-".join(str(getattr(self, name)).replace(":", "_") for name in named)
 
 
@@ -53,10 +55,11 @@ def grid(settings: StudySettings) -> list[Cell]:
         settings.variances,
         settings.objectives,
         settings.timesteps,
+        settings.dtypes,
         settings.backends or installed_backends(),
     )
     label = dataset_label(settings.dataset)
-    cells = [Cell(label, sch, p, v, o, b, seed, t) for seed, sch, p, v, o, t, b in combinations]
+    cells = [Cell(label, sch, p, v, o, b, seed, t, d) for seed, sch, p, v, o, t, d, b in combinations]
     if not cells:
         raise ValueError("the study has no cells; name at least one objective, prediction, variance and schedule")
     check_cells(cells, settings)

@@ -53,7 +53,7 @@ def groups_of(
 
 def _program(cell: Cell) -> tuple[str, ...]:
     """What cells that train together have in common."""
-    return (cell.dataset, cell.schedule, cell.prediction, cell.variance, cell.timesteps, cell.backend)
+    return (cell.dataset, cell.schedule, cell.prediction, cell.variance, cell.timesteps, cell.dtype, cell.backend)
 
 
 def _wanted(cell: Cell, settings: StudySettings, network: NetworkSettings, on_gpu: bool) -> bool:

@@ -17,9 +17,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from studies.harness.store import SKETCHES, first_stage
+from studies.harness.store import LATER_FACTORS, SKETCHES, first_stage
 
-FACTORS = ("run", "dataset", "schedule", "prediction", "variance", "objective", "timesteps", "backend", "seed")
+FACTORS = (
+    "run", "dataset", "schedule", "prediction", "variance", "objective", "timesteps", "dtype", "backend", "seed",
+)  # fmt: skip
 COLUMNS = (*FACTORS[1:], "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 NOT_IN_RECIPE = ("dataset", "backend", "seed")
 PREFERRED_UNITS = ("bits/dim", "per dim")
@@ -79,8 +81,8 @@ def read_run(folder: Path) -> Run:
     cells = tuple(_read_cell(path) for path in sorted(folder.glob("cells/*")) if (path / "cell.json").is_file())
     table = folder / "results.csv"
     rows = pd.read_csv(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
-    # Cells from before it was a factor drew them uniformly; later ones may stand beside them.
-    rows = rows.assign(timesteps=rows["timesteps"].fillna("uniform") if "timesteps" in rows else "uniform")
+    for name, value in LATER_FACTORS.items():  # in a run that was added to later, only some rows lack them
+        rows[name] = rows[name].fillna(value) if name in rows else value
     missing = [name for name in COLUMNS if name not in rows.columns]
     if missing:
         raise ValueError(f"{table}: expected the columns {', '.join(COLUMNS)}; missing {', '.join(missing)}")
@@ -138,7 +140,7 @@ def levels(rows: pd.DataFrame, factor: str) -> list[Any]:
 
 def _read_cell(folder: Path) -> CellRecord:
     cell = _json(folder / "cell.json")
-    factors = {"timesteps": "uniform", **cell.get("factors", {})}
+    factors = {**LATER_FACTORS, **cell.get("factors", {})}
     failed = folder / "failed.txt"
     lines = failed.read_text(encoding="utf-8", errors="replace").splitlines() if failed.is_file() else None
     failure = None if lines is None else (lines[0].strip() if lines and lines[0].strip() else "no reason was recorded")

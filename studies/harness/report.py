@@ -62,6 +62,7 @@ HEADINGS = {
     "variance": "Variance",
     "schedule": "Schedule",
     "timesteps": "Steps drawn",
+    "dtype": "Precision",
 }
 
 

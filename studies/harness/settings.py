@@ -22,7 +22,7 @@ S = TypeVar("S")
 
 DTYPES = ("float32", "float64", "bfloat16")
 TIMESTEPS = ("uniform", "stratified", "importance")
-TOGETHER = ("auto", "on", "off")
+CHOICES = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,11 @@ class StudySettings:
         Flag(help="how training draws t: uniform, stratified, importance (by recorded second moments)"),
     ] = ("uniform",)
 
+    dtypes: Annotated[
+        tuple[str, ...],
+        Flag(help="what the network computes in: float32, float64, bfloat16 (autocast; weights and losses in float32)"),
+    ] = ("float32",)
+
     bound_evaluations: Annotated[int, Flag(help="network evaluations per test example that the bound may cost")] = 50
     bound_se: Annotated[
         float | None,
@@ -121,8 +126,9 @@ class StudySettings:
         bool, Flag(help="write TensorBoard event files to OUT/tensorboard too (needs the extra 'tensorboard')")
     ] = False
     device: Annotated[str, Flag(help="auto, cpu, cuda, mps")] = "auto"
-    dtype: Annotated[str, Flag(help="float32, float64, or bfloat16 (autocast)")] = "float32"
-    compile: Annotated[bool, Flag(help="torch.compile; XLA for Keras. Pays off only in long runs")] = False
+    compile: Annotated[
+        str, Flag(help="torch.compile, and XLA for Keras: auto (where an estimate says that it pays), on or off")
+    ] = "auto"
     together: Annotated[
         str,
         Flag(help="train cells that differ in objective and seed alone as one program: auto (where faster), on or off"),
@@ -142,8 +148,9 @@ class StudySettings:
             ema_decay=self.ema_decay,
         )
 
-    def execution(self) -> Execution:
-        return Execution(device=self.device, dtype=self.dtype, compile=self.compile)
+    def execution(self, dtype: str) -> Execution:
+        """How cells run, compiled only where that is asked for; `compiling.execution_of` decides the rest."""
+        return Execution(device=self.device, dtype=dtype, compile=self.compile == "on")
 
     def network(self, shape: tuple[int, ...], learns_variance: bool) -> NetworkSettings:
         """The network for examples of `shape`: an MLP for points (D,), a U-Net for signals."""
@@ -196,7 +203,6 @@ def parse_settings(argv: Sequence[str], description: str, base: dict[str, Any] |
         args=list(argv),
         default=default,
         description=description,
-        config=(tyro.conf.FlagConversionOff,),
     )
     check_settings(settings)
     return settings
@@ -231,8 +237,9 @@ def check_settings(settings: StudySettings) -> None:
         raise ValueError(
             f"--sample-steps is at most --num-steps, got {settings.sample_steps} of a chain of {settings.num_steps}"
         )
-    named = [("dtype", settings.dtype, DTYPES), ("together", settings.together, TOGETHER)]
-    chosen = [*named, *(("timesteps", how, TIMESTEPS) for how in settings.timesteps)]
+    chosen = [(name, getattr(settings, name), CHOICES) for name in ("together", "compile")]
+    chosen += [("timesteps", how, TIMESTEPS) for how in settings.timesteps]
+    chosen += [("dtypes", dtype, DTYPES) for dtype in settings.dtypes]
     for name, value, known in chosen:
         if value not in known:
             raise ValueError(f"--{name} is one of {', '.join(known)}, got {value!r}")

@@ -12,10 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 COLUMNS = (
-    "dataset", "schedule", "prediction", "variance", "objective", "timesteps", "backend", "seed",
+    "dataset", "schedule", "prediction", "variance", "objective", "timesteps", "dtype", "backend", "seed",
     "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit",
 )  # fmt: skip
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
+
+LATER_FACTORS = {"timesteps": "uniform", "dtype": "float32"}
+"""Factors that older runs do not have, and the value that their cells are of."""
 
 ROWS, FAILURE, RESULTS, CHECKPOINT = "rows.csv", "failed.txt", "results.csv", "checkpoint.safetensors"
 SKETCHES, SEQUENTIAL = "weights_sketch.npz", "sequential.json"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from studies.harness import store
+from core.variances import LEARNED_VARIANCES
+from studies.datasets import load_dataset
+from studies.harness import compiling, store
 from studies.harness.cells import FACTORS, Cell
-from studies.harness.runner import Outcome, default_jobs, run_study
+from studies.harness.machine import default_jobs
+from studies.harness.runner import Outcome, run_study
 from studies.harness.settings import StudySettings
 from studies.harness.store import RESULTS
 
@@ -33,7 +36,8 @@ def run_and_report(
     settings = settings.replace(backends=tuple(dict.fromkeys(cell.backend for cell in cells)))  # as resolved
     if settings.seeds_until is not None:
         _check_sequential(settings, cells)
-    print(announcement(settings, cells), flush=True)
+    shape = load_dataset(settings.dataset, settings.test_examples).shape
+    print(announcement(settings, cells, shape), flush=True)
     outcome = run_study(study, settings, cells, argv)
     closing = ""
     if settings.seeds_until is not None and not outcome.failed:
@@ -103,8 +107,8 @@ def bound_differences(settings: StudySettings) -> list[float]:
     return list(paired_differences(frame, "objective", first, second, metric="bound").sort_index())
 
 
-def announcement(settings: StudySettings, cells: Sequence[Cell]) -> str:
-    """What the study will do and about how long it will take."""
+def announcement(settings: StudySettings, cells: Sequence[Cell], shape: tuple[int, ...]) -> str:
+    """What the study will do, with examples of this shape, and about how long it will take."""
     jobs = settings.jobs or default_jobs(settings.device, settings.threads)
     factors: dict[str, set] = {
         "objectives": {cell.objective for cell in cells},
@@ -113,12 +117,15 @@ def announcement(settings: StudySettings, cells: Sequence[Cell]) -> str:
         "predictions": {cell.prediction for cell in cells},
         "variances": {cell.variance for cell in cells},
         "schedules": {cell.schedule for cell in cells},
+        "ways to draw t": {cell.timesteps for cell in cells},
+        "precisions": {cell.dtype for cell in cells},
     }
     varied = " x ".join(f"{len(values)} {name}" for name, values in factors.items() if len(values) > 1)
     lines = [
         f"{len(cells)} cells on {settings.dataset}" + (f" ({varied})" if varied else "") + f", {jobs} side by side:",
         f"  {settings.train_steps} steps of batch {settings.batch_size}, T = {settings.num_steps}, "
         f"then the test bound and {settings.samples} samples of each",
+        *_compiling(settings, cells, shape),
         f"  results in {settings.out}; stop at any time, the same command goes on from there",
     ]
     defaults = StudySettings()
@@ -129,3 +136,10 @@ def announcement(settings: StudySettings, cells: Sequence[Cell]) -> str:
         minutes = rounds * (settings.train_steps / STEPS_PER_SECOND + 35) / 60
         lines.append(f"  about {minutes:.0f} minutes on CPU cores like those of 2024")
     return "\n".join(lines)
+
+
+def _compiling(settings: StudySettings, cells: Sequence[Cell], shape: tuple[int, ...]) -> list[str]:
+    """A line a backend: whether its cells are compiled."""
+    first = {cell.backend: cell for cell in reversed(cells)}
+    networks = {name: settings.network(shape, cell.variance in LEARNED_VARIANCES) for name, cell in first.items()}
+    return [f"  {compiling.announcement(first[name], networks[name], settings)}" for name in reversed(first)]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.checkpoints import load_weights, save_weights
-from backends.interface import Backend, Draws, GroupTrainer, Trainer, Weights
+from backends.interface import Backend, Draws, Execution, GroupTrainer, Trainer, Weights
 from backends.networks import NetworkSettings, initial_weights, parameter_count
 from core.bounds import bits_per_dim
 from core.reverse import ReverseProcess
@@ -25,6 +25,7 @@ from core.timesteps import SecondMoments
 from studies.datasets import Dataset
 from studies.harness import store
 from studies.harness.cells import Cell
+from studies.harness.compiling import execution_of
 from studies.harness.draws import training_draws
 from studies.harness.drift import Sketches, as_arrays, sketch, sketched_steps
 from studies.harness.schedules import learned_schedule, write_schedule
@@ -54,6 +55,10 @@ class CellContext:
     @property
     def network(self) -> NetworkSettings:
         return self.settings.network(self.dataset.shape, self.process.learns_variance)
+
+    @property
+    def execution(self) -> Execution:
+        return execution_of(self.cell, self.network, self.settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +157,10 @@ class Alone:
 
     def __init__(self, context: CellContext, weights: Weights) -> None:
         settings, cell = context.settings, context.cell
-        network = context.backend.make_network(context.network, weights, settings.execution())
+        network = context.backend.make_network(context.network, weights, context.execution)
         self._learned = learned_schedule(cell.schedule, settings.num_steps, context.dataset.levels)
         self._trainer: Trainer = context.backend.make_trainer(
-            network, context.process, cell.objective, settings.recipe(), settings.execution(), self._learned
+            network, context.process, cell.objective, settings.recipe(), context.execution, self._learned
         )
 
     @property
@@ -273,7 +278,7 @@ def _trainer(records: Sequence[Record]) -> GroupTrainer:
     else:
         objectives = [record.context.cell.objective for record in records]
         trainer = context.backend.make_group_trainer(
-            context.network, starts, context.process, objectives, settings.recipe(), settings.execution()
+            context.network, starts, context.process, objectives, settings.recipe(), context.execution
         )
     states = [record.trainer_state for record in records if record.trainer_state is not None]
     if states:

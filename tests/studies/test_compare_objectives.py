@@ -35,7 +35,7 @@ def study(*words: str, script: str = "compare_objectives") -> subprocess.Complet
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     run = tmp_path_factory.mktemp("study") / "run"
-    return run, study("--preset", "smoke", "--out", str(run), "--tensorboard", "True")
+    return run, study("--preset", "smoke", "--out", str(run), "--tensorboard")
 
 
 def test_an_environment_has_a_backend():

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from backends import installed_backends
+from backends.flops import forward_flops
 from backends.interface import Execution
 from backends.networks import MLPSettings, UNetSettings, parameter_count
 from studies.harness import store
@@ -40,7 +41,7 @@ from studies.harness.throughput.table import (
     torch_rate_over,
 )
 from studies.harness.throughput.worker import decoded, serve
-from studies.harness.throughput.workloads import CIFAR10, Workload, forward_flops, workloads
+from studies.harness.throughput.workloads import CIFAR10, Workload, workloads
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Workload("digits", UNetSettings((8, 8, 1), (8, 16)), 4, 8)

@@ -27,7 +27,7 @@ def rows(request):
         learning_rate=5e-3, flow_examples=16,
     )  # fmt: skip
     cell = Cell("mixture", "linear-scaled", "epsilon", "beta_tilde", objective, backend_name, 0)
-    process, execution = cell_process(cell, settings, dataset), settings.execution()
+    process, execution = cell_process(cell, settings, dataset), settings.execution(cell.dtype)
     network_settings = settings.network(dataset.shape, process.learns_variance)
     network = backend.make_network(network_settings, initial_weights(network_settings, 0), execution)
     trainer = backend.make_trainer(network, process, objective, settings.recipe(), execution)

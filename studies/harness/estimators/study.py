@@ -9,7 +9,8 @@ from studies.datasets import load_dataset
 from studies.harness import store
 from studies.harness.cells import Cell, check_cells
 from studies.harness.estimators.settings import EstimatorSettings, example_counts
-from studies.harness.runner import default_jobs, outcome_of, record_environment, run_cells, run_study
+from studies.harness.machine import default_jobs
+from studies.harness.runner import outcome_of, record_environment, run_cells, run_study
 from studies.harness.samplers.settings import SamplerSettings
 from studies.harness.samplers.study import asked_cells, is_trained
 from studies.harness.settings import StudySettings, read_settings, to_json

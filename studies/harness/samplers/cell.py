@@ -32,7 +32,7 @@ def load_model(cell: Cell, settings: SamplerSettings, trained: StudySettings, da
     weights, network_settings = load_network(
         folder / store.CHECKPOINT, trained.network(dataset.shape, process.learns_variance)
     )
-    backend, execution = load_backend(cell.backend), replace(trained.execution(), device=settings.device)
+    backend, execution = load_backend(cell.backend), replace(trained.execution(cell.dtype), device=settings.device)
     network = backend.make_network(network_settings, weights, execution)
     return TrainedModel(backend, network, process, execution, dataset.shape, cell.seed)
 

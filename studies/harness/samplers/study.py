@@ -9,7 +9,8 @@ from pathlib import Path
 from backends import check_backend
 from studies.harness import store
 from studies.harness.cells import Cell
-from studies.harness.runner import default_jobs, outcome_of, record_environment, run_cells
+from studies.harness.machine import default_jobs
+from studies.harness.runner import outcome_of, record_environment, run_cells
 from studies.harness.samplers.settings import SamplerSettings, chains, chosen_cells
 from studies.harness.schedules import schedule_of
 from studies.harness.settings import StudySettings, read_settings, to_json

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from backends import installed_backends, load_backend
+from backends.flops import BACKWARD, forward_flops
 from backends.interface import Execution
 from backends.networks import initial_weights, parameter_count
 from backends.recipe import TrainingRecipe
@@ -22,7 +23,7 @@ from core.schedules import linear
 from studies.harness.bound import Terms, evaluate_bound
 from studies.harness.draws import training_draws
 from studies.harness.sampling import Chain, TrainedModel, draw_samples
-from studies.harness.throughput.workloads import BACKWARD, Workload, forward_flops
+from studies.harness.throughput.workloads import Workload
 
 Block = Callable[[int], int]
 LEVELS, NUM_STEPS = 17, 1000

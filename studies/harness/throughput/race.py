@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from backends.checkpoints import described_network
 from backends.interface import Execution
-from studies.harness.runner import cell_environment
+from studies.harness.machine import cell_environment
 from studies.harness.throughput.workloads import Workload
 
 MODULE = "studies.harness.throughput.worker"

@@ -59,9 +59,7 @@ class ThroughputSettings:
 
 def parse_throughput_settings(argv: Sequence[str], description: str) -> ThroughputSettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
-    settings = tyro.cli(
-        ThroughputSettings, args=list(argv), description=description, config=(tyro.conf.FlagConversionOff,)
-    )
+    settings = tyro.cli(ThroughputSettings, args=list(argv), description=description)
     known = {
         "workloads": WORKLOADS, "contestants": CONTESTANTS, "dtypes": ("float32", "bfloat16"), "modes": tuple(MODES),
         "clock": ("wall", "cpu"),

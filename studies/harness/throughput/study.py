@@ -9,7 +9,8 @@ from pathlib import Path
 from backends.interface import Execution
 from studies.datasets import load_dataset
 from studies.harness import store
-from studies.harness.runner import record_environment, uses_gpu
+from studies.harness.machine import uses_gpu
+from studies.harness.runner import record_environment
 from studies.harness.settings import read_settings, to_json
 from studies.harness.throughput.race import Case, Entry, race
 from studies.harness.throughput.settings import MODES, ThroughputSettings

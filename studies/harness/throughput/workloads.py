@@ -1,17 +1,14 @@
-"""What is raced: a network, its batches, and the arithmetic that one pass of it is worth."""
+"""What is raced: a network and its batches."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from backends.networks import NetworkSettings, UNetSettings, weight_specs
+from backends.networks import NetworkSettings, UNetSettings
 from studies.harness.settings import StudySettings
 
 EVALUATION_BATCH = 256
 """What `evaluate_bound` takes at a time."""
-BACKWARD = 2
-"""A backward pass is worth two forward ones: the gradients of inputs and of weights."""
 
 
 @dataclass(frozen=True)
@@ -42,31 +39,3 @@ def of_study(settings: StudySettings, shape: tuple[int, ...]) -> Workload:
     """What a study trains, for a time to verdict with its own network and batches."""
     network = settings.network(shape, learns_variance=False)
     return Workload("run", network, settings.batch_size, EVALUATION_BATCH)
-
-
-def forward_flops(settings: NetworkSettings) -> int:
-    """Floating-point operations of one example's forward pass in convolutions and matrix products, 2 a multiply-add.
-
-    Those of the network as it is defined; whoever needs fewer for the same function is credited with all.
-    """
-    total = 0
-    for name, spec in weight_specs(settings).items():
-        if len(spec.shape) > 1:
-            total += 2 * math.prod(spec.shape) * _positions(settings, name)
-        if name.endswith("to_q.weight"):
-            total += 4 * spec.shape[0] * _positions(settings, name) ** 2  # query by key, and weights by value
-    return total
-
-
-def _positions(settings: NetworkSettings, name: str) -> int:
-    """At how many positions of an example the weight is applied."""
-    if not isinstance(settings, UNetSettings) or "time_" in name:
-        return 1
-    last = len(settings.widths) - 1
-    part, *rest = name.split(".")
-    level = {"conv_in": 0, "conv_out": 0, "mid_block": last}.get(part)
-    if level is None:
-        index = int(rest[0])
-        level = index if part == "down_blocks" else last - index
-        level += {"downsamplers": 1, "upsamplers": -1}.get(rest[1], 0)
-    return math.prod(length // 2**level for length in settings.shape[:-1])

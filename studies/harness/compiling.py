@@ -1,0 +1,68 @@
+"""Whether compiling a cell pays: decided before it runs, from the arithmetic of its network and what was measured.
+
+Compiling has a price at the start and shortens every step by a share. On one CPU thread, U-Nets on digits,
+torch.compile cost 81 s and gained 7 %; XLA, for Keras on TensorFlow, gained nothing over the graph that it runs anyway
+(`studies/compare_throughput.py --modes both`). On a GPU neither has been measured, and nothing is compiled unasked.
+The decision depends on the settings and the device, never on a clock: the same command gives the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from backends.flops import BACKWARD, forward_flops
+from backends.interface import Execution
+from backends.networks import NetworkSettings
+from studies.harness.cells import Cell
+from studies.harness.machine import uses_gpu
+from studies.harness.settings import StudySettings
+
+RATE = 6e10
+"""Operations a second of a U-Net's training step on one CPU thread."""
+PRICE = {"torch": 81.0}
+GAIN = {"torch": 0.07}
+"""Seconds at the start, and the share of a step, by backend; none where compiling has no gain."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of a cell's training as it is, what compiling would take off them, and what it would cost."""
+
+    training: float
+    gained: float
+    price: float
+
+    @property
+    def pays(self) -> bool:
+        return self.gained > self.price
+
+
+def estimate(network: NetworkSettings, backend: str, settings: StudySettings) -> Estimate:
+    """On a CPU. Perceptrons wait for something else than arithmetic, and take longer than is estimated."""
+    operations = (1 + BACKWARD) * forward_flops(network) * settings.batch_size * settings.train_steps
+    training = operations / (RATE * settings.threads)
+    return Estimate(training, GAIN.get(backend, 0.0) * training, PRICE.get(backend, 0.0))
+
+
+def execution_of(cell: Cell, network: NetworkSettings, settings: StudySettings) -> Execution:
+    """How the cell runs: on the settings' device, in its own precision, compiled where that is asked for or pays."""
+    asked = settings.execution(cell.dtype)
+    if settings.compile != "auto" or uses_gpu(settings.device):
+        return asked
+    return replace(asked, compile=estimate(network, cell.backend, settings).pays)
+
+
+def announcement(cell: Cell, network: NetworkSettings, settings: StudySettings) -> str:
+    """What is decided for cells like this one, and why, in words."""
+    chosen = "compiled" if execution_of(cell, network, settings).compile else "not compiled"
+    if settings.compile != "auto":
+        return f"{cell.backend} is {chosen}, as asked"
+    if uses_gpu(settings.device):
+        return f"{cell.backend} is {chosen}: on a GPU only with --compile on"
+    if cell.backend not in GAIN:
+        return f"{cell.backend} is {chosen}: no gain is known on a CPU"
+    found = estimate(network, cell.backend, settings)
+    return (
+        f"{cell.backend} is {chosen}: it would save about {found.gained:.0f} of {found.training:.0f} s of training a "
+        f"cell, for {found.price:.0f} s at the start"
+    )
