@@ -60,7 +60,7 @@ def test_the_longest_run_that_is_not_compiled_is_as_long_as_the_gain_allows():
 def test_the_study_says_what_was_decided(settings, said):
     cells = [cell("torch"), cell("keras")]
     lines = announcement(settings, cells, DIGITS).splitlines()
-    assert [line.strip() for line in lines if "compiled" in line][0].startswith(said)
+    assert next(line.strip() for line in lines if "compiled" in line).startswith(said)
     assert sum("compiled" in line for line in lines) == 2
 
 
