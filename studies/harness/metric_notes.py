@@ -36,6 +36,16 @@ def metric_notes(rows: pd.DataFrame, sampler: str | None = None) -> dict[str, An
         )
     caption = (
         "Ideal: what two endless sets from one distribution get. Floor: what held-out training data get against test"
-        f" data at the sample size used ({sampler_name(str(sampler))}); its distance from the ideal is the bias there."
+        f" data at the sample size used ({sampler_name(str(sampler))}{_sizes(rows, sampler)}); its distance from the"
+        " ideal is the bias there."
     )
     return {"rows": notes, "caption": caption}
+
+
+def _sizes(rows: pd.DataFrame, sampler: str | None) -> str:
+    """How many samples and how many test examples were compared, where the run says so and all cells agree."""
+    found = {}
+    for letter, metric in (("N", "scored_samples"), ("M", "scored_reference")):
+        values = rows[(rows["metric"] == metric) & (rows["sampler"] == sampler)]["value"].unique()
+        found[letter] = f"{letter} = {values[0]:.0f}" if len(values) == 1 else ""
+    return f"; {found['N']} samples, {found['M']} of test" if all(found.values()) else ""

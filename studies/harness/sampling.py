@@ -104,11 +104,13 @@ def draw_samples(
 
 
 def score(dataset: Dataset, name: str, samples: NDArray[np.float32], metrics: Sequence[str]) -> list[Row]:
-    """Sample metrics, each beside its floor: the same metric between train and test."""
+    """Sample metrics, each beside its floor: the same metric between train and test; and how many were compared."""
     if not np.all(np.isfinite(samples)):
         return [row("samples_not_finite", int(np.sum(~np.isfinite(samples))), "values", sampler=name)]
     rows: list[Row] = []
+    counted: dict[str, int] = {}
     for scored in evaluate(samples, dataset.train, dataset.test, labels=dataset.train_labels, names=metrics):
         for metric, value in ((scored["metric"], scored["value"]), (f"{scored['metric']}_floor", scored["floor"])):
             rows.append(row(metric, value, scored["unit"], sampler=name))
-    return rows
+        counted = {"scored_samples": scored["n_samples"], "scored_reference": scored["n_reference"]}
+    return rows + [row(metric, count, "examples", sampler=name) for metric, count in counted.items()]

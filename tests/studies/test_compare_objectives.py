@@ -68,7 +68,7 @@ def test_every_cell_has_its_measurements(smoke):
         "train_epsilon_mse", "train_posterior_kl", "bound", "bound_prior", "bound_diffusion", "bound_decoder",
         "bound_at_t", "epsilon_mse", "bound_evaluations", "frechet", "frechet_floor", "train_seconds",
         "bound_data_se", "bound_step_se", "bound_noise_se", "rate", "distortion", "rate_at_t", "bound_above_floor",
-        "epsilon_mse_above_floor_at_t", "floors_seconds",
+        "epsilon_mse_above_floor_at_t", "floors_seconds", "scored_samples", "scored_reference",
     }  # fmt: skip
     for _, rows in cells:
         assert needed <= set(rows["metric"])

@@ -6,6 +6,7 @@ No test asks how long anything takes.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 from pathlib import Path
@@ -24,7 +25,7 @@ from backends.networks import MLPSettings, UNetSettings, parameter_count
 from studies.harness import store
 from studies.harness.runner import record_environment
 from studies.harness.settings import to_json
-from studies.harness.throughput import verdict
+from studies.harness.throughput import together, verdict
 from studies.harness.throughput.contestants import CHAIN, make
 from studies.harness.throughput.growth import exponents
 from studies.harness.throughput.race import Case, Entry, Facts, Time, encoded, race
@@ -182,8 +183,8 @@ def test_a_verdict_is_counted_from_its_parts():
     )
     theirs = {"train": 0.2, "network": 0.01, "sample": 0.02}
     ours = {"train": 0.1, "network": 0.01, "bound": 0.03, "sample": 0.02}
-    seeds = {"paired_seeds": 2.0, "unpaired_seeds": 6.0}
-    usual, mine = verdict.ways(counts, theirs, ours, 10, seeds)
+    spreads = [verdict.Spread("importance", 0.1, 1.0, 1.0, 2, 3), verdict.Spread("uniform", 0.1, 1.0, 1.0, 4, 6)]
+    usual, mine = verdict.ways(counts, theirs, ours, 10, spreads)
     assert usual.seconds == pytest.approx(2 * 6 * (100 * 0.2 + 1000 * 5 * 0.01 + 2 * 1000 * 0.02))
     assert mine.seconds == pytest.approx(2 * 2 * (100 * 0.1 + 10 * 5 * 0.03 + 2 * 5 * 0.02))
     assert verdict.table(usual, mine)[-1][-1] == f"× {usual.seconds / mine.seconds:.1f}"  # noqa: RUF001
@@ -198,12 +199,29 @@ def test_seeds_come_from_the_bounds_of_a_run():
         for backend in ("torch", "keras")
         for seed, value in enumerate(values)
     ]
-    found = verdict.seeds_of_run(pd.DataFrame(rows))
-    assert found["difference"] == pytest.approx(0.1)
-    assert found["paired_sd"] == pytest.approx(own.std(ddof=1))
-    assert found["unpaired_seeds"] > 1000 * found["paired_seeds"]
+    (found,) = verdict.spreads_of_run(pd.DataFrame(rows))
+    assert found.difference == pytest.approx(0.1)
+    assert found.paired_sd == pytest.approx(own.std(ddof=1))
+    assert found.unpaired_seeds > 1000 * found.paired_seeds
     with pytest.raises(ValueError, match="2 objectives"):
-        verdict.seeds_of_run(pd.DataFrame(rows[:8]))
+        verdict.spreads_of_run(pd.DataFrame(rows[:8]))
+    both = pd.concat([pd.DataFrame(rows), pd.DataFrame(rows).assign(timesteps="importance")])
+    assert [one.timesteps for one in verdict.spreads_of_run(both)] == ["uniform", "importance"]
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_networks_are_timed_together_and_alone(name, capsys):
+    """By a clock that ticks once a reading: every block of steps then lasts one tick, whatever it holds."""
+    ticks = itertools.count()
+    network = MLPSettings((2,), width=8, depth=1, time_features=4)
+    found = together.measure_together(name, network, 3, batch=4, rounds=3, block_seconds=2, clock=lambda: next(ticks))
+    assert (found.members, found.parameters) == (3, parameter_count(network))
+    assert (found.alone_seconds, found.together_seconds) == (0.5, 0.5)
+    assert (found.low, found.ratio, found.high) == (1, 1, 1)
+    assert together.main([name, "--networks", "mlp", "--members", "2", "--batch", "4", "--rounds", "1"]) == 0
+    heading, line = capsys.readouterr().out.splitlines()
+    assert len(heading.split()) == 9
+    assert line.startswith("mlp")
 
 
 def test_growth_is_the_slope_of_logarithms():

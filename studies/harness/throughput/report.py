@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -205,13 +205,13 @@ def ways_of(settings: ThroughputSettings, cases: Sequence[Case]) -> tuple[verdic
     peer = next((name for name in PEERS if parts.get(name)), None)
     if peer is None or not parts.get(REFERENCE):
         return None
-    counts, seeds = counts_of(read_settings(settings.run)), seeds_of(settings.run)
-    usual, ours = verdict.ways(counts, parts[peer], parts[REFERENCE], case.evaluation_batch, seeds)
+    counts, spreads = counts_of(read_settings(settings.run)), spreads_of(settings.run)
+    usual, ours = verdict.ways(counts, parts[peer], parts[REFERENCE], case.evaluation_batch, spreads)
     return usual, ours, peer
 
 
-def seeds_of(run: Path) -> Mapping[str, float]:
-    return verdict.seeds_of_run(pd.read_csv(run / store.RESULTS))
+def spreads_of(run: Path) -> list[verdict.Spread]:
+    return verdict.spreads_of_run(pd.read_csv(run / store.RESULTS))
 
 
 def counts_of(trained: StudySettings) -> verdict.Counts:
@@ -227,23 +227,26 @@ def counts_of(trained: StudySettings) -> verdict.Counts:
 
 def verdict_sentences(settings: ThroughputSettings, cases: Sequence[Case]) -> list[str]:
     assert settings.run is not None
-    seeds = seeds_of(settings.run)
+    spreads = spreads_of(settings.run)
     lines = [
-        f"{settings.run}: the bounds differ by {plain(seeds['difference'], 3)} bits/dim; from seed to seed that "
-        f"difference spreads by {plain(seeds['paired_sd'], 2)} paired and {plain(seeds['unpaired_sd'], 2)} not, so "
-        f"± {verdict.HALF_WIDTH} takes {seeds['paired_seeds']:.0f} seeds paired, {seeds['unpaired_seeds']:.0f} not"
+        f"{settings.run}, steps t {one.timesteps}: the bounds differ by {plain(one.difference, 3)} bits/dim; from seed "
+        f"to seed that difference spreads by {plain(one.paired_sd, 2)} paired and {plain(one.unpaired_sd, 2)} not, so "
+        f"± {verdict.HALF_WIDTH} takes {one.paired_seeds:.0f} seeds paired, {one.unpaired_seeds:.0f} not"
+        for one in spreads
     ]
     found = ways_of(settings, cases)
     if found is None:
         return [*lines, "no time to a verdict: that takes a race of torch and a peer on the run's own network"]
     usual, ours, peer = found
     factor = usual.seconds / ours.seconds
+    usual_spread, our_spread = verdict.chosen(spreads)
     parts = ", ".join(f"{name} × {share:.2f}" for name, share in verdict.shares(usual, ours).items())
     told = "met" if factor >= VERDICT_GOAL else "NOT met"
     return [
         *lines,
-        f"time to that verdict on one worker: {usual.seconds:,.0f} s the usual way ({peer}, full sweep, full chain, "
-        f"independent seeds), {ours.seconds:,.0f} s ours: {factor:.0f} times shorter ({VERDICT_GOAL} {told}); {parts}",
+        f"time to a verdict on one worker: {usual.seconds:,.0f} s the usual way ({peer}, full sweep, full chain, t "
+        f"{usual_spread.timesteps}, independent seeds), {ours.seconds:,.0f} s ours (t {our_spread.timesteps}): "
+        f"{plain(factor, 2)} times shorter ({VERDICT_GOAL} {told}); {parts}",
     ]
 
 

@@ -1,8 +1,9 @@
 """Time to verdict: seconds of computing until the bounds of two objectives differ by D ± 0.02 bits per dim.
 
 Ours, and the same study done the usual way: a peer's training step, one full sweep over t as the bound, chains of all
-T steps as samples, and seeds that share nothing between the objectives. Both are sums of measured parts times counts;
-the factor between them is split over training, bound, samples and seeds by Shapley's rule on its logarithm.
+T steps as samples, t drawn uniformly, and seeds that share nothing between the objectives. Both are sums of measured
+parts times counts; the factor between them is split over training, bound, samples and seeds by Shapley's rule on its
+logarithm.
 """
 
 from __future__ import annotations
@@ -35,12 +36,31 @@ class Way:
         return 2 * self.seeds * (self.train + self.bound + self.sample)
 
 
-def seeds_of_run(results: pd.DataFrame, half_width: float = HALF_WIDTH) -> dict[str, float]:
-    """What a finished run's bounds say: the spread of the difference, paired and not, and the seeds each needs.
+@dataclass(frozen=True)
+class Spread:
+    """The difference of two objectives' bounds where training drew t by `timesteps`: its mean, its standard deviation
+    from seed to seed, in pairs and not, and the seeds that each needs.
+    """
+
+    timesteps: str
+    difference: float
+    paired_sd: float
+    unpaired_sd: float
+    paired_seeds: float
+    unpaired_seeds: float
+
+
+def spreads_of_run(results: pd.DataFrame, half_width: float = HALF_WIDTH) -> list[Spread]:
+    """A finished run's spreads, one for every way of drawing t, in the order of the rows.
 
     `results`: rows of results.csv of two objectives. Backends are averaged. ValueError for other runs.
     """
     bounds = results[results["metric"] == "bound"]
+    drawn = bounds["timesteps"] if "timesteps" in bounds else pd.Series("uniform", bounds.index)
+    return [_spread(str(how), part, half_width) for how, part in bounds.groupby(drawn.fillna("uniform"), sort=False)]
+
+
+def _spread(timesteps: str, bounds: pd.DataFrame, half_width: float) -> Spread:
     objectives = sorted(bounds["objective"].unique())
     if len(objectives) != 2 or bounds["seed"].nunique() < 2:
         raise ValueError(
@@ -50,13 +70,20 @@ def seeds_of_run(results: pd.DataFrame, half_width: float = HALF_WIDTH) -> dict[
     table = bounds.pivot_table(index="seed", columns="objective", values="value", aggfunc="mean").dropna()
     first, second = (table[name].to_numpy() for name in objectives)
     differences = second - first
-    return {
-        "difference": float(differences.mean()),
-        "paired_sd": float(differences.std(ddof=1)),
-        "unpaired_sd": math.sqrt(np.var(first, ddof=1) + np.var(second, ddof=1)),
-        "paired_seeds": seeds_needed(differences, half_width),
-        "unpaired_seeds": unpaired_seeds_needed(first, second, half_width),
-    }
+    return Spread(
+        timesteps,
+        difference=float(differences.mean()),
+        paired_sd=float(differences.std(ddof=1)),
+        unpaired_sd=math.sqrt(np.var(first, ddof=1) + np.var(second, ddof=1)),
+        paired_seeds=seeds_needed(differences, half_width),
+        unpaired_seeds=unpaired_seeds_needed(first, second, half_width),
+    )
+
+
+def chosen(spreads: Sequence[Spread]) -> tuple[Spread, Spread]:
+    """(usual, ours): t drawn uniformly, or the run's only way; and the way that needs the fewest seeds in pairs."""
+    usual = next((one for one in spreads if one.timesteps == "uniform"), spreads[0])
+    return usual, min(spreads, key=lambda one: one.paired_seeds)
 
 
 def shares(usual: Way, ours: Way) -> dict[str, float]:
@@ -91,25 +118,26 @@ Parts = Mapping[str, float]
 """Seconds a unit of the blocks train, network, bound and sample."""
 
 
-def ways(counts: Counts, theirs: Parts, ours: Parts, batch: int, seeds: Mapping[str, float]) -> tuple[Way, Way]:
+def ways(counts: Counts, theirs: Parts, ours: Parts, batch: int, spreads: Sequence[Spread]) -> tuple[Way, Way]:
     """(usual, ours), from the parts of a peer and of ours; evaluations are of `batch` examples.
 
     The usual bound is that of the peer's bare network, which has no bound of its own.
     """
     sweep = counts.num_steps * counts.test_examples / batch
     chains = counts.samples / batch
+    usual_spread, our_spread = chosen(spreads)
     return (
         Way(
             train=counts.train_steps * theirs["train"],
             bound=sweep * theirs["network"],
             sample=chains * counts.num_steps * theirs["sample"],
-            seeds=seeds["unpaired_seeds"],
+            seeds=usual_spread.unpaired_seeds,
         ),
         Way(
             train=counts.train_steps * ours["train"],
             bound=counts.bound_evaluations * counts.test_examples / batch * ours["bound"],
             sample=chains * counts.sample_evaluations * ours["sample"],
-            seeds=seeds["paired_seeds"],
+            seeds=our_spread.paired_seeds,
         ),
     )
 
