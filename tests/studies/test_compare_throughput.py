@@ -52,13 +52,18 @@ BACKENDS = installed_backends()
 
 def case(times: dict[tuple[str, str], list[float]], flops: dict[str, float], first: float = 1.0) -> Case:
     """A race with these seconds a unit by round; every entry's blocks have `flops`."""
-    facts = {label: Facts(100, flops, first_seconds=dict.fromkeys(flops, first)) for label, _ in times}
+    facts = {
+        label: Facts(
+            "bfloat16" if "bfloat16" in label else "float32", 100, flops, first_seconds=dict.fromkeys(flops, first)
+        )
+        for label, _ in times
+    }
     rows = [
         Time(label, block, number, 3 * seconds, 3)
         for (label, block), values in times.items()
         for number, seconds in enumerate(values)
     ]
-    return Case("digits", "float32", 128, 256, facts, rows)
+    return Case("digits", 128, 256, facts, rows)
 
 
 def test_median_interval_holds_the_median_as_often_as_it_says():
@@ -276,12 +281,15 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
             ("torch", "sample"): rounds,
             ("torch, compiled", "train"): [0.5] * 6,
             ("diffusers", "train"): [2 * one for one in rounds],
+            ("torch, bfloat16", "train"): [0.8 * one for one in rounds],
+            ("diffusers, bfloat16", "train"): rounds,
+            ("ceilings, bfloat16", "convolution"): [0.4 * one for one in rounds],
             ("ceilings", "convolution"): rounds,
         },
         dict.fromkeys(("train", "network", "bound", "sample", "convolution"), 1e9),
     )
     raced.facts["torch, compiled"].first_seconds["train"] = 31.0
-    store.write_text(tmp_path / "cases" / "digits-float32.json", raced.to_json())
+    store.write_text(tmp_path / "cases" / "digits.json", raced.to_json())
     store.write_text(tmp_path / "settings.json", to_json(ThroughputSettings(out=tmp_path))[:-2] + ', "study": ""}')
     record_environment(tmp_path, "compare_throughput", [])
     grown = [("steps", n, 0.1 * n, 1e8) for n in (25, 50, 100)] + [("T", n, math.nan, 1e8) for n in (100, 1000)]
@@ -292,12 +300,19 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
     assert (
         "torch does 2.00 (2.00 to 2.00) times the operations a second of the best peer, diffusers (1.3 met)" in report
     )
+    assert "torch, bfloat16 reaches 50% of the convolution ceiling (75% NOT met)" in report
+    assert (
+        "torch, bfloat16 does 1.25 (1.25 to 1.25) times the operations a second of the best peer, diffusers, bf"
+        in report
+    )
+    assert "torch, bfloat16: a step takes 0.800 (0.800 to 0.800) times one in float32" in report
+    assert "| ceiling: convolution, bfloat16 |" in report
     assert "torch: an evaluation in the bound loop takes 1.00 (1.00 to 1.00) times" in report
     assert "compiling torch costs 30 s at the start and pays after 57 steps" in report
     assert "steps 1.0" in report
     assert "| torch | 0.00 M | 1,025 |" in report
     assert {path.name for path in (tmp_path / "figures").glob("*.png")} == {"training.png", "growth.png"}
-    assert len(pd.read_csv(tmp_path / "results.csv")) == 7
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 10
 
 
 @pytest.mark.parametrize(

@@ -22,24 +22,27 @@ from studies.harness.machine import cell_environment
 from studies.harness.throughput.workloads import Workload
 
 MODULE = "studies.harness.throughput.worker"
+FLOAT32, CEILINGS = "float32", "ceilings"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant of one case: who, and how it runs."""
+    """A contestant of one case: who, and how it runs; its label says what is not eager float32."""
 
     name: str
     execution: Execution
 
     @property
     def label(self) -> str:
-        return self.name + (", compiled" if self.execution.compile else "")
+        dtype = "" if self.execution.dtype == FLOAT32 else f", {self.execution.dtype}"
+        return self.name + dtype + (", compiled" if self.execution.compile else "")
 
 
 @dataclass(eq=False)
 class Facts:
     """What is known of an entry beside its times. Seconds and bytes; `error` is why there are none."""
 
+    dtype: str = FLOAT32
     parameters: int = 0
     flops: dict[str, float] = field(default_factory=dict)
     description: dict[str, str] = field(default_factory=dict)
@@ -62,14 +65,17 @@ class Time:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A race that was run: a workload in a dtype, the facts of every entry by label, and its times by round."""
+    """A race that was run: a workload, the facts of every entry by label, and its times by round."""
 
     workload: str
-    dtype: str
     batch: int
     evaluation_batch: int
     facts: dict[str, Facts]
     times: list[Time]
+
+    @property
+    def dtypes(self) -> list[str]:
+        return list(dict.fromkeys(facts.dtype for facts in self.facts.values()))
 
     def blocks(self, label: str) -> list[str]:
         """The blocks that were timed; none for an entry that failed first, or was not in the race."""
@@ -167,15 +173,14 @@ def race(
 ) -> Case:
     """Starts every entry, warms it up, and times each of its blocks once a round, the order turning by one a round.
 
-    All entries have one dtype. One that fails is left out from there on, and its facts say why.
+    An entry that fails is left out from there on, and its facts say why.
     """
     logs.mkdir(parents=True, exist_ok=True)
     case = Case(
         workload.name,
-        entries[0].execution.dtype,
         workload.batch,
         workload.evaluation_batch,
-        {entry.label: Facts() for entry in entries},
+        {entry.label: Facts(entry.execution.dtype) for entry in entries},
         [],
     )
     workers: dict[str, Worker] = {}
@@ -202,7 +207,7 @@ def race(
     try:
         for entry in entries:
             say(f"  {entry.label} starts")
-            log = logs / f"{workload.name}-{case.dtype}-{entry.label.replace(', ', '-')}.txt"
+            log = logs / f"{workload.name}-{entry.label.replace(', ', '-')}.txt"
             workers[entry.label] = Worker(entry, workload, threads, log)
             attempt(entry.label, partial(warm_up, entry.label))
         for number in range(rounds):

@@ -21,17 +21,19 @@ from studies.harness.report import aligned
 from studies.harness.settings import StudySettings, read_recorded, read_settings
 from studies.harness.statistics import Interval
 from studies.harness.throughput import growth, verdict
-from studies.harness.throughput.race import Case
+from studies.harness.throughput.race import CEILINGS, FLOAT32, Case
 from studies.harness.throughput.settings import PEERS, ThroughputSettings
 from studies.harness.throughput.study import GROWTH, read_cases
 from studies.harness.throughput.table import (
-    CEILINGS,
     LOOPS,
     REFERENCE,
     Speed,
     compiled,
+    in_dtype,
+    is_ceiling,
     loop_over_network,
     speeds,
+    time_over,
     time_over_torch,
     torch_rate_over,
 )
@@ -96,7 +98,7 @@ def tables(out: Path) -> list[tuple[str, Table]]:
     result: list[tuple[str, Table]] = []
     settings, cases = read_recorded(out, ThroughputSettings), read_cases(out)
     for case in cases:
-        title = f"{case.workload}, {case.dtype}, batch {case.batch}"
+        title = f"{case.workload}, batch {case.batch}"
         result.append((f"Training step: {title}", training_table(case)))
         result.append((f"Evaluation, start and memory: {title}", evaluation_table(case)))
     if (found := ways_of(settings, cases)) is not None:
@@ -127,8 +129,9 @@ def training_table(case: Case) -> Table:
             ]
         )
     for one in speeds(case):
-        if one.label == CEILINGS:
-            rows.append([f"ceiling: {one.block}", "", *_milliseconds(one), "", plain(one.gflops, 3), "", "", "", ""])
+        if is_ceiling(one.label):
+            name = one.label.replace(CEILINGS, f"ceiling: {one.block}")
+            rows.append([name, "", *_milliseconds(one), "", plain(one.gflops, 3), "", "", "", ""])
     return rows
 
 
@@ -157,7 +160,7 @@ def evaluation_table(case: Case) -> Table:
 def sentences(out: Path) -> list[str]:
     """Which goals the figures reach, whether compiling pays, how cost grows, and the time to a verdict."""
     settings, cases = read_recorded(out, ThroughputSettings), read_cases(out)
-    lines = [f"{case.workload}, {case.dtype}: {line}" for case in cases for line in case_sentences(case)]
+    lines = [f"{case.workload}: {line}" for case in cases for line in case_sentences(case)]
     if settings.run is not None:
         lines += verdict_sentences(settings, cases)
     if (out / GROWTH).is_file():
@@ -166,27 +169,38 @@ def sentences(out: Path) -> list[str]:
 
 
 def case_sentences(case: Case) -> Iterator[str]:
-    for one in _of_block(case, "train"):
-        if one.label == REFERENCE and math.isfinite(one.share_convolution):
-            share, told = one.share_convolution, "met" if one.share_convolution >= CEILING_GOAL else "NOT met"
-            yield f"torch reaches {_percent(share)} of the convolution ceiling ({CEILING_GOAL:.0%} {told})"
-    rates = {label: torch_rate_over(case, label) for label in case.facts if label.startswith(PEERS)}
-    against = {label: rate for label, rate in rates.items() if rate is not None}
-    if against:
-        best = min(against, key=lambda label: against[label].estimate)
-        told = "met" if against[best].estimate >= PEER_GOAL else "NOT met"
-        yield (
-            f"torch does {plain(against[best].estimate, 3)} ({_range(against[best])}) times the operations a second of "
-            f"the best peer, {best} ({PEER_GOAL} {told})"
-        )
+    for dtype in case.dtypes:
+        yield from _torch_sentences(case, dtype)
     for label in (REFERENCE, "keras"):
         for loop in LOOPS:
             if (ratio := loop_over_network(case, label, loop)) is not None:
                 yield f"{label}: an evaluation in the {loop} loop takes {_within(ratio)}"
+    for label, facts in case.facts.items():
+        name, *how = label.split(", ")
+        if facts.dtype != FLOAT32 and (ratio := time_over(case, label, ", ".join([name, *how[1:]]))) is not None:
+            yield f"{label}: a step takes {plain(ratio.estimate, 3)} ({_range(ratio)}) times one in {FLOAT32}"
     for one_compiled in compiled(case):
         steps = one_compiled.steps
         after = f"pays after {steps:,.0f} steps" if math.isfinite(steps) else "does not pay: a step is no faster"
         yield f"compiling {one_compiled.label} costs {one_compiled.extra_seconds:.0f} s at the start and {after}"
+
+
+def _torch_sentences(case: Case, dtype: str) -> Iterator[str]:
+    """The eager training step in a dtype against the ceiling and against the best peer, which may be compiled."""
+    ours = in_dtype(REFERENCE, dtype)
+    for one in _of_block(case, "train"):
+        if one.label == ours and math.isfinite(one.share_convolution):
+            share, told = one.share_convolution, "met" if one.share_convolution >= CEILING_GOAL else "NOT met"
+            yield f"{ours} reaches {_percent(share)} of the convolution ceiling ({CEILING_GOAL:.0%} {told})"
+    peers = [label for label, facts in case.facts.items() if label.startswith(PEERS) and facts.dtype == dtype]
+    against = {label: rate for label in peers if (rate := torch_rate_over(case, label)) is not None}
+    if against:
+        best = min(against, key=lambda label: against[label].estimate)
+        rate, told = against[best], "met" if against[best].estimate >= PEER_GOAL else "NOT met"
+        yield (
+            f"{ours} does {plain(rate.estimate, 3)} ({_range(rate)}) times the operations a second of the best peer, "
+            f"{best} ({PEER_GOAL} {told})"
+        )
 
 
 def _within(ratio: Interval) -> str:
@@ -251,14 +265,15 @@ def verdict_sentences(settings: ThroughputSettings, cases: Sequence[Case]) -> li
 
 
 def figure(cases: Sequence[Case]) -> Plot:
-    """Training steps: operations a second of every contestant, a panel a case."""
+    """Training steps: operations a second of every contestant, a panel for each case and dtype."""
     panels, data = [], []
-    for case in cases:
-        shown = _of_block(case, "train")
+    for case, dtype in [(one, dtype) for one in cases for dtype in one.dtypes]:
+        shown = [one for one in _of_block(case, "train") if one.dtype == dtype]
         data += shown
-        ceiling = next((one.gflops for one in speeds(case) if one.block == "convolution"), math.nan)
+        limits = [one.gflops for one in _of_block(case, "convolution") if one.dtype == dtype]
+        ceiling = limits[0] if limits else math.nan
         spoken = ", ".join(f"{one.label} {plain(one.gflops, 3)}" for one in shown)
-        title = f"{case.workload}, {case.dtype}"
+        title = f"{case.workload}, {dtype}"
         panels.append(
             Panel(title, f"GFLOP/s of a training step: {spoken}.", _bars(shown, ceiling), 80 + 34 * len(shown))
         )

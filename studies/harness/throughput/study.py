@@ -12,7 +12,7 @@ from studies.harness import store
 from studies.harness.machine import uses_gpu
 from studies.harness.runner import record_environment
 from studies.harness.settings import read_settings, to_json
-from studies.harness.throughput.race import Case, Entry, race
+from studies.harness.throughput.race import CEILINGS, Case, Entry, race
 from studies.harness.throughput.settings import MODES, ThroughputSettings
 from studies.harness.throughput.workloads import Workload, of_study, workloads
 
@@ -21,7 +21,7 @@ CASES, GROWTH = "cases", "growth.csv"
 PACKAGES = {
     "torch": ("torch",),
     "keras": ("keras",),
-    "ceilings": ("torch",),
+    CEILINGS: ("torch",),
     "diffusers": ("torch", "diffusers"),
     "denoising-diffusion-pytorch": ("torch", "denoising_diffusion_pytorch"),
 }
@@ -30,15 +30,15 @@ PACKAGES = {
 
 def run_and_report(settings: ThroughputSettings, argv: Sequence[str]) -> int:
     """Measures what is not in the folder yet and writes the report; 1 where a contestant failed."""
-    cases = [(workload, dtype) for workload in raced(settings) for dtype in settings.dtypes]
+    cases = raced(settings)
     store.open_run(settings.out, to_json(settings), STUDY)
     record_environment(settings.out, STUDY, argv)
     missing = [name for name in settings.contestants if not is_installed(name)]
     for name in missing:
         print(f"not installed, left out: {name} (pip install {name})")
     failed = []
-    for workload, dtype in cases:
-        failed += _run_case(settings, workload, dtype)
+    for workload in cases:
+        failed += _run_case(settings, workload)
     if settings.growth and not (settings.out / GROWTH).is_file():
         from studies.harness.throughput.growth import measure
 
@@ -69,20 +69,22 @@ def is_installed(name: str) -> bool:
     return all(importlib.util.find_spec(package) is not None for package in PACKAGES[name])
 
 
-def entries(settings: ThroughputSettings, dtype: str) -> list[Entry]:
-    """Who takes part in a race, of those that are installed; the ceilings are one of them."""
+def entries(settings: ThroughputSettings) -> list[Entry]:
+    """Who takes part in a race, of those that are installed; the ceilings are one of them, in every dtype."""
     chosen = [name for name in settings.contestants if is_installed(name)]
-    racing = [Entry(name, Execution(settings.device, dtype, mode)) for name in chosen for mode in MODES[settings.modes]]
-    return racing + [Entry("ceilings", Execution(settings.device, dtype))] * is_installed("ceilings")
+    ways = [Execution(settings.device, dtype, mode) for dtype in settings.dtypes for mode in MODES[settings.modes]]
+    racing = [Entry(name, way) for name in chosen for way in ways]
+    limits = [Entry(CEILINGS, Execution(settings.device, dtype)) for dtype in settings.dtypes]
+    return racing + limits * is_installed(CEILINGS)
 
 
-def _run_case(settings: ThroughputSettings, workload: Workload, dtype: str) -> list[str]:
+def _run_case(settings: ThroughputSettings, workload: Workload) -> list[str]:
     """Races one case into its folder, unless it is there; returns a line for each contestant that failed."""
-    path = settings.out / CASES / f"{workload.name}-{dtype}.json"
+    path = settings.out / CASES / f"{workload.name}.json"
     if not path.is_file():
-        print(f"{workload.name}, {dtype}: {settings.rounds} rounds", flush=True)
+        print(f"{workload.name}: {settings.rounds} rounds", flush=True)
         case = race(
-            entries(settings, dtype),
+            entries(settings),
             workload,
             rounds=settings.rounds,
             block_seconds=settings.block_seconds,
@@ -93,7 +95,7 @@ def _run_case(settings: ThroughputSettings, workload: Workload, dtype: str) -> l
         )
         store.write_text(path, case.to_json())
     facts = Case.from_json(path.read_text()).facts
-    return [f"{workload.name}, {dtype}, {label}: {known.error}" for label, known in facts.items() if known.error]
+    return [f"{workload.name}, {label}: {known.error}" for label, known in facts.items() if known.error]
 
 
 def read_cases(out: Path) -> list[Case]:

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import quantile_test
 
 from studies.harness.statistics import Interval
-from studies.harness.throughput.race import Case
+from studies.harness.throughput.race import CEILINGS, FLOAT32, Case
 
-REFERENCE, CEILINGS = "torch", "ceilings"
+REFERENCE = "torch"
 LOOPS = ("bound", "sample")
 
 
@@ -21,8 +21,8 @@ class Speed:
     """One contestant's block in one case; seconds are of one unit. A share is NaN where there is no ceiling."""
 
     workload: str
-    dtype: str
     label: str
+    dtype: str
     block: str
     seconds: float
     seconds_q1: float
@@ -60,6 +60,15 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(float(np.median(given)), low, high, confidence, len(given))
 
 
+def in_dtype(name: str, dtype: str) -> str:
+    """The label of an eager contestant."""
+    return name if dtype == FLOAT32 else f"{name}, {dtype}"
+
+
+def is_ceiling(label: str) -> bool:
+    return label.split(", ")[0] == CEILINGS
+
+
 def speeds(case: Case) -> list[Speed]:
     """Every contestant's blocks, in the order of the race."""
     return [_speed(case, label, block) for label in case.facts for block in case.blocks(label)]
@@ -72,13 +81,13 @@ def _speed(case: Case, label: str, block: str) -> Speed:
     items = case.evaluation_batch if block in ("network", *LOOPS) else case.batch
     return Speed(
         workload=case.workload,
-        dtype=case.dtype,
         label=label,
+        dtype=facts.dtype,
         block=block,
         seconds=median,
         seconds_q1=float(np.quantile(seconds, 0.25)),
         seconds_q3=float(np.quantile(seconds, 0.75)),
-        items_per_second=items / median if label != CEILINGS else math.nan,
+        items_per_second=items / median if not is_ceiling(label) else math.nan,
         gflops=flops / median / 1e9,
         share_convolution=_share(case, label, flops / seconds, "convolution"),
         share_product=_share(case, label, flops / seconds, "product"),
@@ -87,26 +96,34 @@ def _speed(case: Case, label: str, block: str) -> Speed:
 
 
 def _share(case: Case, label: str, rate: NDArray[np.float64], ceiling: str) -> float:
-    """The median over rounds of a rate over the ceiling's in the same round."""
-    if label == CEILINGS or ceiling not in case.blocks(CEILINGS):
+    """The median over rounds of a rate over the ceiling's in the same round and dtype."""
+    limits = in_dtype(CEILINGS, case.facts[label].dtype)
+    if is_ceiling(label) or ceiling not in case.blocks(limits):
         return math.nan
-    at_most = case.facts[CEILINGS].flops[ceiling] / case.seconds(CEILINGS, ceiling)
+    at_most = case.facts[limits].flops[ceiling] / case.seconds(limits, ceiling)
     return float(np.median(np.divide(*_same_rounds(rate, at_most))))
 
 
-def time_over_torch(case: Case, label: str) -> Interval | None:
-    """A contestant's seconds a training step over those of `REFERENCE`, which is eager; None without either."""
-    if label == REFERENCE or "train" not in case.blocks(label) or "train" not in case.blocks(REFERENCE):
+def time_over(case: Case, label: str, other: str) -> Interval | None:
+    """A contestant's seconds a training step over another's; None without either, and for a contestant and itself."""
+    if label == other or "train" not in case.blocks(label) or "train" not in case.blocks(other):
         return None
-    return median_interval(np.divide(*_same_rounds(case.seconds(label, "train"), case.seconds(REFERENCE, "train"))))
+    return median_interval(np.divide(*_same_rounds(case.seconds(label, "train"), case.seconds(other, "train"))))
+
+
+def time_over_torch(case: Case, label: str) -> Interval | None:
+    """A contestant's seconds a training step over those of `REFERENCE`, eager and in float32 where that was raced."""
+    first = next((name for name in case.facts if name.startswith(REFERENCE)), REFERENCE)
+    return time_over(case, label, first)
 
 
 def torch_rate_over(case: Case, label: str) -> Interval | None:
-    """The operations a second of `REFERENCE`'s training step over a contestant's."""
-    ratio = time_over_torch(case, label)
+    """The operations a second of the training step of `REFERENCE`, eager and in the same dtype, over a contestant's."""
+    ours = in_dtype(REFERENCE, case.facts[label].dtype)
+    ratio = time_over(case, label, ours)
     if ratio is None:
         return None
-    work = case.facts[REFERENCE].flops["train"] / case.facts[label].flops["train"]
+    work = case.facts[ours].flops["train"] / case.facts[label].flops["train"]
     return Interval(ratio.estimate * work, ratio.low * work, ratio.high * work, ratio.confidence, ratio.n)
 
 
