@@ -1,4 +1,4 @@
-"""The arithmetic that one pass of a network is worth, counted from its weights."""
+"""What one pass of a network takes, counted from its weights: arithmetic, and numbers to keep."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def forward_flops(settings: NetworkSettings) -> int:
         if name.endswith("to_q.weight"):
             total += 4 * spec.shape[0] * _positions(settings, name) ** 2  # query by key, and weights by value
     return total
+
+
+def layer_outputs(settings: NetworkSettings) -> int:
+    """How many numbers the convolutions and linear layers put out for one example."""
+    specs = weight_specs(settings).items()
+    return sum(spec.shape[0] * _positions(settings, name) for name, spec in specs if len(spec.shape) > 1)
 
 
 def _positions(settings: NetworkSettings, name: str) -> int:

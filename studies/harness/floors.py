@@ -63,7 +63,7 @@ class Excess:
     dims: int
 
 
-def evaluate_excess(terms: Terms, process: ReverseProcess, oracle: Oracle, seed: int) -> Excess:
+def evaluate_excess(terms: Terms, process: ReverseProcess, oracle: Oracle, seed: int, batch_size: int = 256) -> Excess:
     """The losses of the network behind `terms` above the floor of `oracle`, on draws that depend on the seed alone."""
     schedule, strata = process.schedule, geometric_strata(process.num_steps)
     dims = int(np.prod(_moments(oracle).shape[1:]))
@@ -77,14 +77,14 @@ def evaluate_excess(terms: Terms, process: ReverseProcess, oracle: Oracle, seed:
     x_0_hat, variance = oracle.x_0_hat(schedule, x_t, t), oracle.x_0_variance(schedule, x_t, t)
     mse, kl = np.zeros((2, len(t)))
     for either in (x_0_hat + np.sqrt(variance), x_0_hat - np.sqrt(variance)):
-        one_mse, one_kl = evaluate_terms(terms, either, process.epsilon_of(x_t, either, t), t)
+        one_mse, one_kl = evaluate_terms(terms, either, process.epsilon_of(x_t, either, t), t, batch_size)
         mse, kl = mse + 0.5 * one_mse, kl + 0.5 * one_kl
     mse_floor, kl_floor = epsilon_mse_floor(schedule, variance, t), np.zeros(len(t))
     quadratic = np.ones(len(t), bool) if process.levels is None else t > 1
     kl_floor[quadratic] = posterior_kl_floor(process, variance[quadratic], t[quadratic])
     if not quadratic.all():
         first = ~quadratic
-        kl[first] = evaluate_terms(terms, x_0[first], epsilon[first], t[first])[1]
+        kl[first] = evaluate_terms(terms, x_0[first], epsilon[first], t[first], batch_size)[1]
 
     def by_stratum(values: NDArray[np.float64]) -> ByStratum:
         return ByStratum.of(values.reshape(len(strata), count))

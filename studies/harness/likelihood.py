@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from core.oracles import EmpiricalDistribution
 from studies.datasets import Dataset
+from studies.harness.batches import evaluation_batch
 from studies.harness.bound import BoundEstimate, Terms, evaluate_bound, linear_denoiser
 from studies.harness.draws import generator
 from studies.harness.floors import entropy_rows, evaluate_excess, excess_rows
@@ -35,16 +36,19 @@ Report = Callable[..., None]
 def likelihood(model: TrainedModel, dataset: Dataset, settings: StudySettings, report: Report) -> list[Row]:
     """All rows about the likelihood of the test set, and the seconds that each part took."""
     terms = model.backend.bound_terms(model.network, model.process, model.execution)
+    batch = evaluation_batch(model.network.settings, model.execution.device)
     rows = []
     for stage, part in (("bound", bound), ("floors", floors), ("flow", flow)):
         begun = time.perf_counter()
-        found = part(model, terms, dataset, settings, report)
+        found = part(model, terms, dataset, settings, batch, report)
         if found:
             rows += [*found, row(f"{stage}_seconds", time.perf_counter() - begun, "s")]
     return rows
 
 
-def bound(model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySettings, report: Report) -> list[Row]:
+def bound(
+    model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySettings, batch: int, report: Report
+) -> list[Row]:
     """The test-set bound, split by term and by t; above the entropy where that is known; and as rate and distortion."""
     nats_per_bit_per_dim = dataset.dims * math.log(2)
     estimate = evaluate_bound(
@@ -54,6 +58,7 @@ def bound(model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySe
         model.seed,
         evaluations_per_example=settings.bound_evaluations,
         target_se=None if settings.bound_se is None else settings.bound_se * nats_per_bit_per_dim,
+        batch_size=batch,
         progress=lambda done, total: report("bound", done, total),
     )
     rows = [*bound_rows(estimate), *rate_distortion_rows(estimate, model.process)]
@@ -89,14 +94,18 @@ def bound_rows(estimate: BoundEstimate) -> list[Row]:
     return rows
 
 
-def floors(model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySettings, report: Report) -> list[Row]:
+def floors(
+    model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySettings, batch: int, report: Report
+) -> list[Row]:
     """Both losses above the floor of the density the data came from, or of the training set where that is unknown."""
     report("floors", 0, 1)
     oracle = EmpiricalDistribution(dataset.train) if dataset.truth is None else dataset.truth
-    return excess_rows(evaluate_excess(terms, model.process, oracle, model.seed))
+    return excess_rows(evaluate_excess(terms, model.process, oracle, model.seed, batch))
 
 
-def flow(model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySettings, report: Report) -> list[Row]:
+def flow(
+    model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySettings, batch: int, report: Report
+) -> list[Row]:
     """The likelihood of some test examples by the probability flow, and the bound of the same examples.
 
     The flow ends in the model's own decoder, so that the two differ in p(x_1) alone. The examples are chosen by chance,
@@ -117,6 +126,7 @@ def flow(model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySet
         probes=FLOW_PROBES,
         tolerance=FLOW_TOLERANCE,
         first_steps=FLOW_STEPS,
+        batch_size=batch,
         progress=lambda done, total: report("flow", done, total),
     )
     around = evaluate_bound(
@@ -125,6 +135,7 @@ def flow(model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySet
         test,
         model.seed,
         evaluations_per_example=max(settings.bound_evaluations, FLOW_BOUND_EVALUATIONS),
+        batch_size=batch,
         control=linear_denoiser(model.process, dataset.test),
     )
     bits = around.bits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +20,18 @@ page faults a step, up to an eighth of its time."""
 def uses_gpu(device: str) -> bool:
     """Whether cells on `device` run on a GPU, as far as one can tell without a framework."""
     return device not in ("auto", "cpu") or (device == "auto" and shutil.which("nvidia-smi") is not None)
+
+
+def gpu_memory() -> int | None:
+    """Bytes of the smallest NVIDIA GPU's memory, or None where its driver does not say."""
+    try:
+        said = subprocess.run(
+            ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        return min(int(line) for line in said.stdout.split()) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 def default_jobs(device: str, threads: int) -> int:

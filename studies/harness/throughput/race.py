@@ -155,7 +155,7 @@ def environment(device: str, threads: int) -> dict[str, str]:
     """That of a study's cells. Waiting workers sleep, so that they leave the running one its cores, and no worker takes
     a whole GPU.
     """
-    sharing = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    sharing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
     return {**cell_environment(threads), **sharing, **hidden}
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backends.networks import NetworkSettings, UNetSettings
+from studies.harness.batches import CPU_BATCH, evaluation_batch
 from studies.harness.settings import StudySettings
-
-EVALUATION_BATCH = 256
-"""What `evaluate_bound` takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ CIFAR10 = UNetSettings((32, 32, 3), (128, 256, 256, 256), 2, (1,), norm_groups=3
 def workloads(on_gpu: bool, widths: tuple[int, ...] = (32, 64)) -> dict[str, Workload]:
     """Workloads by name, with batches that a CPU takes or that fill a GPU; `widths` are of all but CIFAR-10's."""
     every = [
-        Workload("digits", UNetSettings((8, 8, 1), widths), 128, EVALUATION_BATCH),
+        Workload("digits", UNetSettings((8, 8, 1), widths), 128, CPU_BATCH),
         Workload("images", UNetSettings((32, 32, 3), widths), *((128, 256) if on_gpu else (16, 32))),
         Workload("cifar10", CIFAR10, *((128, 256) if on_gpu else (4, 8))),
     ]
@@ -38,4 +36,4 @@ def workloads(on_gpu: bool, widths: tuple[int, ...] = (32, 64)) -> dict[str, Wor
 def of_study(settings: StudySettings, shape: tuple[int, ...]) -> Workload:
     """What a study trains, for a time to verdict with its own network and batches."""
     network = settings.network(shape, learns_variance=False)
-    return Workload("run", network, settings.batch_size, EVALUATION_BATCH)
+    return Workload("run", network, settings.batch_size, evaluation_batch(network, settings.device))
