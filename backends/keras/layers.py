@@ -1,4 +1,4 @@
-"""The two layers that Keras lacks, or has slower than its engines allow."""
+"""The layers that Keras lacks, or has slower than its engines allow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from backends.keras.engines import ENGINE
 from backends.networks import NORM_EPSILON, time_frequencies
 
 PACKAGE = "diffusion_objectives"
@@ -99,3 +100,28 @@ class GroupNorm(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "groups": self.groups}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class DoublingConv2D(keras.layers.Conv2D):
+    """A convolution, 3 wide, of its input with every length doubled by nearest neighbour.
+
+    An output sees each input under one or two of its kernel's taps in each direction. Their sums are the taps of a
+    transposed convolution, 4 wide and of stride 2, which needs 16 products where the other way needs 36. TensorFlow on
+    a CPU is faster by it; elsewhere both steps are taken as they are.
+    """
+
+    def __init__(self, filters: int, **kwargs: Any) -> None:
+        super().__init__(filters, **{**kwargs, "kernel_size": 3, "padding": "same"})
+
+    def call(self, x: Any) -> Any:
+        if ENGINE.name != "tensorflow" or ENGINE.gpus():
+            return super().call(ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2))
+        taps = ops.pad(self.kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))
+        taps = taps[1:] + taps[:-1]
+        taps = ops.flip(taps[:, 1:] + taps[:, :-1], axis=(0, 1))
+        return ops.conv_transpose(x, ops.transpose(taps, (0, 1, 3, 2)), strides=2, padding="same") + self.bias
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        count, *lengths, _ = shape
+        return (count, *(length and 2 * length for length in lengths), self.filters)

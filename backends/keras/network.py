@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from backends.interface import Execution, Weights
 from backends.keras.arrays import namespace, on_device, to_numpy
-from backends.keras.layers import PACKAGE, GroupNorm, TimeFeatures
+from backends.keras.layers import PACKAGE, DoublingConv2D, GroupNorm, TimeFeatures
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_weights, weight_specs
 from core.arrays import Array
 
@@ -159,9 +159,9 @@ class _UNetBuilder:
 
     def upsampled(self, name: str, x: KerasTensor, width: int) -> KerasTensor:
         """Doubles every length: nearest neighbour, then a convolution."""
-        for axis in range(1, self.settings.spatial_dims + 1):
-            x = ops.repeat(x, 2, axis=axis)
-        return self.conv(name, width)(x)
+        if self.settings.spatial_dims == 2:
+            return DoublingConv2D(width, name=_layer_name(name), dtype=self.dtype)(x)
+        return self.conv(name, width)(ops.repeat(x, 2, axis=1))
 
 
 def _layer_name(prefix: str) -> str:

@@ -50,6 +50,17 @@ def test_standard_error_is_the_scatter(estimates):
     assert np.mean([e.standard_error for e in estimates]) == pytest.approx(scatter, rel=0.14)
 
 
+@pytest.mark.parametrize("batch_size", [1, 7, 4096])
+def test_the_batch_size_changes_nothing(batch_size):
+    """Draws are made in one order, whatever the batches that they are evaluated in."""
+    one, other = (
+        evaluate_bound(terms, PROCESS, TEST, 3, evaluations_per_example=30, batch_size=size)
+        for size in (256, batch_size)
+    )
+    assert one.nats == pytest.approx(other.nats, rel=1e-12)
+    assert one.evaluations == other.evaluations
+
+
 def test_error_with_data_counts_the_test_set(estimates):
     """The total standard error adds the scatter between examples that a fresh test set would bring."""
     per_example = SCALE.sum() * SLOPE**2 * np.mean(TEST**2, axis=1) + prior_kl(PROCESS.schedule, TEST)

@@ -23,12 +23,13 @@ from backends.flops import forward_flops
 from backends.interface import Execution
 from backends.networks import MLPSettings, UNetSettings, parameter_count
 from studies.harness import store
+from studies.harness.machine import KEEP_MEMORY
 from studies.harness.runner import record_environment
 from studies.harness.settings import to_json
 from studies.harness.throughput import together, verdict
 from studies.harness.throughput.contestants import CHAIN, make
 from studies.harness.throughput.growth import exponents
-from studies.harness.throughput.race import Case, Entry, Facts, Time, encoded, race
+from studies.harness.throughput.race import Case, Entry, Facts, Time, encoded, environment, race
 from studies.harness.throughput.report import write_report
 from studies.harness.throughput.settings import CONTESTANTS, WORKLOADS, ThroughputSettings, parse_throughput_settings
 from studies.harness.throughput.study import PACKAGES
@@ -258,6 +259,17 @@ def test_a_contestant_that_fails_says_why_in_one_line():
     assert set(PACKAGES) == {*CONTESTANTS, "ceilings"}
     with pytest.raises(ValueError, match="known: torch, keras, ceilings, diffusers"):
         make("nobody", TINY, CPU)
+
+
+def test_only_ours_run_in_the_environment_of_cells(monkeypatch):
+    """Unless the user has set it for everybody."""
+    for name in KEEP_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    assert set(KEEP_MEMORY) <= set(environment(Entry("torch", CPU), 1))
+    assert not set(KEEP_MEMORY) & set(environment(Entry("diffusers", CPU), 1))
+    chosen = next(iter(KEEP_MEMORY))
+    monkeypatch.setenv(chosen, "7")
+    assert {environment(Entry(name, CPU), 1)[chosen] for name in ("torch", "diffusers")} == {"7"}
 
 
 def test_a_race_goes_on_without_those_that_fail(tmp_path):

@@ -29,7 +29,10 @@ Block = Callable[[int], int]
 LEVELS, NUM_STEPS = 17, 1000
 CHAIN = 20
 """Steps of a sampling chain that is timed."""
-TEST_EXAMPLES = 64
+TEST_EXAMPLES, LEAST_EVALUATIONS = 64, 40
+"""Of a bound that is timed: it has a pilot and an end, which would look large beside a few evaluations. A default
+study's bound on digits has 70 batches.
+"""
 GROWTH = "growth in T = "
 """What the name of a worker that measures growth begins with; T follows."""
 
@@ -103,7 +106,7 @@ def ours(backend_name: str, workload: Workload, execution: Execution) -> Contest
             calls += 1
             return made.terms(draws)
 
-        budget = count * size / TEST_EXAMPLES
+        budget = max(count, LEAST_EVALUATIONS) * size / TEST_EXAMPLES
         evaluate_bound(counted, made.process, test, 0, evaluations_per_example=budget, batch_size=size)
         return calls
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from backends.checkpoints import described_network
 from backends.interface import Execution
-from studies.harness.machine import cell_environment
+from studies.harness.machine import KEEP_MEMORY, cell_environment
+from studies.harness.throughput.settings import PEERS
 from studies.harness.throughput.workloads import Workload
 
 MODULE = "studies.harness.throughput.worker"
@@ -111,7 +113,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env=environment(entry.execution.device, threads),
+            env=environment(entry, threads),
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -151,13 +153,19 @@ def encoded(workload: Workload, execution: Execution) -> tuple[str, str]:
     return json.dumps(described), json.dumps(asdict(execution))
 
 
-def environment(device: str, threads: int) -> dict[str, str]:
-    """That of a study's cells. Waiting workers sleep, so that they leave the running one its cores, and no worker takes
-    a whole GPU.
+def environment(entry: Entry, threads: int) -> dict[str, str]:
+    """That of a study's cells, in which no worker takes a whole GPU; for peers without what it does for speed, as their
+    users have it.
+
+    Threads are left to spin for a moment between operations, as they do by themselves: told to sleep at once, for the
+    sake of the other workers, which wait for a line and not in a thread, a step on two threads took a third longer.
     """
     sharing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
-    return {**cell_environment(threads), **sharing, **hidden}
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if entry.execution.device == "cpu" else {}
+    tuned = cell_environment(threads)
+    if entry.name in PEERS:
+        tuned = {name: value for name, value in tuned.items() if name not in KEEP_MEMORY or name in os.environ}
+    return {**tuned, **sharing, **hidden}
 
 
 def race(

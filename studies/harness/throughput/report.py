@@ -50,6 +50,8 @@ METHOD = (
     "Ceilings: a 3x3 convolution forward and backward in channels-last layout (64 to 64 channels, 8x8, batch 128 on a"
     " CPU; 256 to 256, 32x32, batch 128 on a GPU) and a square matrix product (2048; 8192), timed in the same rounds.",
     "Bound and sampler: seconds for one evaluation of the network within them, over one of the bare network.",
+    "Peers run in the environment that their users have, ours in that of a study's cells, where the allocator keeps the"
+    " memory of a step for the next.",
     "Start: from starting the process to a network in place. First step: with compilation or tracing.",
 )
 CLOCK_SAID = {

@@ -8,7 +8,7 @@ import pytest
 
 import backends.keras as backend
 from backends.interface import Execution
-from backends.keras.layers import GroupNorm, TimeFeatures
+from backends.keras.layers import DoublingConv2D, GroupNorm, TimeFeatures
 from backends.keras.network import MLP, UNet, load_neutral
 from backends.networks import NORM_EPSILON, UNetSettings, initial_weights, time_frequencies, weight_specs
 from core.reverse import reverse_process
@@ -48,6 +48,23 @@ def test_group_norm_normalises_each_group_of_each_example(shape):
     normal = ((groups - mean) / np.sqrt(variance + NORM_EPSILON)).reshape(x.shape)
     ours = keras.ops.convert_to_numpy(layer(keras.ops.convert_to_tensor(x)))
     np.testing.assert_allclose(ours, normal * gamma + beta, atol=1e-11)
+
+
+@pytest.mark.parametrize("lengths", [(4, 6), (3, 1)])
+def test_doubling_is_nearest_neighbour_then_the_convolution(lengths):
+    """To rounding of float64, however the product is taken: sums over the two rows and columns that an output sees."""
+    rng = np.random.default_rng(0)
+    x, kernel, bias = (rng.standard_normal(shape) for shape in ((2, *lengths, 3), (3, 3, 3, 5), 5))
+    layer = DoublingConv2D(5, dtype="float64")
+    layer.build(x.shape)
+    layer.kernel.assign(kernel)
+    layer.bias.assign(bias)
+    doubled = np.pad(x.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(doubled, (3, 3), axis=(1, 2))
+    expected = np.einsum("nhwcij,ijco->nhwo", windows, kernel) + bias
+    ours = keras.ops.convert_to_numpy(layer(keras.ops.convert_to_tensor(x)))
+    np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+    assert layer.compute_output_shape((None, *lengths, 3)) == (None, *expected.shape[1:])
 
 
 @pytest.mark.parametrize("settings", [*UNETS, mlp_settings()])
