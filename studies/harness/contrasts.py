@@ -10,13 +10,14 @@ any comparison, not only the one that set the number, as the mean of normal valu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from studies.harness.reading import FIRST_STAGE, levels
+from studies.harness.reading import FIRST_STAGE, SEPARATOR, levels
 from studies.harness.statistics import sequential_interval
 from studies.harness.statistics.intervals import Interval, mean_interval
 from studies.harness.wording import quantity
@@ -102,6 +103,19 @@ def against_reference(table: pd.DataFrame, factor: str, order: Sequence[Hashable
     held = [None, *(levels_in(table, other) if len(levels_in(table, other)) > 1 else [])]
     found = [contrast(table, factor, level, order[0], within) for level in order[1:] for within in held]
     return [one for one in found if one is not None]
+
+
+def one_factor_apart(recipes: Sequence[Hashable]) -> list[tuple[Hashable, Hashable]]:
+    """Pairs (first, second) of recipes of several factors that differ in one factor alone, in which the second has the
+    first level that the factor takes; without those whose second is the first recipe.
+    """
+    parts = {recipe: str(recipe).split(SEPARATOR) for recipe in recipes}
+    pairs = []
+    for first, second in itertools.product(recipes, recipes[1:]):
+        differing = [i for i, (a, b) in enumerate(zip(parts[first], parts[second], strict=True)) if a != b]
+        if len(differing) == 1 and parts[second][differing[0]] == parts[recipes[0]][differing[0]]:
+            pairs.append((first, second))
+    return pairs
 
 
 def levels_in(table: pd.DataFrame, factor: str) -> list[Hashable]:

@@ -25,6 +25,8 @@ FACTORS = (
 COLUMNS = (*FACTORS[1:], "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 NOT_IN_RECIPE = ("dataset", "backend", "seed")
 PREFERRED_UNITS = ("bits/dim", "per dim")
+SEPARATOR = " · "
+"""Between the levels of a recipe's factors."""
 FIRST_STAGE = "first_stage"
 """Attribute of rows whose number of seeds was set by the spread of the first ones: how many those were."""
 
@@ -127,9 +129,9 @@ def recipe_factors(rows: pd.DataFrame) -> list[str]:
 
 
 def with_recipes(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with the column `recipe`: the levels of `recipe_factors`, joined by " · "."""
+    """`rows` with the column `recipe`: the levels of `recipe_factors`, joined by SEPARATOR."""
     names = recipe_factors(rows)
-    joined = rows[names].astype(str).agg(" · ".join, axis=1) if len(rows) else pd.Series(dtype=str)
+    joined = rows[names].astype(str).agg(SEPARATOR.join, axis=1) if len(rows) else pd.Series(dtype=str)
     return rows.assign(recipe=joined)
 
 

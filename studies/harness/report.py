@@ -18,9 +18,11 @@ from studies.harness.bound_table import bound_tables
 from studies.harness.contrasts import (
     Contrast,
     against_reference,
+    contrast,
     floor,
     levels_in,
     main_sampler,
+    one_factor_apart,
     sample_metrics,
     values,
 )
@@ -34,6 +36,7 @@ from studies.harness.store import write_text
 from studies.harness.verdict import findings, headline, trouble, verdict_sentences
 from studies.harness.wording import (
     count,
+    difference_name,
     full_name_of,
     listed,
     name_of,
@@ -248,13 +251,18 @@ def _cell_row(view: View, key: tuple[Hashable, Hashable], tables: Mapping[tuple,
 
 
 def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
-    """Rows of the difference table: every contrast that any column has, in one order."""
+    """Rows of the difference table: every contrast that any column has, in one order: against the first recipe, of
+    frameworks, and of recipes that differ in one factor.
+    """
     found: dict[tuple, dict[tuple, Contrast]] = {}
     for column, table in tables.items():
         table = table.dropna(axis=1, how="all")
         for factor in ("recipe", "backend"):
             for one in against_reference(table, factor, levels_in(table, factor)):
                 found.setdefault((factor, one.first, one.second, one.within), {})[column] = one
+        for first, second in one_factor_apart(levels_in(table, "recipe")):
+            if (apart := contrast(table, "recipe", first, second)) is not None:
+                found.setdefault(("recipe", first, second, None), {})[column] = apart
     rows = []
     pooled = sum(len(by_column) for (*_, within), by_column in found.items() if within is None)
     for (_, first, second, within), by_column in found.items():
@@ -266,7 +274,7 @@ def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
         ]
         rows.append(
             {
-                "name": f"{name_of(first)} − {name_of(second)}",
+                "name": difference_name(first, second),
                 "within": "pooled" if within is None else name_of(within),
                 "pooled": within is None,
                 "shown": shown,

@@ -89,6 +89,15 @@ def name_of(level: object) -> str:
     return " · ".join(NAMES.get(part, part) for part in str(level).split(" · "))
 
 
+def difference_name(first: object, second: object) -> str:
+    """ "x₀ − epsilon"; for two recipes that differ in one of several factors, "x₀ − epsilon with posterior KL"."""
+    parts = list(zip(str(first).split(" · "), str(second).split(" · "), strict=False))
+    apart, shared = [pair for pair in parts if pair[0] != pair[1]], [one for one, other in parts if one == other]
+    if len(apart) == 1 and shared:
+        return f"{name_of(apart[0][0])} − {name_of(apart[0][1])} with {name_of(' · '.join(shared))}"
+    return f"{name_of(first)} − {name_of(second)}"
+
+
 def full_name_of(level: object) -> str:
     """The name with what it stands for, for the first mention."""
     return " · ".join(IN_FULL.get(part, NAMES.get(part, part)) for part in str(level).split(" · "))

@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from studies.harness.contrasts import levels_in, one_factor_apart, values
 from studies.harness.figures import figures_of
 from studies.harness.plotting import images, save
 from studies.harness.reading import read_run, recipe_factors
 from studies.harness.report import closing_table, write_comparison, write_report
 from studies.harness.statistics import sequential_interval
+from studies.harness.wording import difference_name
 from tests.studies.synthetic_run import make_run
 
 LOADING = {"script", "iframe", "object", "embed", "video", "audio", "base", "form"}
@@ -343,3 +345,22 @@ def test_text_from_a_run_cannot_become_markup(tmp_path):
     text = write_report(folder).read_text()
     assert "<script>" not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+def test_recipes_that_differ_in_one_factor_are_subtracted_too(tmp_path):
+    """With two factors: each level of one less its first level, within every level of the other."""
+    folder = make_run(
+        tmp_path / "run", schedules=["linear", "cosine"], predictions=["epsilon", "x_0"], backends=["torch"],
+        seeds=3, samples=False,
+    )  # fmt: skip
+    rows = read_run(folder).rows
+    table = values(rows, "bound")
+    recipes = levels_in(table, "recipe")
+    pairs = one_factor_apart(recipes)
+    assert all(second != recipes[0] for _, second in pairs)
+    assert len(pairs) == len(set(pairs)) == 12 - 3  # the edges of a cube, without the first recipe's
+    name = "cosine \N{MINUS SIGN} linear with x₀ · posterior KL"
+    assert name in closing_table(folder)
+    first, second = ("cosine · x_0 · posterior_kl", "linear · x_0 · posterior_kl")
+    assert (first, second) in pairs
+    assert difference_name(first, second) == name
