@@ -29,7 +29,7 @@ Block = Callable[[int], int]
 LEVELS, NUM_STEPS = 17, 1000
 CHAIN = 20
 """Steps of a sampling chain that is timed."""
-TEST_EXAMPLES, LEAST_EVALUATIONS = 64, 40
+TEST_EXAMPLES, LEAST_EVALUATIONS = 64, 20
 """Of a bound that is timed: it has a pilot and an end, which would look large beside a few evaluations. A default
 study's bound on digits has 70 batches.
 """
