@@ -26,7 +26,7 @@ NAMES = {
     "learned_diagonal": "learned diagonal",
     "uniform": "uniform t",
     "stratified": "stratified t",
-    "importance": "importance-sampled t",
+    "importance": "t by importance",
     "swiss_roll": "swiss roll",
     "italy_power_demand": "Italy power demand",
     "bits/dim": "bits/dim",
