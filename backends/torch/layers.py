@@ -12,7 +12,18 @@ NARROW, POSITIONS = 16, range(32, 1024)
 """PyTorch's channels-last group norm is slow on a CPU for groups of fewer channels at so many positions."""
 
 
-class NormSiLU(nn.GroupNorm):
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation in the dtype of its weights, whatever that of x (N, C, ...).
+
+    That is what autocast does on a GPU. On a CPU it leaves x in bfloat16, whose 8 bits are few for a variance, and
+    PyTorch's norm then takes three times as long.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
+class NormSiLU(GroupNorm):
     """silu(group_norm(x)), x (N, C, ...).
 
     PyTorch's norm takes up to a third of an evaluation on small images, because its vectors run over a group's few
@@ -23,10 +34,10 @@ class NormSiLU(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         narrow = x.shape[1] < self.num_groups * NARROW and x.shape[2:].numel() in POSITIONS
-        plain = _is_cpu_image(x) and x.dtype == self.weight.dtype and not torch.compiler.is_compiling()
+        plain = _is_cpu_image(x) and not torch.compiler.is_compiling()
         if torch.is_grad_enabled() or not (narrow and plain):
             return F.silu(super().forward(x))
-        rows = x.permute(0, 2, 3, 1).flatten(1, 2)
+        rows = x.to(self.weight.dtype).permute(0, 2, 3, 1).flatten(1, 2)
         averaging = _averaging(rows.shape[1], rows.shape[2], self.num_groups, rows.dtype)
         centred = rows - (rows.sum(1) @ averaging)[:, None]
         scale = torch.rsqrt((centred * centred).sum(1) @ averaging + self.eps) * self.weight
@@ -39,6 +50,16 @@ def _averaging(positions: int, channels: int, groups: int, dtype: torch.dtype) -
     """(C, C): takes sums over positions to the mean of each channel's group."""
     size = channels // groups
     return torch.eye(groups, dtype=dtype).kron(torch.full((size, size), 1 / (size * positions), dtype=dtype))
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(query key^T / sqrt(E)) value, (N, 1, L, E) each; on a CPU in float32, where bfloat16's gradient takes ten
+    times as long.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(query.float(), key.float(), value.float())
 
 
 def _is_cpu_image(x: Tensor) -> bool:

@@ -9,7 +9,7 @@ import torch
 import backends.torch as backend
 from backends.interface import Execution
 from backends.networks import UNetSettings, initial_weights, time_frequencies, weight_specs
-from backends.torch.layers import NormSiLU, doubled
+from backends.torch.layers import NormSiLU, attention, doubled
 from backends.torch.network import MLP, UNet, time_features
 from tests.backends.contract.network import UNETS, NetworkContract
 from tests.backends.reference import mlp_settings, unet_settings
@@ -72,6 +72,22 @@ def test_norm_without_gradients_is_the_norm_with_them(channels, lengths):
         with torch.inference_mode():
             torch.testing.assert_close(norm(given).double(), expected, rtol=tolerance, atol=tolerance)
         torch.testing.assert_close(norm(given).double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_norms_and_attention_keep_their_precision_under_autocast(grad):
+    """bfloat16 inputs are normalised and attended in float32, as on a GPU, and not in their own 8 bits."""
+    torch.manual_seed(0)
+    x = 3 + torch.randn(2, 16, 6, 6).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    parts = [torch.randn(2, 1, 5, 8).to(torch.bfloat16) for _ in range(3)]
+    norm = NormSiLU(4, 16, 1e-6)
+    with torch.set_grad_enabled(grad), torch.autocast("cpu", dtype=torch.bfloat16):
+        normal, attended = norm(x), attention(*parts)
+    exact = torch.nn.functional.silu(torch.nn.functional.group_norm(x.double(), 4, eps=1e-6))
+    assert normal.dtype == attended.dtype == torch.float32
+    torch.testing.assert_close(normal.double(), exact, rtol=1e-5, atol=1e-5)
+    exact = torch.nn.functional.scaled_dot_product_attention(*(part.double() for part in parts))
+    torch.testing.assert_close(attended.double(), exact, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("lengths", [(4, 6), (3, 1), (5,)])
