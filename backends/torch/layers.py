@@ -39,8 +39,9 @@ class NormSiLU(GroupNorm):
             return F.silu(super().forward(x))
         rows = x.to(self.weight.dtype).permute(0, 2, 3, 1).flatten(1, 2)
         averaging = _averaging(rows.shape[1], rows.shape[2], self.num_groups, rows.dtype)
-        centred = rows - (rows.sum(1) @ averaging)[:, None]
-        scale = torch.rsqrt((centred * centred).sum(1) @ averaging + self.eps) * self.weight
+        with torch.autocast("cpu", enabled=False):  # it would round the products to bfloat16
+            centred = rows - (rows.sum(1) @ averaging)[:, None]
+            scale = torch.rsqrt((centred * centred).sum(1) @ averaging + self.eps) * self.weight
         normal = torch.addcmul(self.bias, centred, scale[:, None])
         return F.silu(normal, inplace=True).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
@@ -52,7 +53,7 @@ def _averaging(positions: int, channels: int, groups: int, dtype: torch.dtype) -
     return torch.eye(groups, dtype=dtype).kron(torch.full((size, size), 1 / (size * positions), dtype=dtype))
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(query key^T / sqrt(E)) value, (N, 1, L, E) each; on a CPU in float32, where bfloat16's gradient takes ten
     times as long.
     """

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backends.interface import Execution, Weights
 from backends.networks import NORM_EPSILON, TIME_PERIOD, MLPSettings, NetworkSettings, UNetSettings, check_weights
 from backends.torch.arrays import namespace, to_numpy
-from backends.torch.layers import GroupNorm, NormSiLU, attention, doubled
+from backends.torch.layers import GroupNorm, NormSiLU, attend, doubled
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d}
 
@@ -84,7 +84,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         positions = self.group_norm(x).flatten(2).transpose(1, 2)
         query, key, value = (part(positions)[:, None] for part in (self.to_q, self.to_k, self.to_v))
-        mixed = self.to_out[0](attention(query, key, value)[:, 0])
+        mixed = self.to_out[0](attend(query, key, value)[:, 0])
         return x + mixed.transpose(1, 2).reshape(x.shape)
 
 

@@ -9,7 +9,7 @@ import torch
 import backends.torch as backend
 from backends.interface import Execution
 from backends.networks import UNetSettings, initial_weights, time_frequencies, weight_specs
-from backends.torch.layers import NormSiLU, attention, doubled
+from backends.torch.layers import NormSiLU, attend, doubled
 from backends.torch.network import MLP, UNet, time_features
 from tests.backends.contract.network import UNETS, NetworkContract
 from tests.backends.reference import mlp_settings, unet_settings
@@ -82,7 +82,7 @@ def test_norms_and_attention_keep_their_precision_under_autocast(grad):
     parts = [torch.randn(2, 1, 5, 8).to(torch.bfloat16) for _ in range(3)]
     norm = NormSiLU(4, 16, 1e-6)
     with torch.set_grad_enabled(grad), torch.autocast("cpu", dtype=torch.bfloat16):
-        normal, attended = norm(x), attention(*parts)
+        normal, attended = norm(x), attend(*parts)
     exact = torch.nn.functional.silu(torch.nn.functional.group_norm(x.double(), 4, eps=1e-6))
     assert normal.dtype == attended.dtype == torch.float32
     torch.testing.assert_close(normal.double(), exact, rtol=1e-5, atol=1e-5)
