@@ -26,6 +26,7 @@ def test_long_runs_are_compiled_where_that_gains():
     assert not compiles("torch", short)
     assert compiles("torch", LONG)
     assert not compiles("keras", LONG)
+    assert not compiles("torch", LONG.replace(widths=(32, 64)))
     assert not compiles("torch", LONG.replace(threads=1000))  # a minute's training again
 
 
@@ -45,7 +46,11 @@ def test_the_longest_run_that_is_not_compiled_is_as_long_as_the_gain_allows():
     for steps in range(1000, 100_000, 1000):
         settings = LONG.replace(train_steps=steps)
         found = compiling.estimate(network, "torch", settings)
-        assert found.pays == compiles("torch", settings) == (found.training > compiling.PRICE["torch"] / 0.07)
+        assert (
+            found.pays
+            == compiles("torch", settings)
+            == (found.training > compiling.PRICE["torch"] / compiling.GAIN["torch"])
+        )
 
 
 @pytest.mark.parametrize(
