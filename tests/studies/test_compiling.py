@@ -42,15 +42,11 @@ def test_what_is_asked_for_is_done(backend):
 
 
 def test_the_longest_run_that_is_not_compiled_is_as_long_as_the_gain_allows():
-    network = LONG.network(DIGITS, False)
+    network, enough = LONG.network(DIGITS, False), compiling.PRICE["torch"] / compiling.GAIN["torch"]
     for steps in range(1000, 100_000, 1000):
         settings = LONG.replace(train_steps=steps)
         found = compiling.estimate(network, "torch", settings)
-        assert (
-            found.pays
-            == compiles("torch", settings)
-            == (found.training > compiling.PRICE["torch"] / compiling.GAIN["torch"])
-        )
+        assert found.pays == compiles("torch", settings) == (found.training > enough)
 
 
 @pytest.mark.parametrize(
