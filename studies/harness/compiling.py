@@ -2,8 +2,8 @@
 
 Compiling has a price at the start and shortens every step by a share. On one CPU thread, U-Nets on digits,
 torch.compile cost 78 s and gained 8 % with 0.16 M weights, and 1 %, unresolved, with 0.65 M; XLA, for Keras on
-TensorFlow, made steps a fifth longer than the graph that runs anyway (`studies/compare_throughput.py --modes both`). On a
-GPU neither has been measured, and nothing is compiled unasked.
+TensorFlow, made steps a fifth longer than the graph that runs anyway (`studies/compare_throughput.py --modes both`). On
+a GPU neither has been measured, and nothing is compiled unasked.
 The decision depends on the settings and the device, never on a clock: the same command gives the same numbers.
 """
 
