@@ -18,7 +18,7 @@ from studies.harness.cells import Cell
 from studies.harness.machine import uses_gpu
 from studies.harness.settings import StudySettings
 
-RATE = 6e10
+RATE = 5e10
 """Operations a second of a U-Net's training step on one CPU thread."""
 PRICE = {"torch": 78.0}
 GAIN = {"torch": 0.08}

@@ -21,6 +21,7 @@ from studies.harness.plotting import images, save
 from studies.harness.reading import read_run, recipe_factors
 from studies.harness.report import closing_table, write_comparison, write_report
 from studies.harness.statistics import sequential_interval
+from studies.harness.store import LATER_FACTORS
 from studies.harness.wording import difference_name
 from tests.studies.synthetic_run import make_run
 
@@ -257,11 +258,12 @@ def test_varying_factors_are_found_in_the_data(tmp_path):
     assert "cosine · x_0 · posterior_kl" in set(run.rows["recipe"])
 
 
-def test_seeds_added_to_an_older_run_are_of_its_recipes(tmp_path):
-    """Rows without a value of `timesteps`, a later factor, are of steps drawn uniformly, with and without others."""
+@pytest.mark.parametrize(("factor", "value"), LATER_FACTORS.items())
+def test_seeds_added_to_an_older_run_are_of_its_recipes(tmp_path, factor, value):
+    """Rows without a value of a later factor are of the value that there was before, with and without others."""
     folder = make_run(tmp_path / "run", backends=["torch"], samples=False, samplers=[])
-    rows = pd.read_csv(folder / "results.csv")
-    rows.loc[rows["seed"] == 2, "timesteps"] = "uniform"
+    rows = pd.read_csv(folder / "results.csv").drop(columns=factor, errors="ignore")
+    rows.loc[rows["seed"] == 2, factor] = value
     rows.to_csv(folder / "results.csv", index=False)
     assert recipe_factors(read_run(folder).rows) == ["objective"]
 
