@@ -116,13 +116,15 @@ def verdict_sentences(frame: pd.DataFrame, failed: Sequence[CellRecord] = ()) ->
 
 
 def findings(frame: pd.DataFrame) -> list[str]:
-    """Bound, where in t it differs, samples, framework, cost: a sentence or two each, for every dataset."""
+    """Bound, where in t it differs, samples, framework, cost, and a caution: a sentence or two each, for every
+    dataset.
+    """
     if "recipe" not in frame:
         frame = with_recipes(frame)
     sentences: list[str] = []
     for dataset in levels(frame, "dataset"):
         rows = _of_dataset(frame, dataset)
-        makers = (_bound_sentence, _by_t_sentence, _sample_sentence, _framework_sentence, _cost_sentence)
+        makers = (_bound_sentence, _by_t_sentence, _sample_sentence, _framework_sentence, _cost_sentence, _caution)
         sentences += [sentence for make in makers if (sentence := make(rows))]
     return sentences
 
@@ -416,6 +418,18 @@ def _cost_sentence(rows: pd.DataFrame) -> str | None:
         names = listed([name_of(backend) for backend in shared])
         sentence += f" Cells of {names} trained several to a program, and a cell's time is its share of that."
     return sentence
+
+
+def _caution(rows: pd.DataFrame) -> str | None:
+    """What is known to change an answer about the KL, where the run did not try it."""
+    objectives = set(rows["objective"])
+    uniform = "timesteps" in rows and set(rows["timesteps"]) == {"uniform"}
+    if len(objectives) == 1 or "posterior_kl" not in objectives or not uniform:
+        return None
+    return (
+        "Every cell drew t uniformly, which leaves the KL’s gradients the noisier. Drawn by importance, t has turned an"
+        " answer like this round: --timesteps uniform importance tries both."
+    )
 
 
 def trouble(frame: pd.DataFrame, failed: Sequence[CellRecord]) -> list[str]:

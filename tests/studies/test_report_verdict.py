@@ -250,3 +250,13 @@ def test_a_tiny_framework_effect_is_put_in_proportion():
     assert "matters little beside the objectives" in found
     assert "(1.010 ± 0.025) \N{MULTIPLICATION SIGN} 10⁻⁶ bits/dim" in found.replace("\N{NO-BREAK SPACE}", " ")
     assert "at most 0.01 % of the difference" in found
+
+
+def test_an_answer_about_the_kl_under_uniform_t_comes_with_a_caution():
+    """And no other does: a run of both ways, one without the KL, and one whose rows do not say."""
+    uniform, importance = (frame_of(CLEAR, timesteps=how) for how in ("uniform", "importance"))
+    both = with_recipes(pd.concat([uniform, importance]).drop(columns="recipe"))
+    without = frame_of({("epsilon_mse", "torch"): MSE, ("target_mse", "torch"): KL}, timesteps="uniform")
+    told = ["--timesteps uniform importance" in " ".join(verdict_sentences(one)) for one in (uniform, both, without)]
+    assert told == [True, False, False]
+    assert not any("--timesteps" in sentence for sentence in verdict_sentences(frame_of(CLEAR)))
