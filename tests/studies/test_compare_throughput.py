@@ -32,7 +32,7 @@ from studies.harness.throughput.growth import exponents
 from studies.harness.throughput.race import Case, Entry, Facts, Time, encoded, environment, race
 from studies.harness.throughput.report import write_report
 from studies.harness.throughput.settings import CONTESTANTS, WORKLOADS, ThroughputSettings, parse_throughput_settings
-from studies.harness.throughput.study import PACKAGES
+from studies.harness.throughput.study import PACKAGES, read_cases
 from studies.harness.throughput.table import (
     Compiled,
     compiled,
@@ -91,6 +91,15 @@ def test_speeds_are_those_of_known_times():
     assert math.isnan(train.share_product)
     assert ceiling.gflops == 1.0
     assert math.isnan(ceiling.share_convolution)
+
+
+def test_a_race_of_another_version_is_one_clear_line(tmp_path):
+    path = tmp_path / "cases" / "digits.json"
+    older = {**json.loads(case({("torch", "train"): [1.0]}, {"train": 1e9}).to_json()), "dtype": "float32"}
+    for text in (json.dumps(older), "{", "{}"):
+        store.write_text(path, text)
+        with pytest.raises(ValueError, match=r"digits\.json is no race of this version; give another folder"):
+            read_cases(tmp_path)
 
 
 def test_ratios_are_within_rounds():

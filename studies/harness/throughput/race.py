@@ -157,8 +157,8 @@ def environment(entry: Entry, threads: int) -> dict[str, str]:
     """That of a study's cells, in which no worker takes a whole GPU; for peers without what it does for speed, as their
     users have it.
 
-    Threads are left to spin for a moment between operations, as they do by themselves: told to sleep at once, for the
-    sake of the other workers, which wait for a line and not in a thread, a step on two threads took a third longer.
+    Threads spin for a moment between operations, as they do by themselves. Told to sleep at once (OMP_WAIT_POLICY) they
+    make a step on two threads a third longer and spare nobody: the other workers wait for a line.
     """
     sharing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if entry.execution.device == "cpu" else {}

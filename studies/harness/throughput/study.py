@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,10 +95,17 @@ def _run_case(settings: ThroughputSettings, workload: Workload) -> list[str]:
             say=lambda line: print(line, flush=True),
         )
         store.write_text(path, case.to_json())
-    facts = Case.from_json(path.read_text()).facts
+    facts = _read_case(path).facts
     return [f"{workload.name}, {label}: {known.error}" for label, known in facts.items() if known.error]
 
 
 def read_cases(out: Path) -> list[Case]:
-    """The races in a folder."""
-    return [Case.from_json(path.read_text()) for path in sorted((out / CASES).glob("*.json"))]
+    """The races in a folder; a ValueError in one line for one that another version wrote."""
+    return [_read_case(path) for path in sorted((out / CASES).glob("*.json"))]
+
+
+def _read_case(path: Path) -> Case:
+    try:
+        return Case.from_json(path.read_text())
+    except (TypeError, KeyError, json.JSONDecodeError):
+        raise ValueError(f"{path} is no race of this version; give another folder with --out") from None
