@@ -16,7 +16,7 @@ class GroupNorm(nn.GroupNorm):
     """Group normalisation in the dtype of its weights, whatever that of x (N, C, ...).
 
     That is what autocast does on a GPU. On a CPU it leaves x in bfloat16, whose 8 bits are few for a variance, and
-    PyTorch's norm then takes three times as long.
+    PyTorch's norm then takes more than twice as long.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-I = TypeVar("I")  # noqa: E741
+Index = TypeVar("Index")
 T = TypeVar("T")
 
 
-def ahead(make: Callable[[I], T], indices: Iterable[I]) -> Iterator[T]:
+def ahead(make: Callable[[Index], T], indices: Iterable[Index]) -> Iterator[T]:
     """make(i) for every i in order, each made by a thread while the caller works with the one before.
 
     An error in `make` reaches the caller when the value that failed is asked for.

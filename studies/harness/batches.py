@@ -12,7 +12,7 @@ from backends.networks import NetworkSettings
 from studies.harness.machine import gpu_memory, uses_gpu
 
 CPU_BATCH = 256
-"""On a CPU, whose caches more would only leave; and on a device whose memory is not known."""
+"""On a CPU, where it is what all figures were measured with; and on a device whose memory is not known."""
 LEAST, MOST = 16, 4096
 SHARE = 1 / 8
 """Of a GPU's memory. Without gradients most layers' outputs are gone when the next have been made."""

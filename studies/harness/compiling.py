@@ -24,7 +24,7 @@ PRICE = {"torch": 78.0}
 GAIN = {"torch": 0.08}
 """Seconds at the start, and the share of a step, by backend; none where compiling has no gain."""
 SMALL = 300_000
-"""Weights of the largest network that gains."""
+"""Weights up to which a network gains: between the two that were measured."""
 
 
 @dataclass(frozen=True)

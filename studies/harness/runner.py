@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from core.variances import LEARNED_VARIANCES
-from studies.datasets import Dataset, load_dataset
+from studies.datasets import Dataset
 from studies.harness import store
 from studies.harness.cells import Cell
 from studies.harness.events import EventLog, check_tensorboard
@@ -46,16 +46,17 @@ class Outcome:
     failed: dict[str, str]
 
 
-def run_study(study: str, settings: StudySettings, cells: Sequence[Cell], argv: Sequence[str]) -> Outcome:
+def run_study(
+    study: str, settings: StudySettings, cells: Sequence[Cell], argv: Sequence[str], dataset: Dataset
+) -> Outcome:
     """Runs what is not finished yet, and leaves results.csv up to date; settings and cells have been checked.
 
     `study` and `argv` are the script's name and arguments, recorded so that the report can say how to repeat
-    it.
+    it; `dataset` is the settings' own.
     """
     run = settings.out
     if settings.tensorboard:
         check_tensorboard()
-    dataset = load_dataset(settings.dataset, settings.test_examples)
     for variance in {cell.variance for cell in cells}:
         settings.network(dataset.shape, variance in LEARNED_VARIANCES)  # a ValueError now rather than in every cell
     store.open_run(run, to_json(settings), study)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.variances import LEARNED_VARIANCES
-from studies.datasets import load_dataset
+from studies.datasets import Dataset, load_dataset
 from studies.harness import compiling, store
 from studies.harness.cells import FACTORS, Cell
 from studies.harness.machine import default_jobs
@@ -36,12 +36,12 @@ def run_and_report(
     settings = settings.replace(backends=tuple(dict.fromkeys(cell.backend for cell in cells)))  # as resolved
     if settings.seeds_until is not None:
         _check_sequential(settings, cells)
-    shape = load_dataset(settings.dataset, settings.test_examples).shape
-    print(announcement(settings, cells, shape), flush=True)
-    outcome = run_study(study, settings, cells, argv)
+    dataset = load_dataset(settings.dataset, settings.test_examples)
+    print(announcement(settings, cells, dataset.shape), flush=True)
+    outcome = run_study(study, settings, cells, argv, dataset)
     closing = ""
     if settings.seeds_until is not None and not outcome.failed:
-        outcome, closing = _add_seeds(study, settings, make_cells, argv)
+        outcome, closing = _add_seeds(study, settings, make_cells, argv, dataset)
 
     from studies.harness.report import closing_table, write_report  # matplotlib and pandas, only needed now
 
@@ -69,7 +69,11 @@ def _check_sequential(settings: StudySettings, cells: Sequence[Cell]) -> None:
 
 
 def _add_seeds(
-    study: str, settings: StudySettings, make_cells: Callable[[StudySettings], list[Cell]], argv: Sequence[str]
+    study: str,
+    settings: StudySettings,
+    make_cells: Callable[[StudySettings], list[Cell]],
+    argv: Sequence[str],
+    dataset: Dataset,
 ) -> tuple[Outcome, str]:
     """Runs the seeds that Stein's rule asks for beyond the first; returns the outcome and the interval in words.
 
@@ -89,7 +93,7 @@ def _add_seeds(
             flush=True,
         )
     more = settings.replace(seeds=total)
-    outcome = run_study(study, more, make_cells(more), argv)
+    outcome = run_study(study, more, make_cells(more), argv, dataset)
     interval = sequential_interval(bound_differences(more), first=first)
     names = " minus ".join(sorted({cell.objective for cell in make_cells(settings)}, reverse=True))
     return outcome, f"bound of {names}: {interval} bits/dim (95 %, {total} seeds, Stein's two-stage rule)\n"

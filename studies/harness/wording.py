@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from studies.harness.reading import SEPARATOR
 from studies.harness.statistics.intervals import Interval
 from studies.metrics.registry import METRICS
 
@@ -89,21 +90,21 @@ def unit_of(about: Quantity) -> str:
 
 def name_of(level: object) -> str:
     """The short name of a level or of a recipe ("posterior_kl · x_0" is "posterior KL · x₀")."""
-    return " · ".join(NAMES.get(part, part) for part in str(level).split(" · "))
+    return SEPARATOR.join(NAMES.get(part, part) for part in str(level).split(SEPARATOR))
 
 
 def difference_name(first: object, second: object) -> str:
     """ "x₀ − epsilon"; for two recipes that differ in one of several factors, "x₀ − epsilon with posterior KL"."""
-    parts = list(zip(str(first).split(" · "), str(second).split(" · "), strict=False))
+    parts = list(zip(str(first).split(SEPARATOR), str(second).split(SEPARATOR), strict=False))
     apart, shared = [pair for pair in parts if pair[0] != pair[1]], [one for one, other in parts if one == other]
     if len(apart) == 1 and shared:
-        return f"{name_of(apart[0][0])} − {name_of(apart[0][1])} with {name_of(' · '.join(shared))}"
+        return f"{name_of(apart[0][0])} − {name_of(apart[0][1])} with {name_of(SEPARATOR.join(shared))}"
     return f"{name_of(first)} − {name_of(second)}"
 
 
 def full_name_of(level: object) -> str:
     """The name with what it stands for, for the first mention."""
-    return " · ".join(IN_FULL.get(part, NAMES.get(part, part)) for part in str(level).split(" · "))
+    return SEPARATOR.join(IN_FULL.get(part, NAMES.get(part, part)) for part in str(level).split(SEPARATOR))
 
 
 def sampler_name(sampler: str) -> str:

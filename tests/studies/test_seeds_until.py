@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from backends import installed_backends
+from studies.datasets import load_dataset
 from studies.harness import store, study
 from studies.harness.cells import grid
 from studies.harness.runner import Outcome
@@ -13,6 +14,7 @@ from studies.harness.settings import StudySettings
 from studies.harness.statistics import sequential_interval, stein_seeds
 
 DIFFERENCES = np.concatenate([[0.02, 0.05, 0.08], 0.05 + 0.02 * np.random.default_rng(0).standard_normal(97)])
+DIGITS = load_dataset("digits")
 HALF_WIDTH = 0.045  # bits/dim: the first three ask for 9 seeds
 
 
@@ -21,7 +23,7 @@ def asked(monkeypatch) -> list[int]:
     """The numbers of seeds that studies were run with; their differences are made up."""
     numbers: list[int] = []
 
-    def run_study(name, settings, cells, argv):
+    def run_study(name, settings, cells, argv, dataset):
         numbers.append(settings.seeds)
         assert len(cells) == 2 * settings.seeds
         return Outcome(finished=[cell.id for cell in cells], failed={})
@@ -38,7 +40,7 @@ def settings(out, **changes) -> StudySettings:
 def test_the_first_seeds_set_how_many_are_run(tmp_path, asked):
     expected = stein_seeds(DIFFERENCES[:3], HALF_WIDTH)
     assert expected == 9
-    outcome, closing = study._add_seeds("compare_objectives", settings(tmp_path), grid, [])
+    outcome, closing = study._add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
     assert asked == [expected]
     assert len(outcome.finished) == 2 * expected
     assert store.first_stage(tmp_path) == 3
@@ -49,9 +51,9 @@ def test_the_first_seeds_set_how_many_are_run(tmp_path, asked):
 def test_a_continued_study_keeps_its_first_stage(tmp_path, asked):
     """With more seeds asked for at the start, the first 3 still set the number, and none that ran is left out."""
     expected = stein_seeds(DIFFERENCES[:3], HALF_WIDTH)
-    study._add_seeds("compare_objectives", settings(tmp_path), grid, [])
-    study._add_seeds("compare_objectives", settings(tmp_path, seeds=5), grid, [])
-    study._add_seeds("compare_objectives", settings(tmp_path, seeds=expected + 2), grid, [])
+    study._add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
+    study._add_seeds("compare_objectives", settings(tmp_path, seeds=5), grid, [], DIGITS)
+    study._add_seeds("compare_objectives", settings(tmp_path, seeds=expected + 2), grid, [], DIGITS)
     assert asked == [expected, expected, expected + 2]
     assert store.first_stage(tmp_path) == 3
 

@@ -10,6 +10,7 @@ import pytest
 
 from backends import installed_backends
 from backends.checkpoints import load_weights
+from studies.datasets import load_dataset
 from studies.harness import store, training
 from studies.harness.cell import run_cell
 from studies.harness.cells import Cell, grid
@@ -66,7 +67,12 @@ def test_a_study_of_cells_together_is_that_of_cells_alone(tmp_path, capsys):
     """Every cell has its own folder, progress and rows, whose seconds are a share of the program's."""
     settings = settings_in(tmp_path / "on", objectives=("epsilon_mse", "posterior_kl"))
     cells = grid(settings)
-    assert run_study("compare_objectives", settings, cells, []).failed == {}
+    assert (
+        run_study(
+            "compare_objectives", settings, cells, [], load_dataset(settings.dataset, settings.test_examples)
+        ).failed
+        == {}
+    )
     assert "[4/4]" in capsys.readouterr().out
     frame = pd.read_csv(settings.out / store.RESULTS)
     of_cells = frame[frame["metric"] == "trained_together"]

@@ -96,7 +96,7 @@ def _train_models(settings: EstimatorSettings, argv: Sequence[str]) -> None:
     cells = [Cell("digits", "linear", "epsilon", variance, objective, backends[0], 0) for objective, variance in MODELS]
     check_cells(cells, models)
     print(f"training {len(cells)} models on digits, {models.train_steps} steps each, in {models.out}", flush=True)
-    outcome = run_study(STUDY, models, cells, argv)
+    outcome = run_study(STUDY, models, cells, argv, load_dataset(models.dataset, models.test_examples))
     for cell_id, reason in outcome.failed.items():
         print(f"failed: {cell_id}: {reason}")
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from studies.harness.contrasts import contrast, main_sampler, sample_metrics, values
 from studies.harness.figures.view import View
 from studies.harness.plotting import INK, PALETTE, PAPER, Key, Panel, Plot, linear_axis, log_axis, rows_axis
-from studies.harness.reading import levels, recipe_factors
+from studies.harness.reading import SEPARATOR, levels, recipe_factors
 from studies.harness.statistics.intervals import mean_interval
 from studies.harness.wording import listed, name_of, plus_minus, quantity
 
@@ -88,7 +88,7 @@ def table2(view: View) -> Plot | None:
 
 def by_cell(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` with the cell of the table, "prediction · objective · variance", as the recipe."""
-    return rows.assign(recipe=rows[list(AXES)].astype(str).agg(" · ".join, axis=1))
+    return rows.assign(recipe=rows[list(AXES)].astype(str).agg(SEPARATOR.join, axis=1))
 
 
 def against_ho(rows: pd.DataFrame) -> list[str]:
@@ -100,7 +100,7 @@ def against_ho(rows: pd.DataFrame) -> list[str]:
     for claim in CLAIMS:
         sampler = None if claim.metric == "bound" else main_sampler(rows)
         table = values(rows, claim.metric, sampler).dropna(axis=1, how="all")
-        one = contrast(table, "recipe", " · ".join(claim.better), " · ".join(claim.worse))
+        one = contrast(table, "recipe", SEPARATOR.join(claim.better), SEPARATOR.join(claim.worse))
         if one is None:
             continue
         interval = one.interval()
@@ -113,7 +113,7 @@ def against_ho(rows: pd.DataFrame) -> list[str]:
         )
         told[verdict].append(f"{claim.words}: here {plus_minus(interval, signed=True)}")
     ran, lost = set(rows["recipe"]), set(rows[rows["metric"] == "diverged"]["recipe"])
-    for cell in (" · ".join(cell) for cell in UNSTABLE):
+    for cell in (SEPARATOR.join(cell) for cell in UNSTABLE):
         if cell in ran:
             verdict = "As in Ho et al." if cell in lost else "Unlike in Ho et al."
             here = "diverges" if cell in lost else "trains"
@@ -129,7 +129,7 @@ def _means(rows: pd.DataFrame, metric: str, sampler: str | None) -> pd.DataFrame
         by_seed = table[recipe].mean(axis=1).dropna()
         if len(by_seed):
             one = mean_interval(by_seed.to_numpy())
-            cell = dict(zip(AXES, str(recipe).split(" · "), strict=True))
+            cell = dict(zip(AXES, str(recipe).split(SEPARATOR), strict=True))
             found.append({**cell, "n": one.n, "mean": one.estimate, "low": one.low, "high": one.high})
     return pd.DataFrame(found, columns=[*AXES, "n", "mean", "low", "high"])
 
