@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,10 @@ from studies.harness import store
 from studies.harness.machine import KEEP_MEMORY
 from studies.harness.runner import record_environment
 from studies.harness.settings import to_json
-from studies.harness.throughput import together, verdict
+from studies.harness.throughput import account, together, verdict
 from studies.harness.throughput.contestants import CHAIN, make
 from studies.harness.throughput.growth import exponents
+from studies.harness.throughput.operators import OUTSIDE, by_operator
 from studies.harness.throughput.race import Case, Entry, Facts, Time, encoded, environment, race
 from studies.harness.throughput.report import write_report
 from studies.harness.throughput.settings import CONTESTANTS, WORKLOADS, ThroughputSettings, parse_throughput_settings
@@ -178,6 +180,48 @@ def test_forward_flops_are_those_that_pytorch_counts(settings):
     assert counter.get_total_flops() == forward_flops(settings)
 
 
+@pytest.mark.torch
+def test_time_is_told_by_operator():
+    """A block of three products and an addition a unit: the profiler is asked once, for the units that ran."""
+    import torch
+
+    a, ran = torch.ones(300, 300), []
+
+    def run(count: int) -> int:
+        ran.append(count)
+        for _ in range(3 * count):
+            a @ a
+        a + a
+        return count
+
+    found = by_operator(run, 4)
+    assert ran == [4]
+    assert {"mm", "add", OUTSIDE} <= set(found)
+    assert max(found, key=found.__getitem__) == "mm"
+    assert all(seconds > 0 for seconds in found.values())
+
+
+def test_an_account_adds_up(monkeypatch):
+    """Every second is in one row, small operators together; what is counted is what has operations to count."""
+    raced = case({("torch", "train"): [1.0], ("ceilings", "convolution"): [1.0]}, {"train": 3e9, "convolution": 2e9})
+    assert account.table(raced) is None
+    assert list(account.sentences(raced, "float32")) == []
+    spent = {"convolution_backward": 1.5, "mm": 0.5, "silu": 0.4, "add": 0.01, "mul": 0.02, OUTSIDE: 0.07}
+    raced.facts["torch"].account = spent
+    assert account.table(raced) == [
+        ["operator", "", "torch"],
+        ["convolution_backward", "", "1500.0 (60%)"],
+        ["mm", "", "500.0 (20%)"],
+        ["silu", "", "400.0 (16%)"],
+        ["all others", "", "30.0 (1%)"],
+        ["outside operators", "", "70.0 (3%)"],
+    ]
+    (sentence,) = account.sentences(raced, "float32")
+    assert "take 80% of a step and run at 75% of the ceiling; the other 500 ms" in sentence
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert by_operator(lambda count: count) == {}
+
+
 positive = st.floats(0.01, 1e4)
 WAYS = st.builds(verdict.Way, positive, positive, positive, st.integers(2, 50).map(float))
 
@@ -288,6 +332,7 @@ def test_a_race_goes_on_without_those_that_fail(tmp_path):
     assert found.blocks("nobody") == []
     assert found.blocks(BACKENDS[0]) == ["train", "network", "bound", "sample"]
     assert len(found.seconds(BACKENDS[0], "train")) == 2
+    assert bool(found.facts[BACKENDS[0]].account) == (BACKENDS[0] == "torch")
     assert found.facts[BACKENDS[0]].memory_bytes > 10**7
 
 

@@ -42,7 +42,10 @@ class Entry:
 
 @dataclass(eq=False)
 class Facts:
-    """What is known of an entry beside its times. Seconds and bytes; `error` is why there are none."""
+    """What is known of an entry beside its times. Seconds and bytes; `error` is why there are none.
+
+    `account`: seconds of a training step by operator (`operators.by_operator`).
+    """
 
     dtype: str = FLOAT32
     parameters: int = 0
@@ -51,6 +54,7 @@ class Facts:
     startup_seconds: float = float("nan")
     first_seconds: dict[str, float] = field(default_factory=dict)
     memory_bytes: float = float("nan")
+    account: dict[str, float] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -209,8 +213,10 @@ def race(
             said = workers[label].ask(block=block, count=count, clock=clock)
             case.times.append(Time(label, block, number, said["seconds"], said["units"]))
 
-    def ask_memory(label: str) -> None:
+    def ask_once(label: str) -> None:
         case.facts[label].memory_bytes = workers[label].ask(memory=True)["bytes"]
+        if "train" in counts[label]:
+            case.facts[label].account = workers[label].ask(account="train")["seconds"]
 
     try:
         for entry in entries:
@@ -225,7 +231,7 @@ def race(
                 attempt(label, partial(run_round, label, number))
             say(f"  round {number + 1} of {rounds}")
         for label in list(workers):
-            attempt(label, partial(ask_memory, label))
+            attempt(label, partial(ask_once, label))
     finally:
         for worker in workers.values():
             worker.close()

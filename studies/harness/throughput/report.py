@@ -20,7 +20,7 @@ from studies.harness.plotting import FAINT, INK, PALETTE, Panel, Plot
 from studies.harness.report import aligned
 from studies.harness.settings import StudySettings, read_recorded, read_settings
 from studies.harness.statistics import Interval
-from studies.harness.throughput import growth, verdict
+from studies.harness.throughput import account, growth, verdict
 from studies.harness.throughput.race import CEILINGS, FLOAT32, Case
 from studies.harness.throughput.settings import PEERS, ThroughputSettings
 from studies.harness.throughput.study import GROWTH, read_cases
@@ -53,6 +53,7 @@ METHOD = (
     "Peers run in the environment that their users have, ours in that of a study's cells, where the allocator keeps the"
     " memory of a step for the next.",
     "Start: from starting the process to a network in place. First step: with compilation or tracing.",
+    "Where a step goes: self time by PyTorch's profiler over a few steps after the rounds, a little longer than those.",
 )
 CLOCK_SAID = {
     "wall": "Seconds are wall time.",
@@ -103,8 +104,10 @@ def tables(out: Path) -> list[tuple[str, Table]]:
         title = f"{case.workload}, batch {case.batch}"
         result.append((f"Training step: {title}", training_table(case)))
         result.append((f"Evaluation, start and memory: {title}", evaluation_table(case)))
-    if (found := ways_of(settings, cases)) is not None:
-        usual, ours, peer = found
+        if (found := account.table(case)) is not None:
+            result.append((f"Where a training step goes, ms and share: {title}", found))
+    if (ways := ways_of(settings, cases)) is not None:
+        usual, ours, peer = ways
         title = f"Time to a verdict of ± {verdict.HALF_WIDTH} bits/dim, on one worker; the usual way with {peer}"
         result.append((title, verdict.table(usual, ours)))
     return result
@@ -173,6 +176,7 @@ def sentences(out: Path) -> list[str]:
 def case_sentences(case: Case) -> Iterator[str]:
     for dtype in case.dtypes:
         yield from _torch_sentences(case, dtype)
+        yield from account.sentences(case, dtype)
     for label in (REFERENCE, "keras"):
         for loop in LOOPS:
             if (ratio := loop_over_network(case, label, loop)) is not None:

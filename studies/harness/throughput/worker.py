@@ -1,8 +1,8 @@
 """A contestant in a process of its own, run as `python -m studies.harness.throughput.worker NAME WORKLOAD EXECUTION`.
 
 Requests come as lines of JSON on standard input, each answered by one on standard output: {"block": name, "count": n,
-"clock": "wall" or "cpu"} with {"seconds", "units"}, {"memory": true} with {"bytes"}. The first line says that it is
-ready, or why not.
+"clock": "wall" or "cpu"} with {"seconds", "units"}, {"memory": true} with {"bytes"}, {"account": name} with
+{"seconds": by operator}, of the block of that name. The first line says that it is ready, or why not.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from backends.checkpoints import network_described
 from backends.interface import Execution
 from studies.harness.throughput.contestants import Contestant, make
+from studies.harness.throughput.operators import by_operator
 from studies.harness.throughput.workloads import Workload
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -32,6 +33,8 @@ def decoded(workload: str, execution: str) -> tuple[Workload, Execution]:
 def answer(contestant: Contestant, request: dict[str, Any]) -> dict[str, Any]:
     if request.get("memory"):
         return {"bytes": peak_memory()}
+    if "account" in request:
+        return {"seconds": by_operator(contestant.blocks[request["account"]])}
     clock = CLOCKS[request.get("clock", "wall")]
     begun = clock()
     units = contestant.blocks[request["block"]](request["count"])
