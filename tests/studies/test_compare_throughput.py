@@ -249,6 +249,9 @@ def test_a_verdict_is_counted_from_its_parts():
     assert verdict.table(usual, mine)[-1][-1] == f"× {usual.seconds / mine.seconds:.1f}"  # noqa: RUF001
 
 
+BOUND = verdict.Question("bound", 0.02, "bits/dim")
+
+
 def test_seeds_come_from_the_bounds_of_a_run():
     """What seeds share cancels in pairs: the paired spread is that of the differences alone."""
     shared, own = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.01, -0.01, 0.01, -0.01])
@@ -258,14 +261,36 @@ def test_seeds_come_from_the_bounds_of_a_run():
         for backend in ("torch", "keras")
         for seed, value in enumerate(values)
     ]
-    (found,) = verdict.spreads_of_run(pd.DataFrame(rows))
+    (found,) = verdict.spreads(pd.DataFrame(rows), BOUND)
     assert found.difference == pytest.approx(0.1)
     assert found.paired_sd == pytest.approx(own.std(ddof=1))
     assert found.unpaired_seeds > 1000 * found.paired_seeds
     with pytest.raises(ValueError, match="2 objectives"):
-        verdict.spreads_of_run(pd.DataFrame(rows[:8]))
+        verdict.spreads(pd.DataFrame(rows[:8]), BOUND)
     both = pd.concat([pd.DataFrame(rows), pd.DataFrame(rows).assign(timesteps="importance")])
-    assert [one.timesteps for one in verdict.spreads_of_run(both)] == ["uniform", "importance"]
+    assert [one.timesteps for one in verdict.spreads(both, BOUND)] == ["uniform", "importance"]
+
+
+def test_a_run_is_asked_about_its_samples_too():
+    """To a tenth of the better objective's distance, by the chain whose samples it compares, and by no other."""
+    rows = [
+        {
+            "metric": "frechet",
+            "objective": objective,
+            "seed": seed,
+            "sampler": sampler,
+            "value": factor * (value + noise),
+        }
+        for objective, value in (("epsilon_mse", 0.8), ("posterior_kl", 1.0))
+        for seed, noise in enumerate((-0.1, 0.1))
+        for sampler, factor in (("ancestral-100", 1.0), ("ancestral-1000", 100.0))
+    ]
+    bound, samples = verdict.questions(pd.DataFrame(rows), "ancestral-100")
+    assert bound == BOUND
+    assert samples.half_width == pytest.approx(0.08)
+    (found,) = verdict.spreads(pd.DataFrame(rows), samples)
+    assert found.difference == pytest.approx(0.2)
+    assert verdict.questions(pd.DataFrame(rows), "ddim-50") == [BOUND]
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -1,6 +1,5 @@
 """The report of a study of speed: report.md, results.csv and figures in its folder, and its tables for the terminal."""
 
-# ruff: noqa: RUF001
 from __future__ import annotations
 
 import json
@@ -13,14 +12,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.datasets import load_dataset
 from studies.harness import store
 from studies.harness.figures import write_figures
 from studies.harness.plotting import FAINT, INK, PALETTE, Panel, Plot
 from studies.harness.report import aligned
-from studies.harness.settings import StudySettings, read_recorded, read_settings
+from studies.harness.settings import read_recorded
 from studies.harness.statistics import Interval
-from studies.harness.throughput import account, growth, verdict
+from studies.harness.throughput import account, answers, growth
 from studies.harness.throughput.race import CEILINGS, FLOAT32, Case
 from studies.harness.throughput.settings import PEERS, ThroughputSettings
 from studies.harness.throughput.study import GROWTH, read_cases
@@ -39,7 +37,7 @@ from studies.harness.throughput.table import (
 )
 from studies.harness.wording import plain
 
-CEILING_GOAL, PEER_GOAL, LOOP_GOAL, VERDICT_GOAL = 0.75, 1.3, 1.05, 20
+CEILING_GOAL, PEER_GOAL, LOOP_GOAL = 0.75, 1.3, 1.05
 METHOD = (
     "One process a contestant, driven in turn so that one runs at a time; the order turns by one a round. Medians over"
     " rounds with quartiles; a ratio is the median of the ratios within rounds, its interval a 95 % one between order"
@@ -106,11 +104,7 @@ def tables(out: Path) -> list[tuple[str, Table]]:
         result.append((f"Evaluation, start and memory: {title}", evaluation_table(case)))
         if (found := account.table(case)) is not None:
             result.append((f"Where a training step goes, ms and share: {title}", found))
-    if (ways := ways_of(settings, cases)) is not None:
-        usual, ours, peer = ways
-        title = f"Time to a verdict of ± {verdict.HALF_WIDTH} bits/dim, on one worker; the usual way with {peer}"
-        result.append((title, verdict.table(usual, ours)))
-    return result
+    return result + answers.tables(settings, cases)
 
 
 def training_table(case: Case) -> Table:
@@ -167,7 +161,7 @@ def sentences(out: Path) -> list[str]:
     settings, cases = read_recorded(out, ThroughputSettings), read_cases(out)
     lines = [f"{case.workload}: {line}" for case in cases for line in case_sentences(case)]
     if settings.run is not None:
-        lines += verdict_sentences(settings, cases)
+        lines += answers.sentences(settings, cases)
     if (out / GROWTH).is_file():
         lines += growth.sentences(pd.read_csv(out / GROWTH))
     return lines
@@ -213,61 +207,6 @@ def _within(ratio: Interval) -> str:
     goal = f"{LOOP_GOAL - 1:.0%}"
     told = f"within {goal}" if ratio.high <= LOOP_GOAL else f"over {goal}" if ratio.low > LOOP_GOAL else "not resolved"
     return f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times the bare network's time ({told})"
-
-
-def ways_of(settings: ThroughputSettings, cases: Sequence[Case]) -> tuple[verdict.Way, verdict.Way, str] | None:
-    """The usual way, ours, and the peer of the usual way; None without a run, or a race on it of torch and a peer."""
-    case = next((case for case in cases if case.workload == "run"), None)
-    if settings.run is None or case is None:
-        return None
-    parts = {label: {one.block: one.seconds for one in speeds(case) if one.label == label} for label in case.facts}
-    # diffusers first: its network is our very own.
-    peer = next((name for name in PEERS if parts.get(name)), None)
-    if peer is None or not parts.get(REFERENCE):
-        return None
-    counts, spreads = counts_of(read_settings(settings.run)), spreads_of(settings.run)
-    usual, ours = verdict.ways(counts, parts[peer], parts[REFERENCE], case.evaluation_batch, spreads)
-    return usual, ours, peer
-
-
-def spreads_of(run: Path) -> list[verdict.Spread]:
-    return verdict.spreads_of_run(pd.read_csv(run / store.RESULTS))
-
-
-def counts_of(trained: StudySettings) -> verdict.Counts:
-    return verdict.Counts(
-        train_steps=trained.train_steps,
-        test_examples=len(load_dataset(trained.dataset, trained.test_examples).test),
-        bound_evaluations=trained.bound_evaluations,
-        samples=trained.samples,
-        sample_evaluations=trained.sample_steps,
-        num_steps=trained.num_steps,
-    )
-
-
-def verdict_sentences(settings: ThroughputSettings, cases: Sequence[Case]) -> list[str]:
-    assert settings.run is not None
-    spreads = spreads_of(settings.run)
-    lines = [
-        f"{settings.run}, steps t {one.timesteps}: the bounds differ by {plain(one.difference, 3)} bits/dim; from seed "
-        f"to seed that difference spreads by {plain(one.paired_sd, 2)} paired and {plain(one.unpaired_sd, 2)} not, so "
-        f"± {verdict.HALF_WIDTH} takes {one.paired_seeds:.0f} seeds paired, {one.unpaired_seeds:.0f} not"
-        for one in spreads
-    ]
-    found = ways_of(settings, cases)
-    if found is None:
-        return [*lines, "no time to a verdict: that takes a race of torch and a peer on the run's own network"]
-    usual, ours, peer = found
-    factor = usual.seconds / ours.seconds
-    usual_spread, our_spread = verdict.chosen(spreads)
-    parts = ", ".join(f"{name} × {share:.2f}" for name, share in verdict.shares(usual, ours).items())
-    told = "met" if factor >= VERDICT_GOAL else "NOT met"
-    return [
-        *lines,
-        f"time to a verdict on one worker: {usual.seconds:,.0f} s the usual way ({peer}, full sweep, full chain, t "
-        f"{usual_spread.timesteps}, independent seeds), {ours.seconds:,.0f} s ours (t {our_spread.timesteps}): "
-        f"{plain(factor, 2)} times shorter ({VERDICT_GOAL} {told}); {parts}",
-    ]
 
 
 def figure(cases: Sequence[Case]) -> Plot:

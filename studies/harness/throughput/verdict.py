@@ -1,4 +1,4 @@
-"""Time to verdict: seconds of computing until the bounds of two objectives differ by D ± 0.02 bits per dim.
+"""Time to verdict: seconds of computing until two objectives differ by D ± so much, in the bound or in their samples.
 
 Ours, and the same study done the usual way: a peer's training step, one full sweep over t as the bound, chains of all
 T steps as samples, t drawn uniformly, and seeds that share nothing between the objectives. Both are sums of measured
@@ -18,7 +18,8 @@ import pandas as pd
 
 from studies.harness.statistics import seeds_needed, unpaired_seeds_needed
 
-HALF_WIDTH = 0.02
+BOUND_HALF_WIDTH, SAMPLES_SHARE = 0.02, 0.1
+"""Of the bound in bits/dim, and of the Fréchet distance as a share of the better objective's."""
 FACTORS = ("train", "bound", "sample", "seeds")
 
 
@@ -37,9 +38,19 @@ class Way:
 
 
 @dataclass(frozen=True)
+class Question:
+    """Two objectives' difference in `metric`, of samples by `sampler` where it is one of samples, to ± `half_width`."""
+
+    metric: str
+    half_width: float
+    unit: str = ""
+    sampler: str | None = None
+
+
+@dataclass(frozen=True)
 class Spread:
-    """The difference of two objectives' bounds where training drew t by `timesteps`: its mean, its standard deviation
-    from seed to seed, in pairs and not, and the seeds that each needs.
+    """The difference of two objectives where training drew t by `timesteps`: its mean, its standard deviation from seed
+    to seed, in pairs and not, and the seeds that each needs.
     """
 
     timesteps: str
@@ -50,24 +61,41 @@ class Spread:
     unpaired_seeds: float
 
 
-def spreads_of_run(results: pd.DataFrame, half_width: float = HALF_WIDTH) -> list[Spread]:
+def questions(results: pd.DataFrame, sampler: str) -> list[Question]:
+    """What a run's rows can be asked: the bound, and where samples by `sampler` were scored their Fréchet distance."""
+    bound = Question("bound", BOUND_HALF_WIDTH, "bits/dim")
+    samples = Question("frechet", math.nan, sampler=sampler)
+    scored = _asked(results, samples)
+    if scored.empty:
+        return [bound]
+    best = float(scored.groupby("objective")["value"].mean().min())
+    return [bound, replace(samples, half_width=SAMPLES_SHARE * best)]
+
+
+def spreads(results: pd.DataFrame, question: Question) -> list[Spread]:
     """A finished run's spreads, one for every way of drawing t, in the order of the rows.
 
     `results`: rows of results.csv of two objectives. Backends are averaged. ValueError for other runs.
     """
-    bounds = results[results["metric"] == "bound"]
-    drawn = bounds["timesteps"] if "timesteps" in bounds else pd.Series("uniform", bounds.index)
-    return [_spread(str(how), part, half_width) for how, part in bounds.groupby(drawn.fillna("uniform"), sort=False)]
+    asked = _asked(results, question)
+    drawn = asked["timesteps"] if "timesteps" in asked else pd.Series("uniform", asked.index)
+    by_way = asked.groupby(drawn.fillna("uniform"), sort=False)
+    return [_spread(str(how), part, question.half_width) for how, part in by_way]
 
 
-def _spread(timesteps: str, bounds: pd.DataFrame, half_width: float) -> Spread:
-    objectives = sorted(bounds["objective"].unique())
-    if len(objectives) != 2 or bounds["seed"].nunique() < 2:
+def _asked(results: pd.DataFrame, question: Question) -> pd.DataFrame:
+    asked = results[results["metric"] == question.metric]
+    return asked if question.sampler is None else asked[asked["sampler"] == question.sampler]
+
+
+def _spread(timesteps: str, values: pd.DataFrame, half_width: float) -> Spread:
+    objectives = sorted(values["objective"].unique())
+    if len(objectives) != 2 or values["seed"].nunique() < 2:
         raise ValueError(
             f"a verdict is between 2 objectives with at least 2 seeds, got {len(objectives)} objectives and "
-            f"{bounds['seed'].nunique()} seeds; give --run another folder"
+            f"{values['seed'].nunique()} seeds; give --run another folder"
         )
-    table = bounds.pivot_table(index="seed", columns="objective", values="value", aggfunc="mean").dropna()
+    table = values.pivot_table(index="seed", columns="objective", values="value", aggfunc="mean").dropna()
     first, second = (table[name].to_numpy() for name in objectives)
     differences = second - first
     return Spread(
@@ -80,10 +108,10 @@ def _spread(timesteps: str, bounds: pd.DataFrame, half_width: float) -> Spread:
     )
 
 
-def chosen(spreads: Sequence[Spread]) -> tuple[Spread, Spread]:
+def chosen(found: Sequence[Spread]) -> tuple[Spread, Spread]:
     """(usual, ours): t drawn uniformly, or the run's only way; and the way that needs the fewest seeds in pairs."""
-    usual = next((one for one in spreads if one.timesteps == "uniform"), spreads[0])
-    return usual, min(spreads, key=lambda one: one.paired_seeds)
+    usual = next((one for one in found if one.timesteps == "uniform"), found[0])
+    return usual, min(found, key=lambda one: one.paired_seeds)
 
 
 def shares(usual: Way, ours: Way) -> dict[str, float]:
@@ -118,14 +146,14 @@ Parts = Mapping[str, float]
 """Seconds a unit of the blocks train, network, bound and sample."""
 
 
-def ways(counts: Counts, theirs: Parts, ours: Parts, batch: int, spreads: Sequence[Spread]) -> tuple[Way, Way]:
+def ways(counts: Counts, theirs: Parts, ours: Parts, batch: int, found: Sequence[Spread]) -> tuple[Way, Way]:
     """(usual, ours), from the parts of a peer and of ours; evaluations are of `batch` examples.
 
     The usual bound is that of the peer's bare network, which has no bound of its own.
     """
     sweep = counts.num_steps * counts.test_examples / batch
     chains = counts.samples / batch
-    usual_spread, our_spread = chosen(spreads)
+    usual_spread, our_spread = chosen(found)
     return (
         Way(
             train=counts.train_steps * theirs["train"],
