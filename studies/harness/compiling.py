@@ -4,22 +4,20 @@ Compiling has a price at the start and shortens every step by a share. On one CP
 torch.compile cost 78 s and gained 8 % with 0.16 M weights, and 1 %, unresolved, with 0.65 M; XLA, for Keras on
 TensorFlow, made steps a fifth longer than the graph that runs anyway (`studies/compare_throughput.py --modes both`). On
 a GPU neither has been measured, and nothing is compiled unasked.
-The decision depends on the settings and the device, never on a clock: the same command gives the same numbers.
+The decision depends on the settings and the device, never on a clock (`costs`): the same command, the same numbers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from backends.flops import BACKWARD, forward_flops
 from backends.interface import Execution
 from backends.networks import NetworkSettings, parameter_count
 from studies.harness.cells import Cell
+from studies.harness.costs import training_seconds
 from studies.harness.machine import uses_gpu
 from studies.harness.settings import StudySettings
 
-RATE = 5e10
-"""Operations a second of a U-Net's training step on one CPU thread."""
 PRICE = {"torch": 78.0}
 GAIN = {"torch": 0.08}
 """Seconds at the start, and the share of a step, by backend; none where compiling has no gain."""
@@ -41,9 +39,8 @@ class Estimate:
 
 
 def estimate(network: NetworkSettings, backend: str, settings: StudySettings) -> Estimate:
-    """On a CPU. Perceptrons wait for something else than arithmetic, and take longer than is estimated."""
-    operations = (1 + BACKWARD) * forward_flops(network) * settings.batch_size * settings.train_steps
-    training = operations / (RATE * settings.threads)
+    """On a CPU."""
+    training = training_seconds(network, settings)
     gain = GAIN.get(backend, 0.0) if parameter_count(network) <= SMALL else 0.0
     return Estimate(training, gain * training, PRICE.get(backend, 0.0))
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from backends.networks import UNetSettings
 from core.variances import LEARNED_VARIANCES
 from studies.datasets import Dataset, load_dataset
 from studies.harness import compiling, store
 from studies.harness.cells import FACTORS, Cell
-from studies.harness.machine import default_jobs
+from studies.harness.costs import cell_seconds
+from studies.harness.machine import default_jobs, uses_gpu
 from studies.harness.runner import Outcome, run_study
 from studies.harness.settings import StudySettings
 from studies.harness.store import RESULTS
 
-STEPS_PER_SECOND = 28.0
-"""Training steps a second of the default U-Net on one CPU thread, for the estimate at the start."""
 MAX_SEEDS = 100
 """Where `--seeds-until` gives up asking for more."""
 
@@ -37,7 +37,7 @@ def run_and_report(
     if settings.seeds_until is not None:
         _check_sequential(settings, cells)
     dataset = load_dataset(settings.dataset, settings.test_examples)
-    print(announcement(settings, cells, dataset.shape), flush=True)
+    print(announcement(settings, cells, dataset), flush=True)
     outcome = run_study(study, settings, cells, argv, dataset)
     closing = ""
     if settings.seeds_until is not None and not outcome.failed:
@@ -111,8 +111,8 @@ def bound_differences(settings: StudySettings) -> list[float]:
     return list(paired_differences(frame, "objective", first, second, metric="bound").sort_index())
 
 
-def announcement(settings: StudySettings, cells: Sequence[Cell], shape: tuple[int, ...]) -> str:
-    """What the study will do, with examples of this shape, and about how long it will take."""
+def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Dataset) -> str:
+    """What the study will do, and for U-Nets on a CPU about how long it will take."""
     jobs = settings.jobs or default_jobs(settings.device, settings.threads)
     factors: dict[str, set] = {
         "objectives": {cell.objective for cell in cells},
@@ -129,16 +129,14 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], shape: tuple[in
         f"{len(cells)} cells on {settings.dataset}" + (f" ({varied})" if varied else "") + f", {jobs} side by side:",
         f"  {settings.train_steps} steps of batch {settings.batch_size}, T = {settings.num_steps}, "
         f"then the test bound and {settings.samples} samples of each",
-        *_compiling(settings, cells, shape),
+        *_compiling(settings, cells, dataset.shape),
         f"  results in {settings.out}; stop at any time, the same command goes on from there",
     ]
-    defaults = StudySettings()
-    if settings.device in ("auto", "cpu") and all(
-        getattr(settings, name) == getattr(defaults, name) for name in ("dataset", "widths", "batch_size")
-    ):
+    network = settings.network(dataset.shape, learns_variance=False)
+    if isinstance(network, UNetSettings) and not uses_gpu(settings.device):
         rounds = -(-len(cells) // jobs)
-        minutes = rounds * (settings.train_steps / STEPS_PER_SECOND + 35) / 60
-        lines.append(f"  about {minutes:.0f} minutes on CPU cores like those of 2024")
+        minutes = rounds * cell_seconds(network, settings, len(dataset.test)) / 60
+        lines.append(f"  about {minutes:,.0f} minutes on CPU cores like those of 2024")
     return "\n".join(lines)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from studies.harness import compiling
+from studies.datasets import load_dataset
+from studies.harness import compiling, costs
 from studies.harness.cells import Cell
 from studies.harness.settings import StudySettings
 from studies.harness.study import announcement
@@ -60,7 +61,7 @@ def test_the_longest_run_that_is_not_compiled_is_as_long_as_the_gain_allows():
 )
 def test_the_study_says_what_was_decided(settings, said):
     cells = [cell("torch"), cell("keras")]
-    lines = announcement(settings, cells, DIGITS).splitlines()
+    lines = announcement(settings, cells, load_dataset("digits", None)).splitlines()
     assert next(line.strip() for line in lines if "compiled" in line).startswith(said)
     assert sum("compiled" in line for line in lines) == 2
 
@@ -69,3 +70,22 @@ def test_a_cell_runs_in_its_own_precision():
     settings = StudySettings(dtypes=("float32", "bfloat16"))
     network = settings.network(DIGITS, False)
     assert compiling.execution_of(cell("torch", "bfloat16"), network, settings).dtype == "bfloat16"
+
+
+def test_time_is_estimated_from_what_a_cell_has_to_compute():
+    """Twice the steps are twice the training; each evaluation adds a third of what a trained example does."""
+    settings = StudySettings(batch_size=10, train_steps=1000, samples=0, full_samples=0, bound_evaluations=50)
+    network = settings.network(DIGITS, False)
+    training = costs.training_seconds(network, settings)
+    assert costs.training_seconds(network, settings.replace(train_steps=2000, threads=2)) == pytest.approx(training)
+    assert costs.cell_seconds(network, settings, 200) == pytest.approx(costs.START + training * (1 + 1 / 3))
+    sampled = settings.replace(samples=100, sample_steps=50, full_samples=5, num_steps=1000)
+    assert costs.cell_seconds(network, sampled, 200) == pytest.approx(costs.START + training * (1 + 2 / 3))
+
+
+def test_the_default_study_announces_its_quarter_of_an_hour():
+    """12 cells on 2 cores; a study of points, which waits for something else than arithmetic, announces none."""
+    default, digits = StudySettings(device="cpu", jobs=2), load_dataset("digits", None)
+    (last,) = (line for line in announcement(default, [cell("torch")] * 12, digits).splitlines() if "minutes" in line)
+    assert 12 <= int(last.split()[1]) <= 18
+    assert "minutes" not in announcement(default, [cell("torch")], load_dataset("swiss_roll", None))
