@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from backends.checks import check_network
 from backends.interface import Execution
 from backends.keras.arrays import namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import check_network
 from backends.keras.network import MLP, UNet, run_network
 from core.arrays import Array
 from core.flow import ProbabilityFlow, ProbedField, flow_terms
@@ -26,7 +26,7 @@ def flow_field(network: UNet | MLP, process: ReverseProcess, execution: Executio
 
     The network is told a fractional step (`core.flow`). One pass forward and P back.
     """
-    check_network(network, process)
+    check_network(network.settings, process)
     flow, xp = ProbabilityFlow(process), namespace(execution)
 
     def run(x: Array, told: Array, probes: Sequence[Array]) -> tuple[Array, Array]:

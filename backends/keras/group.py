@@ -11,11 +11,12 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends import states, trains_together
+from backends.checks import check_draws, check_network
 from backends.groups import Members, Part
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import check_draws, check_network, losses, run_batch, upload
+from backends.keras.likelihood import losses, run_batch, upload
 from backends.keras.network import make_network, neutral_variables
 from backends.keras.optimiser import FlatOptimiser
 from backends.networks import NetworkSettings
@@ -50,7 +51,7 @@ class KerasGroupTrainer:
         self._process, self._execution = process, execution
         self._xp = namespace(execution)
         self._structure = make_network(settings, weights[0], execution)  # its weights are those given with each call
-        check_network(self._structure, process)
+        check_network(self._structure.settings, process)
         self._variables = [variable for _, variable in neutral_variables(self._structure)]
         with on_device(execution.device):
             rows = self._members.flat(weights)
@@ -107,7 +108,7 @@ class KerasGroupTrainer:
     def step(self, draws: Sequence[Draws]) -> Handle:
         """One optimiser step of every member; returns the losses without waiting for the device."""
         joined = self._members.joined(draws)
-        check_draws(joined, self._members.settings.shape, self._process)
+        check_draws(joined, self._members.settings, self._process)
         number = self.step_count + 1
         with on_device(self._execution.device):
             numbers = self._optimiser.numbers_at(number, self._xp)

@@ -1,7 +1,4 @@
-"""Losses and bound terms of given draws, and the gradients of a loss.
-
-Draws are checked here, on the host, before they reach a device that would clamp a wrong step in silence.
-"""
+"""Losses and bound terms of given draws, and the gradients of a loss."""
 
 from __future__ import annotations
 
@@ -9,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import KerasNamespace, mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
@@ -22,28 +19,6 @@ from core.objectives import NoisedBatch, check_objective, epsilon_mse, noised_ba
 from core.reverse import ReverseProcess
 
 R = TypeVar("R")
-
-
-def check_network(network: UNet | MLP, process: ReverseProcess) -> None:
-    """ValueError where the network's output is not what the process takes."""
-    has, needs = network.settings.learns_variance, process.learns_variance
-    if has != needs:
-        raise ValueError(
-            f"a process with variance {process.variance} needs a network with learns_variance={needs}, got {has}"
-        )
-
-
-def check_draws(draws: Draws, shape: tuple[int, ...], process: ReverseProcess) -> None:
-    """ValueError for steps outside 1..T, data of another shape than the network's, and data that is not finite."""
-    process.schedule.check_steps(draws.t)
-    expected = (len(draws.t), *shape)
-    for name, array in (("x_0", draws.x_0), ("epsilon", draws.epsilon)):
-        if array.shape != expected:
-            raise ValueError(f"{name} has shape {expected} for this network and these steps, got {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} is finite, got NaN or infinite values; clean the data first")
-    if draws.weight.shape != draws.t.shape:
-        raise ValueError(f"weight has one value per step, {draws.t.shape}, got {draws.weight.shape}")
 
 
 def upload(xp: KerasNamespace, draws: Draws, process: ReverseProcess) -> tuple[Array, ...]:
@@ -99,8 +74,8 @@ def loss_and_gradients(
 ) -> tuple[NDArray[Any], Weights]:
     """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by name."""
     check_objective(objective, process.variance)
-    check_network(network, process)
-    check_draws(draws, network.settings.shape, process)
+    check_network(network.settings, process)
+    check_draws(draws, network.settings, process)
     xp = namespace(execution)
     with on_device(execution.device):
         cast = process.cast(xp.asarray)
@@ -121,7 +96,7 @@ def bound_terms(
     network: UNet | MLP, process: ReverseProcess, execution: Execution
 ) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
     """A compiled function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats); weights are not used."""
-    check_network(network, process)
+    check_network(network.settings, process)
     xp = namespace(execution)
     shared = xp.as_shared()
     with on_device(execution.device):
@@ -136,7 +111,7 @@ def bound_terms(
     run = ENGINE.compiled(forward, network.variables, execution.compile)
 
     def terms(draws: Draws) -> tuple[NDArray[Any], NDArray[Any]]:
-        check_draws(draws, network.settings.shape, process)
+        check_draws(draws, network.settings, process)
         with on_device(execution.device):
             mse, kl = run(*upload(xp, draws, process)[:4])
         return to_numpy(mse), to_numpy(kl)

@@ -11,10 +11,10 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.chains import Family, family_of, run_chain
+from backends.checks import check_network
 from backends.interface import Execution
 from backends.keras.arrays import namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import check_network
 from backends.keras.network import MLP, UNet, run_network
 from core.arrays import Array
 from core.reverse import ReverseProcess
@@ -35,7 +35,7 @@ def sample(
     Returns x_0, and the x_0_hat formed at each step in `keep`. A respaced process has fewer steps than the network
     was trained with; the network is told the steps of its own chain.
     """
-    check_network(network, process)
+    check_network(network.settings, process)
     xp = namespace(execution)
 
     def steps(t: int) -> Array:

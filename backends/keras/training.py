@@ -12,10 +12,11 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends import states
+from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import check_draws, check_network, losses, run_batch, upload
+from backends.keras.likelihood import losses, run_batch, upload
 from backends.keras.network import MLP, UNet, export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
 from backends.keras.optimiser import FlatOptimiser
 from backends.keras.schedule import TrainedSchedule
@@ -49,7 +50,7 @@ class KerasTrainer:
         check_objective(objective, process.variance)
         if learned is not None:
             check_learnable(objective)
-        check_network(network, process)
+        check_network(network.settings, process)
         self.step_count = 0
         self._network, self._process, self._objective = network, process, objective
         self._recipe, self._execution = recipe, execution
@@ -98,7 +99,7 @@ class KerasTrainer:
 
     def step(self, draws: Draws) -> Handle:
         """One optimiser step; returns the two losses without waiting for the device."""
-        check_draws(draws, self._network.settings.shape, self._process)
+        check_draws(draws, self._network.settings, self._process)
         number = self.step_count + 1
         with on_device(self._execution.device):
             handle = self._step(self._optimiser.numbers_at(number, self._xp), *upload(self._xp, draws, self._process))

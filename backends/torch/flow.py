@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backends.checks import check_network
 from backends.interface import Execution
 from backends.torch.arrays import namespace, to_numpy
-from backends.torch.likelihood import check_network
 from backends.torch.network import Network, run_network
 from core.flow import ProbabilityFlow, ProbedField, flow_terms
 from core.reverse import ReverseProcess
@@ -22,7 +22,7 @@ def flow_field(network: Network, process: ReverseProcess, execution: Execution) 
     The network is told a fractional step (`core.flow`). One pass forward and P back, never compiled: the same graph is
     walked P times.
     """
-    check_network(network, process)
+    check_network(network.settings, process)
     flow, xp = ProbabilityFlow(process), namespace(execution)
     precise = torch.float32 if xp.device.type == "mps" else torch.float64
 

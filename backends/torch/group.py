@@ -16,12 +16,13 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends import states
+from backends.checks import check_draws, check_network
 from backends.groups import Members, Part
 from backends.interface import Draws, Execution, Weights
 from backends.networks import NetworkSettings
 from backends.recipe import TrainingRecipe
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
-from backends.torch.likelihood import DeviceDraws, check_draws, check_network, losses, process_at, run_batch, upload
+from backends.torch.likelihood import DeviceDraws, losses, process_at, run_batch, upload
 from backends.torch.network import make_network
 from backends.torch.optimiser import FlatOptimiser
 from core.objectives import NoisedBatch
@@ -54,7 +55,7 @@ class TorchGroupTrainer:
         self._weights = nn.Parameter(self._xp.asarray(self._members.flat(weights)))
         self._optimiser = FlatOptimiser(recipe, self._weights)
         self._structure = make_network(settings, weights[0], execution).to("meta")  # its weights are those given
-        check_network(self._structure, process)
+        check_network(self._structure.settings, process)
         self._run = maybe_compiled(self._forward, execution)
 
     def _networks(self, x_t: Tensor, told: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class TorchGroupTrainer:
     def step(self, draws: Sequence[Draws]) -> Handle:
         """One optimiser step of every member; returns the losses without waiting for the device."""
         joined = self._members.joined(draws)
-        check_draws(joined, self._members.settings.shape, self._process)
+        check_draws(joined, self._members.settings, self._process)
         # Compiled, one process serves every batch: a second one would be a second compilation.
         process = self._cast if self._execution.compile else process_at(self._cast, joined.t)
         minimised, mse, kl = self._run(process, upload(self._xp, joined, self._process))

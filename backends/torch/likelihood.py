@@ -1,7 +1,4 @@
-"""Losses and bound terms of given draws, and the gradients of a loss.
-
-Draws are checked here, on the host, before they reach a device that would clamp a wrong step in silence.
-"""
+"""Losses and bound terms of given draws, and the gradients of a loss."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution, Weights
 from backends.torch.arrays import TorchNamespace, maybe_compiled, namespace, to_numpy
 from backends.torch.network import Network, run_network
@@ -38,28 +36,6 @@ class DeviceDraws:
     t: Tensor
     told: Tensor
     weight: Tensor
-
-
-def check_network(network: Network, process: ReverseProcess) -> None:
-    """ValueError where the network's output is not what the process takes."""
-    has, needs = network.settings.learns_variance, process.learns_variance
-    if has != needs:
-        raise ValueError(
-            f"a process with variance {process.variance} needs a network with learns_variance={needs}, got {has}"
-        )
-
-
-def check_draws(draws: Draws, shape: tuple[int, ...], process: ReverseProcess) -> None:
-    """ValueError for steps outside 1..T, data of another shape than the network's, and data that is not finite."""
-    process.schedule.check_steps(draws.t)
-    expected = (len(draws.t), *shape)
-    for name, array in (("x_0", draws.x_0), ("epsilon", draws.epsilon)):
-        if array.shape != expected:
-            raise ValueError(f"{name} has shape {expected} for this network and these steps, got {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} is finite, got NaN or infinite values; clean the data first")
-    if draws.weight.shape != draws.t.shape:
-        raise ValueError(f"weight has one value per step, {draws.t.shape}, got {draws.weight.shape}")
 
 
 def upload(xp: TorchNamespace, draws: Draws, process: ReverseProcess) -> DeviceDraws:
@@ -114,8 +90,8 @@ def loss_and_gradients(
 ) -> tuple[NDArray[Any], Weights]:
     """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by name."""
     check_objective(objective, process.variance)
-    check_network(network, process)
-    check_draws(draws, network.settings.shape, process)
+    check_network(network.settings, process)
+    check_draws(draws, network.settings, process)
     xp = namespace(execution)
     cast = process.cast(xp.asarray)
 
@@ -133,7 +109,7 @@ def bound_terms(
     network: Network, process: ReverseProcess, execution: Execution
 ) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
     """A function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats), without gradients; weights are not used."""
-    check_network(network, process)
+    check_network(network.settings, process)
     xp = namespace(execution)
     shared, cast = xp.as_shared(), process.cast(xp.asarray)
 
@@ -144,7 +120,7 @@ def bound_terms(
     run = maybe_compiled(forward, execution)
 
     def terms(draws: Draws) -> tuple[NDArray[Any], NDArray[Any]]:
-        check_draws(draws, network.settings.shape, process)
+        check_draws(draws, network.settings, process)
         # Compiled, one process serves every batch: a second one would be a second compilation.
         at_steps = cast if execution.compile else process_at(cast, draws.t)
         with torch.inference_mode():

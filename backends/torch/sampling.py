@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.chains import Family, family_of, run_chain
+from backends.checks import check_network
 from backends.interface import Execution
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
-from backends.torch.likelihood import check_network
 from backends.torch.network import Network, run_network
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
@@ -33,7 +33,7 @@ def sample(
     Returns x_0, and the x_0_hat formed at each step in `keep`. A respaced process has fewer steps than the network
     was trained with; the network is told the steps of its own chain.
     """
-    check_network(network, process)
+    check_network(network.settings, process)
     xp = namespace(execution)
 
     def steps(t: int) -> Tensor:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from backends import states
+from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution, Weights
 from backends.learned import schedule_parts
 from backends.recipe import TrainingRecipe
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
 from backends.torch.flat import Flat
-from backends.torch.likelihood import DeviceDraws, check_draws, check_network, losses, process_at, run_batch, upload
+from backends.torch.likelihood import DeviceDraws, losses, process_at, run_batch, upload
 from backends.torch.network import Network
 from backends.torch.optimiser import FlatOptimiser
 from backends.torch.schedule import TrainedSchedule
@@ -44,7 +45,7 @@ class TorchTrainer:
         learned: LearnedSchedule | None = None,
     ) -> None:
         check_objective(objective, process.variance)
-        check_network(network, process)
+        check_network(network.settings, process)
         self.step_count = 0
         self._network, self._process, self._objective = network, process, objective
         self._execution = execution
@@ -68,7 +69,7 @@ class TorchTrainer:
 
     def step(self, draws: Draws) -> Handle:
         """One optimiser step; returns the two losses without waiting for the device."""
-        check_draws(draws, self._network.settings.shape, self._process)
+        check_draws(draws, self._network.settings, self._process)
         # Compiled, one process serves every batch: a second one would be a second compilation.
         process = self._cast if self._execution.compile else process_at(self._cast, draws.t)
         on_device = upload(self._xp, draws, self._process)
