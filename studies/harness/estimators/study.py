@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from backends import check_backend, installed_backends
 from studies.datasets import load_dataset
@@ -10,11 +11,11 @@ from studies.harness import store
 from studies.harness.cells import Cell, check_cells
 from studies.harness.estimators.settings import EstimatorSettings, example_counts
 from studies.harness.machine import default_jobs
-from studies.harness.runner import outcome_of, record_environment, run_cells, run_study
+from studies.harness.remeasure import measure_and_report
+from studies.harness.runner import record_environment, run_study
 from studies.harness.samplers.settings import SamplerSettings
 from studies.harness.samplers.study import asked_cells, is_trained
 from studies.harness.settings import StudySettings, read_settings, to_json
-from studies.harness.watch import Watch
 
 STUDY = "compare_estimators"
 STAGES = {"tabulate": (0.0, 0.4), "compare": (0.4, 1.0)}
@@ -34,24 +35,14 @@ def run_and_report(settings: EstimatorSettings, argv: Sequence[str]) -> int:
     cells = finished_cells(settings)
     jobs = settings.jobs or default_jobs(settings.device, settings.threads)
     print(announcement(settings, cells, jobs, test_size(settings)), flush=True)
-    todo = [cell for cell in cells if not store.is_finished(out, cell.id)]
-    with Watch(cells, todo, stages=STAGES) as watch:
-        run_cells("studies.harness.estimators.cell", out, todo, jobs, settings.threads, watch)
-    outcome = outcome_of(out, cells)
-    # Cells of an earlier command in this folder count too.
-    store.gather_results(out, sorted(path.name for path in out.glob("cells/*")))
-    for cell_id, reason in outcome.failed.items():
-        print(f"failed: {cell_id}: {reason}")
-    if not outcome.finished:
-        print(f"no cell finished; the reasons are in {out / 'cells'}")
-        return 1
+    return measure_and_report("studies.harness.estimators.cell", out, cells, jobs, settings.threads, STAGES, _report)
 
+
+def _report(out: Path) -> tuple[str, Path]:
     from studies.harness.estimators.report import closing_table, write_report  # matplotlib, only needed now
 
-    report = write_report(out)
-    print(closing_table(out))
-    print(f"report: {report}")
-    return 1 if outcome.failed else 0
+    path = write_report(out)
+    return closing_table(out), path
 
 
 def finished_cells(settings: EstimatorSettings) -> list[Cell]:

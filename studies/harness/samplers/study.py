@@ -10,13 +10,14 @@ from backends import check_backend
 from studies.harness import store
 from studies.harness.cells import Cell
 from studies.harness.machine import default_jobs
-from studies.harness.runner import outcome_of, record_environment, run_cells
+from studies.harness.remeasure import measure_and_report
+from studies.harness.runner import record_environment
 from studies.harness.samplers.settings import SamplerSettings, chains, chosen_cells
 from studies.harness.schedules import schedule_of
 from studies.harness.settings import StudySettings, read_settings, to_json
-from studies.harness.watch import Watch
 
 STUDY = "compare_samplers"
+STAGES = {"sample": (0.0, 1.0)}
 
 
 def sampled_cells(settings: SamplerSettings) -> list[Cell]:
@@ -56,24 +57,14 @@ def run_and_report(settings: SamplerSettings, cells: Sequence[Cell], argv: Seque
     store.open_run(out, to_json(settings), STUDY)
     record_environment(out, STUDY, argv)
     print(announcement(settings, cells, jobs), flush=True)
-    todo = [cell for cell in cells if not store.is_finished(out, cell.id)]
-    with Watch(cells, todo, stages={"sample": (0.0, 1.0)}) as watch:
-        run_cells("studies.harness.samplers.cell", out, todo, jobs, settings.threads, watch)
-    outcome = outcome_of(out, cells)
-    # Cells of an earlier command in this folder count too.
-    store.gather_results(out, sorted(path.name for path in out.glob("cells/*")))
-    for cell_id, reason in outcome.failed.items():
-        print(f"failed: {cell_id}: {reason}")
-    if not outcome.finished:
-        print(f"no cell finished; the reasons are in {out / 'cells'}")
-        return 1
+    return measure_and_report("studies.harness.samplers.cell", out, cells, jobs, settings.threads, STAGES, _report)
 
+
+def _report(out: Path) -> tuple[str, Path]:
     from studies.harness.samplers.report import closing_table, write_report  # matplotlib, only needed now
 
-    report = write_report(out)
-    print(closing_table(out))
-    print(f"report: {report}")
-    return 1 if outcome.failed else 0
+    path = write_report(out)
+    return closing_table(out), path
 
 
 def announcement(settings: SamplerSettings, cells: Sequence[Cell], jobs: int) -> str:
