@@ -51,7 +51,8 @@ METHOD = (
     "Peers run in the environment that their users have, ours in that of a study's cells, where the allocator keeps the"
     " memory of a step for the next.",
     "Start: from starting the process to a network in place. First step: with compilation or tracing.",
-    "Where a step goes: self time by PyTorch's profiler over a few steps after the rounds, a little longer than those.",
+    "Where a step goes: self time by PyTorch's profiler over a few steps after the rounds. Its own microseconds an"
+    " operator make these steps longer, and are mostly outside operators.",
 )
 CLOCK_SAID = {
     "wall": "Seconds are wall time.",
