@@ -66,6 +66,11 @@ class Ranking:
         return bool(self.leads) and all(lead.excludes_zero for lead in self.leads.values())
 
     @property
+    def leaders(self) -> set[Hashable]:
+        """The best recipe and those that cannot be told from it."""
+        return {self.best} | {recipe for recipe, lead in self.leads.items() if not lead.excludes_zero}
+
+    @property
     def seeds(self) -> int:
         return min(lead.n for lead in self.leads.values())
 
@@ -152,21 +157,21 @@ def _headline_of(rows: pd.DataFrame) -> str:
         return _framework_headline(rows)
     if min(one.seeds for one in known) == 1:
         return "One seed shows differences, but cannot say whether they would come back with another."
-    likelihood = _leaders(bound) if bound is not None else None
-    quality = _leaders(samples) if samples is not None else None
+    likelihood = None if bound is None else _leading(bound)
+    quality = None if samples is None else _leading(samples)
     judge = _judge(rows, metrics, sampler, samples)
-    if likelihood and quality:
-        if likelihood == quality:
-            return f"{_either(likelihood)} has both the better likelihood bound and the better samples ({judge})."
-        best = f"For likelihood, {_either(likelihood, start=False)}"
-        return f"{best}; for samples, {_either(quality, start=False)} ({judge})."
+    if bound and samples and likelihood and quality:
+        if bound.leaders == samples.leaders:
+            both = "has both the better likelihood bound and the better samples"
+            return _capitalised(f"{likelihood} {both} ({judge}).")
+        return f"For likelihood, {likelihood}; for samples, {quality} ({judge})."
     if likelihood:
-        tail = f"; the samples cannot be told apart ({judge})" if quality == [] else ""
-        return f"{_either(likelihood)} has the better likelihood bound{tail}."
+        tail = f"; the samples cannot be told apart ({judge})" if quality == "" else ""
+        return _capitalised(f"{likelihood} has the better likelihood bound{tail}.")
     if quality:
-        tail = "; the bounds cannot be told apart" if likelihood == [] else ""
-        return f"{_either(quality)} has the better samples ({judge}){tail}."
-    undecided = [what for what, one in (("bounds", likelihood), (f"samples ({judge})", quality)) if one == []]
+        tail = "; the bounds cannot be told apart" if likelihood == "" else ""
+        return _capitalised(f"{quality} has the better samples ({judge}){tail}.")
+    undecided = [what for what, one in (("bounds", likelihood), (f"samples ({judge})", quality)) if one == ""]
     return f"{count(known[0].seeds, 'seed')} cannot tell the {_noun(rows)} apart by their {' or '.join(undecided)}."
 
 
@@ -180,16 +185,22 @@ def _judge(rows: pd.DataFrame, metrics: Sequence[str], sampler: str | None, samp
     return f"by {name}; another metric disagrees" if disagree else f"by {name}"
 
 
-def _leaders(found: Ranking) -> list[str]:
-    """The best recipe and those that cannot be told from it; empty where none is clearly behind, so nothing leads."""
-    close = [recipe for recipe, lead in found.leads.items() if not lead.excludes_zero]
-    return [] if len(close) == len(found.leads) else [name_of(recipe) for recipe in (found.best, *close)]
+def _leading(found: Ranking) -> str:
+    """The leaders in words; empty where no recipe is clearly behind, so that nothing leads."""
+    ordered = [found.best, *found.leads]
+    leaders = [name_of(recipe) for recipe in ordered if recipe in found.leaders]
+    behind = [name_of(recipe) for recipe in ordered if recipe not in found.leaders]
+    if not behind:
+        return ""
+    if len(leaders) > 2 and len(behind) <= 2:
+        return f"any but the {' and the '.join(behind)}"
+    if len(leaders) > 3:
+        return f"one of {len(leaders)} recipes that cannot be told apart"
+    return f"the {' or the '.join(leaders)}"
 
 
-def _either(names: Sequence[str], start: bool = True) -> str:
-    if len(names) > 3:
-        return f"{'One' if start else 'one'} of {len(names)} recipes that cannot be told apart"
-    return f"{'The' if start else 'the'} {' or the '.join(names)}"
+def _capitalised(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def _framework_headline(rows: pd.DataFrame) -> str:

@@ -60,6 +60,24 @@ def test_resolved_difference_is_that_of_scipy():
     assert headline(frame_of(CLEAR)) == "The posterior KL has the better likelihood bound."
 
 
+def test_a_headline_names_the_few_that_lead_or_the_few_that_do_not():
+    """Four objectives of one spread: which of them are clearly behind is made plain by their distance."""
+
+    def told(**offsets: float) -> str:
+        noise = {"hybrid": [0, 1, 0], "target_mse": [0, 0, 1], "posterior_kl": [1, 0, 0], "epsilon_mse": [0, 0, 0]}
+        return headline(
+            frame_of(
+                {(name, "torch"): [3 + offsets.get(name, 0.0) + 1e-3 * one for one in noise[name]] for name in noise}
+            )
+        )
+
+    assert told(posterior_kl=1.0) == "Any but the posterior KL has the better likelihood bound."
+    assert told(posterior_kl=1.0, hybrid=1.0).startswith("The ")
+    assert told(posterior_kl=1.0, hybrid=1.0).endswith(" has the better likelihood bound.")
+    assert told(epsilon_mse=-1.0) == "The epsilon MSE has the better likelihood bound."
+    assert "cannot tell" in told()
+
+
 def test_pooled_difference_averages_frameworks_within_a_seed():
     """Two frameworks give one difference a seed, their mean; the interval has n - 1 = 2 degrees of freedom."""
     keras_mse, keras_kl = [3.12, 3.15, 3.07], [3.09, 3.104, 3.06]
