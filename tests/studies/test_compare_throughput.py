@@ -290,7 +290,8 @@ def test_a_run_is_asked_about_its_samples_too():
     assert samples.half_width == pytest.approx(0.08)
     (found,) = verdict.spreads(pd.DataFrame(rows), samples)
     assert found.difference == pytest.approx(0.2)
-    assert verdict.questions(pd.DataFrame(rows), "ddim-50") == [BOUND]
+    for fewer, asked in ((rows, "ddim-50"), (rows[:4], "ancestral-100"), (rows[:6], "ancestral-100")):
+        assert verdict.questions(pd.DataFrame(fewer), asked) == [BOUND]
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -62,14 +62,15 @@ class Spread:
 
 
 def questions(results: pd.DataFrame, sampler: str) -> list[Question]:
-    """What a run's rows can be asked: the bound, and where samples by `sampler` were scored their Fréchet distance."""
+    """What a run's rows can be asked: the bound, and the Fréchet distance of samples by `sampler`, where two seeds or
+    more of both objectives have one.
+    """
     bound = Question("bound", BOUND_HALF_WIDTH, "bits/dim")
     samples = Question("frechet", math.nan, sampler=sampler)
-    scored = _asked(results, samples)
-    if scored.empty:
+    scored = _asked(results, samples).groupby("objective")
+    if len(scored) < 2 or scored["seed"].nunique().min() < 2:
         return [bound]
-    best = float(scored.groupby("objective")["value"].mean().min())
-    return [bound, replace(samples, half_width=SAMPLES_SHARE * best)]
+    return [bound, replace(samples, half_width=SAMPLES_SHARE * float(scored["value"].mean().min()))]
 
 
 def spreads(results: pd.DataFrame, question: Question) -> list[Spread]:
