@@ -187,9 +187,8 @@ def _judge(rows: pd.DataFrame, metrics: Sequence[str], sampler: str | None, samp
 
 def _leading(found: Ranking) -> str:
     """The leaders in words; empty where no recipe is clearly behind, so that nothing leads."""
-    ordered = [found.best, *found.leads]
-    leaders = [name_of(recipe) for recipe in ordered if recipe in found.leaders]
-    behind = [name_of(recipe) for recipe in ordered if recipe not in found.leaders]
+    behind = [name_of(recipe) for recipe, lead in found.leads.items() if lead.excludes_zero]
+    leaders = [name_of(recipe) for recipe in (found.best, *found.leads) if name_of(recipe) not in behind]
     if not behind:
         return ""
     if len(leaders) > 2 and len(behind) <= 2:

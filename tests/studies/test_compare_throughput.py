@@ -27,7 +27,7 @@ from studies.harness import store
 from studies.harness.machine import KEEP_MEMORY
 from studies.harness.runner import record_environment
 from studies.harness.settings import to_json
-from studies.harness.throughput import account, together, verdict
+from studies.harness.throughput import account, answers, together, verdict
 from studies.harness.throughput.contestants import CHAIN, make
 from studies.harness.throughput.growth import exponents
 from studies.harness.throughput.operators import OUTSIDE, by_operator
@@ -46,6 +46,7 @@ from studies.harness.throughput.table import (
 )
 from studies.harness.throughput.worker import decoded, serve
 from studies.harness.throughput.workloads import CIFAR10, Workload, workloads
+from tests.studies.synthetic_run import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Workload("digits", UNetSettings((8, 8, 1), (8, 16)), 4, 8)
@@ -292,6 +293,28 @@ def test_a_run_is_asked_about_its_samples_too():
     assert found.difference == pytest.approx(0.2)
     for fewer, asked in ((rows, "ddim-50"), (rows[:4], "ancestral-100"), (rows[:6], "ancestral-100")):
         assert verdict.questions(pd.DataFrame(fewer), asked) == [BOUND]
+
+
+def test_a_run_has_a_time_to_a_verdict_on_its_bound_and_on_its_samples(tmp_path):
+    """With 1 s a unit of everything, and none without a race of torch and a peer on the run's own network."""
+    run = make_run(tmp_path / "run")
+    units = dict.fromkeys(("train", "network", "bound", "sample"), 1e9)
+    raced = case({(label, block): [1.0] for label in ("torch", "diffusers") for block in units}, units)
+    own = Case("run", raced.batch, raced.evaluation_batch, raced.facts, raced.times)
+    assert answers.tables(run, [raced]) == []
+    assert len(answers.tables(run, [own])) == 2
+    assert answers.sentences(run, [raced])[-1].startswith("no time to a verdict")
+    bound, samples = answers.answers(run, answers.asked_of(run), [own])
+    for one in (bound, samples):
+        assert (one.usual.train, one.ours.train, one.peer) == (3000, 3000, "diffusers")
+        assert one.usual.bound == pytest.approx(20 * one.ours.bound)  # 1000 steps, and 50 evaluations an example
+        assert one.usual.sample == pytest.approx(10 * one.ours.sample)  # 1000 steps, and 100
+    scored = pd.read_csv(run / "results.csv").query("metric == 'frechet' and sampler == 'ancestral-100'")
+    better = scored[scored["objective"] == "epsilon_mse"]["value"].mean()
+    assert samples.question.half_width == pytest.approx(0.1 * better)
+    *_, on_bound, on_samples = answers.sentences(run, [own])
+    assert on_bound.startswith("time to a verdict on the test bound on one worker: ")
+    assert on_samples.startswith("time to a verdict on the Fréchet distance (data space) on one worker: ")
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -15,7 +15,7 @@ from studies.harness.sampling import Chain
 from studies.harness.settings import StudySettings, read_settings
 from studies.harness.throughput import verdict
 from studies.harness.throughput.race import Case
-from studies.harness.throughput.settings import PEERS, ThroughputSettings
+from studies.harness.throughput.settings import PEERS
 from studies.harness.throughput.table import REFERENCE, speeds
 from studies.harness.wording import in_sentence, plain, quantity
 
@@ -45,24 +45,27 @@ def title_of(question: verdict.Question) -> str:
     return in_sentence(quantity(question.metric).title)
 
 
-def asked_of(run: Path) -> list[tuple[verdict.Question, list[verdict.Spread]]]:
+Asked = list[tuple[verdict.Question, list[verdict.Spread]]]
+
+
+def asked_of(run: Path) -> Asked:
     """A finished run's questions with its spreads."""
     results, settings = pd.read_csv(run / store.RESULTS), read_settings(run)
     sampler = Chain(settings.sampler, min(settings.sample_steps, settings.num_steps)).name
     return [(one, verdict.spreads(results, one)) for one in verdict.questions(results, sampler)]
 
 
-def answers(settings: ThroughputSettings, cases: Sequence[Case]) -> list[Answer]:
-    """Empty without a run, or without a race on its network of torch and a peer."""
+def answers(run: Path, asked: Asked, cases: Sequence[Case]) -> list[Answer]:
+    """Empty without a race on the run's network of torch and a peer."""
     case = next((case for case in cases if case.workload == "run"), None)
-    if settings.run is None or case is None:
+    if case is None:
         return []
     parts = {label: {one.block: one.seconds for one in speeds(case) if one.label == label} for label in case.facts}
     # diffusers first: its network is our very own.
     peer = next((name for name in PEERS if parts.get(name)), None)
     if peer is None or not parts.get(REFERENCE):
         return []
-    counts = counts_of(read_settings(settings.run))
+    counts = counts_of(read_settings(run))
     return [
         Answer(
             question,
@@ -70,7 +73,7 @@ def answers(settings: ThroughputSettings, cases: Sequence[Case]) -> list[Answer]
             *verdict.ways(counts, parts[peer], parts[REFERENCE], case.evaluation_batch, spreads),
             peer=peer,
         )
-        for question, spreads in asked_of(settings.run)
+        for question, spreads in asked
     ]
 
 
@@ -85,28 +88,28 @@ def counts_of(trained: StudySettings) -> verdict.Counts:
     )
 
 
-def tables(settings: ThroughputSettings, cases: Sequence[Case]) -> list[tuple[str, list[list[str]]]]:
+def tables(run: Path, cases: Sequence[Case]) -> list[tuple[str, list[list[str]]]]:
     return [
         (
             f"Time to a verdict on the {one.title} to ± {_width(one.question)}, on one worker; "
             f"the usual way with {one.peer}",
             verdict.table(one.usual, one.ours),
         )
-        for one in answers(settings, cases)
+        for one in answers(run, asked_of(run), cases)
     ]
 
 
-def sentences(settings: ThroughputSettings, cases: Sequence[Case]) -> list[str]:
-    assert settings.run is not None
+def sentences(run: Path, cases: Sequence[Case]) -> list[str]:
+    asked = asked_of(run)
     lines = [
-        f"{settings.run}, steps t {one.timesteps}: the {title_of(question)} differs by "
+        f"{run}, steps t {one.timesteps}: the {title_of(question)} differs by "
         f"{' '.join([plain(one.difference, 3), question.unit]).strip()}; from seed to seed that difference spreads by "
         f"{plain(one.paired_sd, 2)} paired and {plain(one.unpaired_sd, 2)} not, so ± {plain(question.half_width, 2)} "
         f"takes {one.paired_seeds:.0f} seeds paired, {one.unpaired_seeds:.0f} not"
-        for question, spreads in asked_of(settings.run)
+        for question, spreads in asked
         for one in spreads
     ]
-    found = answers(settings, cases)
+    found = answers(run, asked, cases)
     if not found:
         return [*lines, "no time to a verdict: that takes a race of torch and a peer on the run's own network"]
     return lines + [_answer_sentence(one) for one in found]

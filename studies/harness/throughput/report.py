@@ -105,7 +105,7 @@ def tables(out: Path) -> list[tuple[str, Table]]:
         result.append((f"Evaluation, start and memory: {title}", evaluation_table(case)))
         if (found := account.table(case)) is not None:
             result.append((f"Where a training step goes, ms and share: {title}", found))
-    return result + answers.tables(settings, cases)
+    return result if settings.run is None else result + answers.tables(settings.run, cases)
 
 
 def training_table(case: Case) -> Table:
@@ -162,7 +162,7 @@ def sentences(out: Path) -> list[str]:
     settings, cases = read_recorded(out, ThroughputSettings), read_cases(out)
     lines = [f"{case.workload}: {line}" for case in cases for line in case_sentences(case)]
     if settings.run is not None:
-        lines += answers.sentences(settings, cases)
+        lines += answers.sentences(settings.run, cases)
     if (out / GROWTH).is_file():
         lines += growth.sentences(pd.read_csv(out / GROWTH))
     return lines
