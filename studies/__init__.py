@@ -1,1 +1,1 @@
-"""What a person runs: studies of training objectives, and the harness they share."""
+"""What a person runs: studies of training objectives, and the rooms they share."""

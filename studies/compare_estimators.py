@@ -14,9 +14,9 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
-from studies.harness.estimators.settings import parse_estimator_settings
-from studies.harness.estimators.study import run_and_report
-from studies.harness.settings import guarded
+from studies.estimators.settings import parse_estimator_settings
+from studies.estimators.study import run_and_report
+from studies.plan.command import guarded
 
 
 def main(argv: list[str]) -> int:

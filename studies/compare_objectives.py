@@ -11,9 +11,10 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
-from studies.harness.cells import grid
-from studies.harness.settings import guarded, parse_settings
-from studies.harness.study import run_and_report
+from studies.plan.command import guarded
+from studies.plan.grid import grid
+from studies.plan.settings import parse_settings
+from studies.study import run_and_report
 
 
 def main(argv: list[str]) -> int:

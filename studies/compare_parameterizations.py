@@ -13,9 +13,11 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
-from studies.harness.cells import Cell, check_cells, grid
-from studies.harness.settings import StudySettings, guarded, parse_settings
-from studies.harness.study import run_and_report
+from studies.plan.command import guarded
+from studies.plan.grid import check_cells, grid
+from studies.plan.settings import StudySettings, parse_settings
+from studies.store.cells import Cell
+from studies.study import run_and_report
 
 COLUMNS = (
     ("posterior_kl", "learned_diagonal"),

@@ -14,9 +14,9 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
-from studies.harness.samplers.settings import parse_sampler_settings
-from studies.harness.samplers.study import run_and_report, sampled_cells
-from studies.harness.settings import guarded
+from studies.plan.command import guarded
+from studies.samplers.settings import parse_sampler_settings
+from studies.samplers.study import run_and_report, sampled_cells
 
 
 def main(argv: list[str]) -> int:

@@ -12,10 +12,12 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
-from studies.harness.cells import Cell, grid
-from studies.harness.schedules import is_learned
-from studies.harness.settings import StudySettings, guarded, parse_settings
-from studies.harness.study import run_and_report
+from studies.plan.command import guarded
+from studies.plan.grid import grid
+from studies.plan.schedules import is_learned
+from studies.plan.settings import StudySettings, parse_settings
+from studies.store.cells import Cell
+from studies.study import run_and_report
 
 LENGTHS = (50, 250, 1000, 4000)
 

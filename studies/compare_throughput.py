@@ -14,14 +14,14 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
-from studies.harness.settings import guarded
-from studies.harness.throughput.settings import parse_throughput_settings
+from studies.plan.command import guarded
+from studies.throughput.settings import parse_throughput_settings
 
 
 def main(argv: list[str]) -> int:
     def run() -> int:
         settings = parse_throughput_settings(argv, description=__doc__ or "")
-        from studies.harness.throughput.study import run_and_report  # pandas, not for --help
+        from studies.throughput.study import run_and_report  # pandas, not for --help
 
         return run_and_report(settings, argv)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
-from studies.harness.settings import exit_with_one_line
+from studies.plan.command import exit_with_one_line
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     )
     chosen = parser.parse_args(argv)
     try:
-        from studies.harness.report import closing_table, write_comparison, write_report
+        from studies.reporting.page import closing_table, write_comparison, write_report
 
         if len(chosen.runs) == 1:
             report = write_report(chosen.runs[0])

@@ -22,9 +22,10 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
-from studies.harness.cells import grid
-from studies.harness.settings import guarded, parse_settings
-from studies.harness.study import run_and_report
+from studies.plan.command import guarded
+from studies.plan.grid import grid
+from studies.plan.settings import parse_settings
+from studies.study import run_and_report
 
 BASE = {
     "out": Path("runs/sohl_dickstein_2015"),
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 def gain_and_conditional_samples(out: Path) -> str:
     """What this study adds to a run before its report is made."""
-    from studies.harness.sohl_dickstein import add_to_run  # pandas and matplotlib, only needed then
+    from studies.sohl_dickstein.results import add_to_run  # pandas and matplotlib, only needed then
 
     return add_to_run(out)
 

@@ -14,7 +14,7 @@ import tensorflow as tf  # isort: skip
 from core.predictions import PREDICTIONS
 from core.reverse import reverse_process
 from core.schedules import linear
-from studies.harness.flow import evaluate_flow
+from studies.cell.probability_flow import evaluate_flow
 from tests.backends.reference import FLOAT64, mlp_settings, random_weights, unet_settings
 
 pytestmark = pytest.mark.parity

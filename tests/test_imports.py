@@ -88,7 +88,7 @@ def test_nothing_imports_the_tests():
 def test_only_the_race_against_peers_imports_one():
     for package in ("core", "backends", "studies"):
         found = offenders(package, "diffusers", "denoising_diffusion_pytorch")
-        assert all(name.startswith("studies/harness/throughput/peers.py ") for name in found)
+        assert all(name.startswith("studies/throughput/peers.py ") for name in found)
 
 
 def run_python(code: str) -> str:

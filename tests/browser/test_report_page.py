@@ -16,8 +16,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from studies.harness import report
-from studies.harness.samplers import report as samplers_report
+from studies.reporting.page import write_report
+from studies.samplers import report as samplers_report
 from tests.studies.synthetic_run import make_run, make_sampler_run, with_truth
 
 PHONE, DESK = (360, 800), (1280, 900)
@@ -60,7 +60,7 @@ def page(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("browser") / request.param
     if request.param == "compare_samplers":
         return samplers_report.write_report(make_sampler_run(folder))
-    return report.write_report(with_truth(make_run(folder)))
+    return write_report(with_truth(make_run(folder)))
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])

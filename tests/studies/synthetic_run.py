@@ -141,7 +141,7 @@ def make_sampler_run(folder: Path, *, steps: Sequence[int] = (10, 20, 50, 100, 1
 
 
 def with_truth(folder: Path, known: bool = False) -> Path:
-    """Adds to a run what `studies.harness.likelihood` says beside the bound; `known` data have an entropy."""
+    """Adds to a run what `studies.cell.likelihood` says beside the bound; `known` data have an entropy."""
     rows = pd.read_csv(folder / "results.csv")
     keys = [name for name in rows.columns if name not in ("step", "t", "t_last", "sampler", "metric", "value", "unit")]
     keys.remove("standard_error")

@@ -17,13 +17,14 @@ from backends.networks import initial_weights
 from core.reverse import reverse_process
 from core.schedules import linear
 from core.timesteps import uniform
-from studies.harness import store
-from studies.harness.bound import full_sweep
-from studies.harness.cells import grid
-from studies.harness.estimators.cell import from_table
-from studies.harness.estimators.rivals import cost_at, history_probabilities, independent, one_grid
-from studies.harness.estimators.table import read_table, save_table, tabulate, tabulated_steps
-from studies.harness.settings import StudySettings, to_json
+from studies.cell.bound import full_sweep
+from studies.estimators.cell import from_table
+from studies.estimators.rivals import cost_at, history_probabilities, independent, one_grid
+from studies.estimators.table import read_table, save_table, tabulate, tabulated_steps
+from studies.plan.command import to_json
+from studies.plan.grid import grid
+from studies.plan.settings import StudySettings
+from studies.store import files
 
 ROOT = Path(__file__).resolve().parents[2]
 T = 150
@@ -148,12 +149,12 @@ def trained(tmp_path_factory):
         dataset=str(run.parent / "points.npz"), objectives=("posterior_kl",), backends=(installed_backends()[0],),
         seeds=1, num_steps=60, mlp_width=16, mlp_depth=1,
     )  # fmt: skip
-    store.open_run(run, to_json(settings), "compare_objectives")
+    files.open_run(run, to_json(settings), "compare_objectives")
     for cell in grid(settings):
-        folder, network = store.cell_folder(run, cell.id), settings.network((2,), False)
-        store.write_json(folder / "cell.json", {"factors": asdict(cell)})
+        folder, network = files.cell_folder(run, cell.id), settings.network((2,), False)
+        files.write_json(folder / "cell.json", {"factors": asdict(cell)})
         save_network(folder / "checkpoint.safetensors", initial_weights(network, cell.seed), network)
-        store.write_rows(folder / store.ROWS, [{**asdict(cell), **store.row("parameters", 1, "weights")}])
+        files.write_rows(folder / files.ROWS, [{**asdict(cell), **files.row("parameters", 1, "weights")}])
     return run
 
 

@@ -14,11 +14,13 @@ import pytest
 
 from backends import installed_backends
 from backends.checkpoints import load_weights
-from studies.harness import cell as cell_module
-from studies.harness import store, training
-from studies.harness.cells import grid
-from studies.harness.drift import sketched_steps
-from studies.harness.settings import PRESETS, StudySettings, to_json
+from studies.cell import stages as cell_module
+from studies.cell import training
+from studies.cell.drift import sketched_steps
+from studies.plan.command import to_json
+from studies.plan.grid import grid
+from studies.plan.settings import PRESETS, StudySettings
+from studies.store import files
 from tests.studies.event_files import scalars_and_images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +63,7 @@ def test_it_says_what_it_will_do_and_shows_every_cell(smoke):
 def test_every_cell_has_its_measurements(smoke):
     run, _ = smoke
     results = pd.read_csv(run / "results.csv")
-    assert tuple(results.columns) == store.COLUMNS
+    assert tuple(results.columns) == files.COLUMNS
     cells = results.groupby(["objective", "backend", "seed"])
     assert len(cells) == 2 * 2 * len(BACKENDS)
     needed = {
@@ -146,7 +148,7 @@ def test_seeds_are_added_until_the_interval_is_narrow(smoke, tmp_path):
     done = study("--preset", "smoke", "--out", str(run), "--seeds-until", "50")
     assert done.returncode == 0, done.stderr
     assert "bits/dim (95 %, 2 seeds, Stein's two-stage rule)" in done.stdout
-    assert store.first_stage(run) == 2
+    assert files.first_stage(run) == 2
     assert "The number of seeds was set by the first 2" in (run / "report.html").read_text()
     other = study("--preset", "smoke", "--out", str(run), "--seeds", "3", "--objectives", "posterior_kl")
     assert other.returncode == 2  # further seeds may be added, but not to other objectives than the run's
@@ -223,14 +225,14 @@ def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
     runs = {}
     for name in ("whole", "cut"):
         run = tmp_path / name
-        store.open_run(run, to_json(settings), "compare_objectives")
+        files.open_run(run, to_json(settings), "compare_objectives")
         if name == "cut":
             with pytest.raises(PowerCut):
                 cell_module.run_cell(run, cell, settings, cut)
-            assert not store.is_finished(run, cell.id)
+            assert not files.is_finished(run, cell.id)
         reported.append([])
         cell_module.run_cell(run, cell, settings, lambda *_, rows=(), **__: reported[-1].extend(rows))
-        folder = store.cell_folder(run, cell.id)
+        folder = files.cell_folder(run, cell.id)
         runs[name] = pd.read_csv(folder / "rows.csv"), load_weights(folder / "checkpoint.safetensors")[0]
     rows = {name: frame[~frame["metric"].str.endswith("seconds")].reset_index() for name, (frame, _) in runs.items()}
     pd.testing.assert_frame_equal(rows["whole"].drop(columns="index"), rows["cut"].drop(columns="index"))
@@ -238,7 +240,7 @@ def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
     assert steps[0] == steps[1] == list(range(4, 25, 4))  # what was restored is reported again, once
     whole, cut_off = runs["whole"][1], runs["cut"][1]
     assert all(np.array_equal(whole[name], cut_off[name]) for name in whole)
-    sketches = [np.load(store.cell_folder(tmp_path / name, cell.id) / store.SKETCHES) for name in runs]
+    sketches = [np.load(files.cell_folder(tmp_path / name, cell.id) / files.SKETCHES) for name in runs]
     assert sketches[0]["steps"].tolist() == sketches[1]["steps"].tolist() == sorted(sketched_steps(24))
     np.testing.assert_array_equal(sketches[0]["sketches"], sketches[1]["sketches"])
 

@@ -18,14 +18,16 @@ from hypothesis import strategies as st
 from backends import installed_backends
 from backends.checkpoints import save_network
 from backends.networks import initial_weights
-from studies.harness import store
-from studies.harness.cells import grid
-from studies.harness.reading import with_recipes
-from studies.harness.samplers.settings import LEAST_SAMPLES, SamplerSettings, chains, chosen_cells
-from studies.harness.samplers.verdict import headline, ratios, sentences, table_of
-from studies.harness.settings import StudySettings, to_json
-from studies.harness.wording import sampler_family, sampler_name, sampler_steps
 from studies.metrics.evaluation import LEAST
+from studies.plan.command import to_json
+from studies.plan.grid import grid
+from studies.plan.settings import StudySettings
+from studies.reporting.names import sampler_family, sampler_name, sampler_steps
+from studies.samplers.settings import LEAST_SAMPLES, SamplerSettings, chains
+from studies.samplers.verdict import headline, ratios, sentences, table_of
+from studies.store import files
+from studies.store.cells import chosen_cells
+from studies.store.reading import with_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKEND = installed_backends()[0]
@@ -50,12 +52,12 @@ def trained(tmp_path_factory):
     settings = StudySettings(
         dataset=str(run.parent / "points.npz"), backends=(BACKEND,), seeds=2, num_steps=60, mlp_width=16, mlp_depth=1
     )
-    store.open_run(run, to_json(settings), "compare_objectives")
+    files.open_run(run, to_json(settings), "compare_objectives")
     for cell in grid(settings):
-        folder, network = store.cell_folder(run, cell.id), settings.network((2,), False)
-        store.write_json(folder / "cell.json", {"factors": cell.__dict__})
+        folder, network = files.cell_folder(run, cell.id), settings.network((2,), False)
+        files.write_json(folder / "cell.json", {"factors": cell.__dict__})
         save_network(folder / "checkpoint.safetensors", initial_weights(network, cell.seed), network)
-        store.write_rows(folder / store.ROWS, [{**cell.__dict__, **store.row("parameters", 1, "weights")}])
+        files.write_rows(folder / files.ROWS, [{**cell.__dict__, **files.row("parameters", 1, "weights")}])
     return run
 
 
@@ -85,7 +87,7 @@ def test_the_command_ends_with_an_answer_and_a_report(compared):
 def test_rows_are_tidy_and_every_metric_has_its_floor(compared):
     out, _ = compared
     results = pd.read_csv(out / "results.csv")
-    assert tuple(results.columns) == store.COLUMNS
+    assert tuple(results.columns) == files.COLUMNS
     expected = {name.replace("50", str(steps)) for name in NAMES for steps in (20, 50)}
     for _, rows in results.groupby(["objective", "seed"]):
         assert set(rows["sampler"]) == expected  # T is 60, so 1000 steps are left out
@@ -217,9 +219,9 @@ def scored(distances: dict[str, float], spread: float = 1.0, floor: float = 0.5)
     for seed, scale in enumerate((1.0, spread)):
         for name, value in distances.items():
             own = value if name.startswith("ancestral") else value * scale
-            rows.append({**factors, "seed": seed, **store.row("frechet", own, "1", sampler=name)})
-            rows.append({**factors, "seed": seed, **store.row("frechet_floor", floor, "1", sampler=name)})
-    return with_recipes(pd.DataFrame(rows, columns=list(store.COLUMNS)))
+            rows.append({**factors, "seed": seed, **files.row("frechet", own, "1", sampler=name)})
+            rows.append({**factors, "seed": seed, **files.row("frechet_floor", floor, "1", sampler=name)})
+    return with_recipes(pd.DataFrame(rows, columns=list(files.COLUMNS)))
 
 
 @given(st.floats(0.5, 2), st.floats(0.8, 1.25))

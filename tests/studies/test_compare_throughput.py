@@ -18,24 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
-
-from backends import installed_backends
-from backends.flops import forward_flops
-from backends.interface import Execution
-from backends.networks import MLPSettings, UNetSettings, parameter_count
-from studies.harness import store
-from studies.harness.machine import KEEP_MEMORY
-from studies.harness.runner import record_environment
-from studies.harness.settings import to_json
-from studies.harness.throughput import account, answers, together, verdict
-from studies.harness.throughput.contestants import CHAIN, make
-from studies.harness.throughput.growth import exponents
-from studies.harness.throughput.operators import OUTSIDE, by_operator
-from studies.harness.throughput.race import Case, Entry, Facts, Time, encoded, environment, race
-from studies.harness.throughput.report import write_report
-from studies.harness.throughput.settings import CONTESTANTS, WORKLOADS, ThroughputSettings, parse_throughput_settings
-from studies.harness.throughput.study import PACKAGES, read_cases
-from studies.harness.throughput.table import (
+from studies.throughput.contestants import CHAIN, make
+from studies.throughput.growth import exponents
+from studies.throughput.operators import OUTSIDE, by_operator
+from studies.throughput.race import Case, Entry, Facts, Time, encoded, environment, race
+from studies.throughput.report import write_report
+from studies.throughput.settings import CONTESTANTS, WORKLOADS, ThroughputSettings, parse_throughput_settings
+from studies.throughput.study import PACKAGES, read_cases
+from studies.throughput.table import (
     Compiled,
     compiled,
     loop_over_network,
@@ -44,8 +34,18 @@ from studies.harness.throughput.table import (
     time_over_torch,
     torch_rate_over,
 )
-from studies.harness.throughput.worker import decoded, serve
-from studies.harness.throughput.workloads import CIFAR10, Workload, workloads
+from studies.throughput.worker import decoded, serve
+from studies.throughput.workloads import CIFAR10, Workload, workloads
+
+from backends import installed_backends
+from backends.flops import forward_flops
+from backends.interface import Execution
+from backends.networks import MLPSettings, UNetSettings, parameter_count
+from studies.plan.command import to_json
+from studies.plan.machine import KEEP_MEMORY
+from studies.run.environment import record_environment
+from studies.store import files
+from studies.throughput import account, answers, time_to_verdict, together
 from tests.studies.synthetic_run import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +100,7 @@ def test_a_race_of_another_version_is_one_clear_line(tmp_path):
     path = tmp_path / "cases" / "digits.json"
     older = {**json.loads(case({("torch", "train"): [1.0]}, {"train": 1e9}).to_json()), "dtype": "float32"}
     for text in (json.dumps(older), "{", "{}"):
-        store.write_text(path, text)
+        files.write_text(path, text)
         with pytest.raises(ValueError, match=r"digits\.json is no race of this version; give another folder"):
             read_cases(tmp_path)
 
@@ -224,33 +224,36 @@ def test_an_account_adds_up(monkeypatch):
 
 
 positive = st.floats(0.01, 1e4)
-WAYS = st.builds(verdict.Way, positive, positive, positive, st.integers(2, 50).map(float))
+WAYS = st.builds(time_to_verdict.Way, positive, positive, positive, st.integers(2, 50).map(float))
 
 
 @given(WAYS, WAYS)
 def test_shares_multiply_to_the_whole_factor(usual, ours):
     """Shapley's rule is efficient, and gives nothing to a part that did not change."""
-    shares = verdict.shares(usual, ours)
+    shares = time_to_verdict.shares(usual, ours)
     assert math.prod(shares.values()) == pytest.approx(usual.seconds / ours.seconds, rel=1e-9)
-    same = verdict.Way(usual.train, ours.bound, ours.sample, ours.seeds)
-    assert verdict.shares(usual, same)["train"] == pytest.approx(1, rel=1e-9)
+    same = time_to_verdict.Way(usual.train, ours.bound, ours.sample, ours.seeds)
+    assert time_to_verdict.shares(usual, same)["train"] == pytest.approx(1, rel=1e-9)
 
 
 def test_a_verdict_is_counted_from_its_parts():
     """Two objectives times seeds times (steps, evaluations of the test set, evaluations of the samples)."""
-    counts = verdict.Counts(
+    counts = time_to_verdict.Counts(
         train_steps=100, test_examples=50, bound_evaluations=10, samples=20, sample_evaluations=5, num_steps=1000
     )
     theirs = {"train": 0.2, "network": 0.01, "sample": 0.02}
     ours = {"train": 0.1, "network": 0.01, "bound": 0.03, "sample": 0.02}
-    spreads = [verdict.Spread("importance", 0.1, 1.0, 1.0, 2, 3), verdict.Spread("uniform", 0.1, 1.0, 1.0, 4, 6)]
-    usual, mine = verdict.ways(counts, theirs, ours, 10, spreads)
+    spreads = [
+        time_to_verdict.Spread("importance", 0.1, 1.0, 1.0, 2, 3),
+        time_to_verdict.Spread("uniform", 0.1, 1.0, 1.0, 4, 6),
+    ]
+    usual, mine = time_to_verdict.ways(counts, theirs, ours, 10, spreads)
     assert usual.seconds == pytest.approx(2 * 6 * (100 * 0.2 + 1000 * 5 * 0.01 + 2 * 1000 * 0.02))
     assert mine.seconds == pytest.approx(2 * 2 * (100 * 0.1 + 10 * 5 * 0.03 + 2 * 5 * 0.02))
-    assert verdict.table(usual, mine)[-1][-1] == f"× {usual.seconds / mine.seconds:.1f}"  # noqa: RUF001
+    assert time_to_verdict.table(usual, mine)[-1][-1] == f"× {usual.seconds / mine.seconds:.1f}"  # noqa: RUF001
 
 
-BOUND = verdict.Question("bound", 0.02, "bits/dim")
+BOUND = time_to_verdict.Question("bound", 0.02, "bits/dim")
 
 
 def test_seeds_come_from_the_bounds_of_a_run():
@@ -262,14 +265,14 @@ def test_seeds_come_from_the_bounds_of_a_run():
         for backend in ("torch", "keras")
         for seed, value in enumerate(values)
     ]
-    (found,) = verdict.spreads(pd.DataFrame(rows), BOUND)
+    (found,) = time_to_verdict.spreads(pd.DataFrame(rows), BOUND)
     assert found.difference == pytest.approx(0.1)
     assert found.paired_sd == pytest.approx(own.std(ddof=1))
     assert found.unpaired_seeds > 1000 * found.paired_seeds
     with pytest.raises(ValueError, match="2 objectives"):
-        verdict.spreads(pd.DataFrame(rows[:8]), BOUND)
+        time_to_verdict.spreads(pd.DataFrame(rows[:8]), BOUND)
     both = pd.concat([pd.DataFrame(rows), pd.DataFrame(rows).assign(timesteps="importance")])
-    assert [one.timesteps for one in verdict.spreads(both, BOUND)] == ["uniform", "importance"]
+    assert [one.timesteps for one in time_to_verdict.spreads(both, BOUND)] == ["uniform", "importance"]
 
 
 def test_a_run_is_asked_about_its_samples_too():
@@ -286,13 +289,13 @@ def test_a_run_is_asked_about_its_samples_too():
         for seed, noise in enumerate((-0.1, 0.1))
         for sampler, factor in (("ancestral-100", 1.0), ("ancestral-1000", 100.0))
     ]
-    bound, samples = verdict.questions(pd.DataFrame(rows), "ancestral-100")
+    bound, samples = time_to_verdict.questions(pd.DataFrame(rows), "ancestral-100")
     assert bound == BOUND
     assert samples.half_width == pytest.approx(0.08)
-    (found,) = verdict.spreads(pd.DataFrame(rows), samples)
+    (found,) = time_to_verdict.spreads(pd.DataFrame(rows), samples)
     assert found.difference == pytest.approx(0.2)
     for fewer, asked in ((rows, "ddim-50"), (rows[:4], "ancestral-100"), (rows[:6], "ancestral-100")):
-        assert verdict.questions(pd.DataFrame(fewer), asked) == [BOUND]
+        assert time_to_verdict.questions(pd.DataFrame(fewer), asked) == [BOUND]
 
 
 def test_a_run_has_a_time_to_a_verdict_on_its_bound_and_on_its_samples(tmp_path):
@@ -404,12 +407,12 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
         dict.fromkeys(("train", "network", "bound", "sample", "convolution"), 1e9),
     )
     raced.facts["torch, compiled"].first_seconds["train"] = 31.0
-    store.write_text(tmp_path / "cases" / "digits.json", raced.to_json())
-    store.write_text(tmp_path / "settings.json", to_json(ThroughputSettings(out=tmp_path))[:-2] + ', "study": ""}')
+    files.write_text(tmp_path / "cases" / "digits.json", raced.to_json())
+    files.write_text(tmp_path / "settings.json", to_json(ThroughputSettings(out=tmp_path))[:-2] + ', "study": ""}')
     record_environment(tmp_path, "compare_throughput", [])
     grown = [("steps", n, 0.1 * n, 1e8) for n in (25, 50, 100)] + [("T", n, math.nan, 1e8) for n in (100, 1000)]
     columns = ["quantity", "n", "seconds", "bytes"]
-    store.write_text(tmp_path / "growth.csv", pd.DataFrame(grown, columns=columns).to_csv(index=False))
+    files.write_text(tmp_path / "growth.csv", pd.DataFrame(grown, columns=columns).to_csv(index=False))
     report = write_report(tmp_path).read_text()
     assert "torch reaches 100% of the convolution ceiling (75% met)" in report
     assert (

@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal
 from backends import installed_backends
 from studies.datasets import load_dataset
 from studies.datasets.swiss_roll import NOISE, THIN_NOISE, log_density
-from studies.harness.sohl_dickstein import isotropic_bits
+from studies.sohl_dickstein.results import isotropic_bits
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,55 @@
+"""A cell's process and network as a study works with them: made from settings, or as a finished run left them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from backends import load_backend
+from backends.checkpoints import load_network
+from backends.interface import Backend, Execution
+from core.reverse import ReverseProcess, reverse_process
+from studies.datasets import Dataset
+from studies.plan.schedules import is_learned, read_schedule, schedule_of
+from studies.plan.settings import StudySettings
+from studies.store import files
+from studies.store.cells import Cell
+
+
+def cell_process(cell: Cell, settings: StudySettings, dataset: Dataset, trained: Path | None = None) -> ReverseProcess:
+    """The reverse process that the cell trains; given its folder once `trained`, with the schedule it has learned."""
+    schedule = schedule_of(cell.schedule, settings.num_steps)
+    if trained is not None and is_learned(cell.schedule):
+        schedule = read_schedule(trained, schedule)
+    return reverse_process(
+        schedule,
+        cell.prediction,
+        cell.variance,
+        first_variance=settings.first_variance,
+        levels=dataset.levels,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A network, the process it was trained on, and the seed whose noise its samples are drawn from."""
+
+    backend: Backend
+    network: Any
+    process: ReverseProcess
+    execution: Execution
+    shape: tuple[int, ...]
+    seed: int
+
+
+def load_model(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset, device: str = "auto") -> TrainedModel:
+    """The cell's network as its run, of `settings`, left it, with its process."""
+    folder = files.cell_folder(run, cell.id)
+    process = cell_process(cell, settings, dataset, folder)
+    weights, network_settings = load_network(
+        folder / files.CHECKPOINT, settings.network(dataset.shape, process.learns_variance)
+    )
+    backend, execution = load_backend(cell.backend), replace(settings.execution(cell.dtype), device=device)
+    network = backend.make_network(network_settings, weights, execution)
+    return TrainedModel(backend, network, process, execution, dataset.shape, cell.seed)

@@ -1,0 +1,47 @@
+"""Rate and distortion by t as tidy rows: the bound of Ho et al. (2020) read as a progressive code (their sec. 4.3).
+
+Their Table 4 is `rate` (all terms but L_0), `distortion` (L_0) and `rmse` of x_0_hat at t = 1; their Fig. 5 is the rows
+by t.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.bounds import bits_per_dim, in_levels, rate_distortion
+from core.reverse import ReverseProcess
+from studies.cell.bound import BoundEstimate
+
+
+def rate_distortion_rows(estimate: BoundEstimate, process: ReverseProcess) -> list[dict[str, Any]]:
+    """Rows of a bound's estimate, which has all that is needed: no further evaluation.
+
+    `rate_at_t` in bits per dim and `distortion_at_t` as a root mean square per dim: on the scale 0..K-1 for data with K
+    levels, else in units of the data. `rate`, `distortion` and `rmse` are the ends at t = 1.
+    """
+
+    def row(metric: str, value: float, error: float, unit: str, **where: Any) -> dict[str, Any]:
+        return {"metric": metric, "value": float(value), "unit": unit, "standard_error": float(error), **where}
+
+    def bits(nats: Any) -> Any:
+        return bits_per_dim(nats, estimate.dims)
+
+    strata, kl, mse = estimate.strata, estimate.kl, estimate.mse
+    curve = rate_distortion(
+        process.schedule, strata, estimate.prior, kl.mean, kl.standard_error, mse.mean, mse.standard_error
+    )
+    rate, rate_error = bits(curve.rate), bits(curve.rate_error)
+    levels = process.levels
+    scale = 1.0 if levels is None else float(in_levels(1.0, levels))
+    rmse, rmse_error = scale * curve.rmse, scale * curve.rmse_error
+    unit = "data units" if levels is None else f"levels, 0 to {levels - 1}"
+    rows = [
+        row("rate", rate[0], rate_error[0], "bits/dim"),
+        row("distortion", bits(kl.mean[0]), bits(kl.standard_error[0]), "bits/dim"),
+        row("rmse", rmse[0], rmse_error[0], unit),
+    ]
+    for h in range(len(strata)):
+        where = {"t": int(strata.first[h]), "t_last": int(strata.last[h])}
+        rows.append(row("rate_at_t", rate[h], rate_error[h], "bits/dim", **where))
+        rows.append(row("distortion_at_t", rmse[h], rmse_error[h], unit, **where))
+    return rows

@@ -1,0 +1,103 @@
+"""Samples of a trained network by any sampler and spacing, from noise shared by the cells of a seed; their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.reverse import ReverseProcess, reverse_process
+from core.samplers import adds_noise, make_sampler
+from studies.cell.draws import sampler_noise, starting_noise
+from studies.cell.model import TrainedModel
+from studies.datasets import Dataset
+from studies.metrics import evaluate
+from studies.store.files import Row, row
+
+SPACINGS = ("uniform", "quadratic", "logsnr")
+"""How the visited steps are spread: see `Schedule.respaced`."""
+SAMPLE_BATCH = 512
+TRAJECTORY_EXAMPLES, TRAJECTORY_STEPS = 8, 8
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One way to sample: `steps` network evaluations by `sampler`, at the steps that `spacing` (of SPACINGS) visits."""
+
+    sampler: str
+    steps: int
+    spacing: str = "uniform"
+
+    @property
+    def name(self) -> str:
+        """What the column `sampler` holds: "ddim-50", "dpm_solver-20-logsnr"."""
+        return f"{self.sampler}-{self.steps}" + ("" if self.spacing == "uniform" else f"-{self.spacing}")
+
+    def process(self, full: ReverseProcess) -> ReverseProcess:
+        """The reverse process on the steps visited; the whole one where these are all steps."""
+        if self.steps == full.num_steps:
+            return full
+        return reverse_process(
+            full.schedule.respaced(self.steps if self.spacing == "uniform" else f"{self.spacing}{self.steps}"),
+            full.prediction,
+            full.variance,
+            first_variance=full.first_variance,
+            levels=full.levels,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """`samples` (n, ...), and `guesses` (k, m, ...): x_0_hat of the first m at steps `guess_steps` (k,) of 1..T."""
+
+    samples: NDArray[np.float32]
+    guesses: NDArray[np.float32]
+    guess_steps: NDArray[np.int64]
+
+
+def draw_samples(
+    model: TrainedModel, chain: Chain, count: int, *, clip: float | None = None, stream: str = "samples"
+) -> Drawn:
+    """`count` samples of the model.
+
+    Chains of one `stream` start from the same x_T and add the same noise at the same position in the chain, in all
+    cells of a seed.
+    """
+    process = chain.process(model.process)
+    keep = sorted({int(t) for t in np.rint(np.linspace(1, chain.steps, TRAJECTORY_STEPS))}, reverse=True)
+    parts: list[np.ndarray] = []
+    guesses: dict[int, np.ndarray] = {}
+    for start in range(0, count, SAMPLE_BATCH):
+        size, part_stream = min(SAMPLE_BATCH, count - start), f"{stream} from {start}"
+        part, kept = model.backend.sample(
+            model.network,
+            process,
+            make_sampler(chain.sampler, clip=clip),
+            starting_noise(model.seed, part_stream, size, model.shape),
+            partial(sampler_noise, model.seed, part_stream, size, model.shape) if adds_noise(chain.sampler) else None,
+            model.execution,
+            keep=() if start else keep,
+        )
+        parts.append(part)
+        guesses |= kept
+    return Drawn(
+        samples=np.concatenate(parts).astype(np.float32),
+        guesses=np.stack([guesses[t][:TRAJECTORY_EXAMPLES] for t in keep]).astype(np.float32),
+        guess_steps=process.schedule.steps[keep],
+    )
+
+
+def score(dataset: Dataset, name: str, samples: NDArray[np.float32], metrics: Sequence[str]) -> list[Row]:
+    """Sample metrics, each beside its floor: the same metric between train and test; and how many were compared."""
+    if not np.all(np.isfinite(samples)):
+        return [row("samples_not_finite", int(np.sum(~np.isfinite(samples))), "values", sampler=name)]
+    rows: list[Row] = []
+    counted: dict[str, int] = {}
+    for scored in evaluate(samples, dataset.train, dataset.test, labels=dataset.train_labels, names=metrics):
+        for metric, value in ((scored["metric"], scored["value"]), (f"{scored['metric']}_floor", scored["floor"])):
+            rows.append(row(metric, value, scored["unit"], sampler=name))
+        counted = {"scored_samples": scored["n_samples"], "scored_reference": scored["n_reference"]}
+    return rows + [row(metric, count, "examples", sampler=name) for metric, count in counted.items()]

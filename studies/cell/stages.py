@@ -1,0 +1,123 @@
+"""One cell, in a process of its own: train, likelihood, sample, score; results come back as files.
+
+Run as `python -m studies.cell.stages RUN CELL_ID`; progress goes to standard output as one JSON object a
+line. A process a cell, because TensorFlow and JAX take a whole GPU where they can, and a crash in one cell
+must not end the others.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from backends import load_backend
+from backends.checkpoints import save_network
+from backends.networks import parameter_count
+from studies.cell.likelihood import likelihood
+from studies.cell.model import TrainedModel, cell_process
+from studies.cell.record import STATE, CellContext, Record, Report, Trained
+from studies.cell.sampling import Chain, draw_samples, score
+from studies.cell.training import train
+from studies.datasets import Dataset, load_dataset
+from studies.metrics.evaluation import LEAST
+from studies.plan.settings import StudySettings, read_settings
+from studies.run.process import print_progress, run_in_process
+from studies.store import files
+from studies.store.cells import Cell
+from studies.store.files import Row, row
+
+SAMPLE_METRICS = (
+    "frechet",
+    "frechet_features",
+    "sliced_w2",
+    "mmd2_1",
+    "precision",
+    "recall",
+    "coverage",
+    "memorisation",
+)
+
+
+def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> None:
+    """Runs the cell and writes its folder; rows.csv comes last and marks it finished."""
+    started = time.perf_counter()
+    context = make_context(run, cell, settings, load_dataset(settings.dataset, settings.test_examples), report)
+    (trained,) = train([Record(context)], started)
+    finish_cell(context, trained)
+
+
+def make_context(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset, report: Report) -> CellContext:
+    folder = files.cell_folder(run, cell.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    process, backend = cell_process(cell, settings, dataset), load_backend(cell.backend)
+    return CellContext(cell, settings, dataset, process, backend, folder, report)
+
+
+def finish_cell(context: CellContext, trained: Trained) -> None:
+    """Measures a trained cell and writes all that is known of it; rows.csv last."""
+    cell, settings, dataset, folder = context.cell, context.settings, context.dataset, context.folder
+    rows = [row("parameters", parameter_count(context.network), "weights"), *trained.rows]
+    if trained.weights is not None:
+        context = replace(context, process=cell_process(cell, settings, dataset, folder))
+        save_network(folder / files.CHECKPOINT, trained.weights, context.network, cell_metadata(context))
+        network = context.backend.make_network(context.network, trained.weights, context.execution)
+        model = TrainedModel(context.backend, network, context.process, context.execution, dataset.shape, cell.seed)
+        rows += likelihood(model, dataset, settings, context.report)
+        rows += sample(context, model)
+    description = context.backend.describe(context.execution)
+    if trained.together > 1:
+        description["training"] = f"one program of {trained.together} cells; each one's seconds are a share of its"
+    files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
+    files.write_rows(folder / files.ROWS, [{**asdict(cell), **row} for row in rows])
+    (folder / STATE).unlink(missing_ok=True)
+    (folder / files.FAILURE).unlink(missing_ok=True)
+
+
+def cell_metadata(context: CellContext) -> dict[str, str]:
+    """What a checkpoint says of itself beside its network: enough to rebuild its process."""
+    settings = context.settings
+    return {
+        **{key: str(value) for key, value in asdict(context.cell).items()},
+        "num_steps": str(settings.num_steps),
+        "first_variance": settings.first_variance,
+        "levels": str(context.dataset.levels),
+    }
+
+
+def sample(context: CellContext, model: TrainedModel) -> list[Row]:
+    """Samples by the respaced chain and by the whole one, from noise shared by the seed's cells, and their scores."""
+    settings, dataset = context.settings, context.dataset
+    num_steps = context.process.num_steps
+    chains = {Chain(settings.sampler, min(settings.sample_steps, num_steps)): settings.samples}
+    if settings.full_samples:
+        chains.setdefault(Chain("ancestral", num_steps), settings.full_samples)
+    begun = time.perf_counter()
+    arrays: dict[str, np.ndarray] = {}
+    for i, (chain, count) in enumerate(chains.items()):
+        context.report("sample", i, len(chains))
+        drawn = draw_samples(model, chain, count, clip=settings.clip_x_0, stream=chain.name)
+        arrays |= {
+            chain.name: drawn.samples,
+            f"{chain.name}/trajectory": drawn.guesses,
+            f"{chain.name}/trajectory_steps": drawn.guess_steps,
+        }
+    seconds = time.perf_counter() - begun
+    files.write_arrays(context.folder / "samples.npz", arrays)
+    rows = [row("sample_seconds", seconds, "s")]
+    context.report("score", 0, 1)
+    for chain, count in chains.items():
+        if count >= LEAST:
+            rows += score(dataset, chain.name, arrays[chain.name], SAMPLE_METRICS)
+    return rows
+
+
+def run_folder_cell(run: Path, cell: Cell) -> None:
+    """The cell of a run's folder, with the settings recorded there."""
+    run_cell(run, cell, read_settings(run), print_progress)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_in_process(run_folder_cell))

@@ -1,1 +1,0 @@
-"""The parts every study shares: settings, cells, draws, runner, store, statistics, figures, report."""

@@ -1,0 +1,69 @@
+"""Whether compiling a cell pays: decided before it runs, from the arithmetic of its network and what was measured.
+
+Compiling has a price at the start and shortens every step by a share. On one CPU thread, U-Nets on digits,
+torch.compile cost 78 s and gained 8 % with 0.16 M weights, and 1 %, unresolved, with 0.65 M; XLA, for Keras on
+TensorFlow, made steps a fifth longer than the graph that runs anyway (`studies/compare_throughput.py --modes both`). On
+a GPU neither has been measured, and nothing is compiled unasked.
+The decision depends on the settings and the device, never on a clock (`costs`): the same command, the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from backends.interface import Execution
+from backends.networks import NetworkSettings, parameter_count
+from studies.plan.costs import training_seconds
+from studies.plan.machine import uses_gpu
+from studies.plan.settings import StudySettings
+from studies.store.cells import Cell
+
+PRICE = {"torch": 78.0}
+GAIN = {"torch": 0.08}
+"""Seconds at the start, and the share of a step, by backend; none where compiling has no gain."""
+SMALL = 300_000
+"""Weights up to which a network gains: between the two that were measured."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of a cell's training as it is, what compiling would take off them, and what it would cost."""
+
+    training: float
+    gained: float
+    price: float
+
+    @property
+    def pays(self) -> bool:
+        return self.gained > self.price
+
+
+def estimate(network: NetworkSettings, backend: str, settings: StudySettings) -> Estimate:
+    """On a CPU."""
+    training = training_seconds(network, settings)
+    gain = GAIN.get(backend, 0.0) if parameter_count(network) <= SMALL else 0.0
+    return Estimate(training, gain * training, PRICE.get(backend, 0.0))
+
+
+def execution_of(cell: Cell, network: NetworkSettings, settings: StudySettings) -> Execution:
+    """How the cell runs: on the settings' device, in its own precision, compiled where that is asked for or pays."""
+    asked = settings.execution(cell.dtype)
+    if settings.compile != "auto" or uses_gpu(settings.device):
+        return asked
+    return replace(asked, compile=estimate(network, cell.backend, settings).pays)
+
+
+def announcement(cell: Cell, network: NetworkSettings, settings: StudySettings) -> str:
+    """What is decided for cells like this one, and why, in words."""
+    chosen = "compiled" if execution_of(cell, network, settings).compile else "not compiled"
+    if settings.compile != "auto":
+        return f"{cell.backend} is {chosen}, as asked"
+    if uses_gpu(settings.device):
+        return f"{cell.backend} is {chosen}: on a GPU only with --compile on"
+    found = estimate(network, cell.backend, settings)
+    if not found.gained:
+        return f"{cell.backend} is {chosen}: no gain is known for it on a CPU"
+    return (
+        f"{cell.backend} is {chosen}: it would save about {found.gained:.0f} of {found.training:.0f} s of training a "
+        f"cell, for {found.price:.0f} s at the start"
+    )

@@ -1,0 +1,72 @@
+"""The schedules of a study by name: those of `core.schedules`, and ones learned with the network.
+
+"learned" starts from linear-scaled, "learned-NAME" from the schedule of that name; ":T" behind any of them is a length
+of its own. What a cell has learned lies in its folder as schedule.csv, in numbers that read back exactly: whatever
+opens the cell finds the schedule its network was trained on.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from core.learned_schedule import LearnedSchedule
+from core.schedules import Schedule, from_log_snr, make_schedule
+from studies.store.files import write_text
+
+LEARNED = "learned"
+LEARNED_START = "linear-scaled"
+FILE = "schedule.csv"
+COLUMNS = ("t", "start_log_snr", "start_beta", "log_snr", "beta")
+FIRST_REACH = LAST_REACH = 3.0
+"""How far, in nats, log SNR may move at the ends; at t = 1 not at all where the data has a density (see below)."""
+
+
+def is_learned(words: str) -> bool:
+    name = words.partition(":")[0]
+    return name == LEARNED or name.startswith(f"{LEARNED}-")
+
+
+def schedule_of(words: str, num_steps: int) -> Schedule:
+    """The schedule called "name" with T = num_steps, or "name:T" with a length of its own; a learned one's start."""
+    name, _, length = words.partition(":")
+    if length and not length.isdigit():
+        raise ValueError(f'a schedule is given as "name" or "name:T", as in "cosine:250", got {words!r}')
+    if is_learned(words):
+        name = name.removeprefix(LEARNED).removeprefix("-") or LEARNED_START
+    return make_schedule(name, int(length) if length else num_steps)
+
+
+def learned_schedule(words: str, num_steps: int, levels: int | None) -> LearnedSchedule | None:
+    """What is trained beside the network; None for a schedule that is not learned.
+
+    The first step's log SNR is held still for continuous data (no `levels`), as Sohl-Dickstein et al. (2015) hold
+    beta_1: on a finite training set the density of its last, tiny, step has no bound.
+    """
+    if not is_learned(words):
+        return None
+    first_reach = 0.0 if levels is None else FIRST_REACH
+    return LearnedSchedule(schedule_of(words, num_steps), first_reach=first_reach, last_reach=LAST_REACH)
+
+
+def write_schedule(folder: Path, start: Schedule, learned: Schedule) -> None:
+    """Writes schedule.csv: log SNR and beta by t, as learned and as at the start."""
+    columns = (np.arange(start.num_steps + 1), start.log_snr, start.beta, learned.log_snr, learned.beta)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows([int(t), *map(float, values)] for t, *values in list(zip(*columns, strict=True))[1:])
+    write_text(folder / FILE, text.getvalue())
+
+
+def read_schedule(folder: Path, start: Schedule) -> Schedule:
+    """The schedule in a cell's schedule.csv."""
+    path = folder / FILE
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no {FILE} of its learned schedule; the cell has not finished training")
+    with path.open(newline="") as file:
+        log_snr = [float(row["log_snr"]) for row in csv.DictReader(file)]
+    return from_log_snr(log_snr, f"learned from {start.name}")

@@ -1,0 +1,152 @@
+"""The tables of what a bound is worth: its error bar by source, the truth beside it, and what it is as a code."""
+
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from studies.reporting.names import name_of, plain, plus_minus
+from studies.reporting.plotting import DARK
+from studies.reporting.view import View
+from studies.statistics import mean_interval
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of the cells: its heading, and how its values over seeds become one."""
+
+    metric: str
+    title: str
+    note: str
+    written: Callable[[np.ndarray], str]
+
+
+def mean(values: np.ndarray) -> str:
+    return plus_minus(mean_interval(values))
+
+
+def mean_or_nothing(values: np.ndarray) -> str:
+    """Of what cannot be below 0, but whose estimate may be by a hair."""
+    return "< 0.0001" if np.all(np.abs(values) < 1e-4) else mean(values)
+
+
+def typical(values: np.ndarray) -> str:
+    return plain(float(np.median(values)), 2)
+
+
+BITS = "bits/dim"
+TRUTH = (
+    Column("bound", "Test bound", BITS, mean),
+    Column("bound_data_se", "SE from data", BITS, typical),
+    Column("bound_step_se", "SE from steps t", BITS, typical),
+    Column("bound_noise_se", "SE from noise", BITS, typical),
+    Column("bound_above_entropy", "Above the entropy", BITS, mean),
+    Column("bound_above_floor", "Above the floor", BITS, mean),
+    Column("flow_decoder", "Flow likelihood", BITS, mean),
+    Column("flow_bound", "Bound, same examples", BITS, mean),
+    Column("flow_minus_bound", "Flow − bound", BITS, mean),
+)
+CODE = (
+    Column("rate", "Rate", BITS, mean),
+    Column("distortion", "Distortion, L₀", BITS, mean_or_nothing),
+    Column("rmse", "RMSE of x₀ at t = 1", "", mean),
+)
+
+
+def bound_tables(view: View) -> list[dict[str, Any]]:
+    """Both tables as report.html takes them, each left out where none of its rows but the bound is there."""
+    made = [
+        _table(view, "How exact is the bound?", _truth_caption(view.rows), TRUTH, "bound_noise_se"),
+        _table(
+            view,
+            "The bound as a progressive code",
+            "What a receiver pays for x₁ (rate) and then for x₀ (distortion), and how far x₀ made from x₁ is off"
+            " (Ho et al. 2020, Table 4). Means over seeds ± the half width of their 95 % interval.",
+            CODE,
+            "rate",
+        ),
+    ]
+    return [one for one in made if one is not None]
+
+
+def _table(view: View, title: str, caption: str, columns: tuple[Column, ...], needed: str) -> dict[str, Any] | None:
+    there = set(view.rows["metric"])
+    if needed not in there:
+        return None
+    shown = [column for column in columns if column.metric in there]
+    return {
+        "title": title,
+        "caption": caption,
+        "columns": [
+            {"title": column.title, "note": column.note or _unit(view.rows, column.metric)} for column in shown
+        ],
+        "rows": [_row(view, *key, shown) for key in view.groups()],
+    }
+
+
+def _row(view: View, recipe: Hashable, backend: Hashable, columns: list[Column]) -> dict[str, Any]:
+    of_cells = view.rows[(view.rows["recipe"] == recipe) & (view.rows["backend"] == backend)]
+    texts = []
+    for column in columns:
+        values = of_cells[of_cells["metric"] == column.metric]["value"].to_numpy(dtype=np.float64)
+        values = values[np.isfinite(values)]
+        texts.append(column.written(values) if len(values) else "–")
+    colour = view.colour(recipe)
+    return {
+        "recipe": name_of(recipe),
+        "backend": name_of(backend),
+        "colour": colour,
+        "dark": DARK.get(colour, colour),
+        "shown": texts,
+    }
+
+
+def _unit(rows: pd.DataFrame, metric: str) -> str:
+    return str(rows.loc[rows["metric"] == metric, "unit"].iloc[0])
+
+
+def _truth_caption(rows: pd.DataFrame) -> str:
+    """What the columns are, of those that are there."""
+
+    def median(metric: str) -> float:
+        return float(rows.loc[rows["metric"] == metric, "value"].median())
+
+    there = set(rows["metric"])
+    parts = [
+        "Means over seeds ± the half width of their 95 % interval. SE: standard errors of one cell’s bound (median over"
+        " seeds), by what they come from: the test set as a sample of the data, the steps t at which each example is"
+        " met, and the noise drawn there."
+    ]
+    if "bound_above_entropy" in there:
+        parts.append(
+            f"The density of the data is known: its entropy, {plain(median('entropy'))} bits/dim, is the least that a"
+            f" bound can be on average; with this chain of steps the exact denoiser has {plain(median('bound_floor'))}."
+        )
+    if "bound_above_floor" in there:
+        whose = "exact denoiser" if "entropy" in there else "training set’s own denoiser, on training examples"
+        parts.append(
+            f"Above the floor: what the network adds to the bound of the {whose}; the figure shows where in t."
+        )
+    if "flow_minus_bound" in there:
+        error = rows.loc[rows["metric"] == "flow_minus_bound", "standard_error"].median()
+        chance = (
+            f" one cell’s difference has a standard error of {plain(float(error), 2)};" if np.isfinite(error) else ""
+        )
+        parts.append(
+            f"Flow: −log p of {median('flow_examples'):.0f} test examples by the probability flow, which ends in the"
+            " model’s own decoder, so that it and the bound of the same examples differ in p(x₁) alone;"
+            f"{chance} the solver’s steps were doubled until an example moved by less than"
+            f" {plain(median('flow_decoder_tolerance'), 2)} bits/dim"
+            f" (mean {plain(median('flow_decoder_solver_change'), 1)}; {_unresolved(rows)})."
+        )
+    return " ".join(parts)
+
+
+def _unresolved(rows: pd.DataFrame) -> str:
+    left = float(rows.loc[rows["metric"] == "flow_decoder_unresolved", "value"].sum())
+    return "every example did" if left == 0 else f"{left:.0f} examples of all cells never did"

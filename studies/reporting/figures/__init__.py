@@ -1,0 +1,57 @@
+"""The figures of a report, one idea a module: what each shows, the data behind it, and its words.
+
+Colour tells recipes apart, line style and marker tell frameworks apart. Every figure is left out where its rows or
+arrays are missing; nothing is drawn from anything but the run's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from studies.reporting.figures.by_t import spent_by_t
+from studies.reporting.figures.conditional import conditional
+from studies.reporting.figures.drift import drift
+from studies.reporting.figures.effects import effects
+from studies.reporting.figures.floors import above_floor
+from studies.reporting.figures.gain import gain
+from studies.reporting.figures.losses import losses
+from studies.reporting.figures.quality import quality, quality_by_steps
+from studies.reporting.figures.rate_distortion import rate_and_distortion
+from studies.reporting.figures.samples import denoising, neighbours, samples
+from studies.reporting.figures.schedule import learned_schedules
+from studies.reporting.figures.stacks import cost, split_by_term
+from studies.reporting.figures.table2 import table2
+from studies.reporting.names import name_of
+from studies.reporting.plotting import Plot, save
+from studies.reporting.view import View
+from studies.store.reading import Run, levels
+
+MAKERS = (
+    effects, gain, table2, losses, drift, spent_by_t, split_by_term, above_floor, rate_and_distortion,
+    learned_schedules, samples, conditional, quality, quality_by_steps, denoising, neighbours, cost,
+)  # fmt: skip
+"""In the order of the report; each makes its figure of a View, or None."""
+
+
+def figures_of(run: Run) -> list[Plot]:
+    """Every figure the run has the data for, in the order of the report."""
+    plots = []
+    datasets = levels(run.rows, "dataset")
+    for dataset in datasets:
+        view = View(run, dataset, run.rows[run.rows["dataset"] == dataset])
+        for make in MAKERS:
+            plot = make(view)
+            if plot is not None and len(datasets) > 1:
+                plot = replace(plot, name=f"{plot.name}-{dataset}", title=f"{plot.title} ({name_of(dataset)})")
+            if plot is not None:
+                plots.append(plot)
+    return plots
+
+
+def write_figures(plots: Sequence[Plot], folder: Path) -> None:
+    """Every figure as png, pdf, svg and csv in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for plot in plots:
+        save(plot, folder)

@@ -1,0 +1,111 @@
+"""The figure of the differences with their intervals, and how a contrast is drawn and spoken."""
+
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from studies.reporting.contrasts import Contrast, against_reference, levels_in, main_sampler, sample_metrics, values
+from studies.reporting.names import name_of, plus_minus, quantity
+from studies.reporting.plotting import FAINT, INK, PAPER, Panel, Plot, linear_axis
+from studies.reporting.view import View, one_seed
+from studies.store.reading import FIRST_STAGE
+
+FITS = 44  # characters of label and number beside each other in a panel
+
+
+def effects(view: View) -> Plot | None:
+    """The differences with their intervals: recipe against recipe above, framework against framework below."""
+    sampler, metrics = main_sampler(view.rows), sample_metrics(view.rows)
+    wanted: list[tuple[str, str | None]] = [("bound", None)]
+    wanted += [(metrics[0], sampler)] if sampler else [("epsilon_mse", None)]
+    panels, data = [], []
+    for metric, drawn_by in wanted:
+        if not (view.rows["metric"] == metric).any():
+            continue
+        table = values(view.rows, metric, drawn_by).dropna(axis=1, how="all")
+        found = against_reference(table, "recipe", levels_in(table, "recipe"))
+        found += against_reference(table, "backend", levels_in(table, "backend"))
+        if len(view.recipes) > 2:
+            found = [one for one in found if one.within is None]  # the table has the rest
+        if not found:
+            continue
+        about = quantity(metric)
+        unit = f" ({about.unit})" if about.unit not in ("", "1") and drawn_by is None else ""
+        better = {"lower": " Below zero, the first is better.", "higher": " Above zero, the first is better."}
+        labelled = [(_contrast_name(one, several=len(view.recipes) > 2), one) for one in found]
+        panels.append(
+            Panel(
+                f"{about.title[0].upper()}{about.title[1:]}{unit}",
+                f"Differences in {about.title} with 95 % intervals:"
+                f" {spoken_contrasts(labelled)}.{better.get(about.direction or '', '')}",
+                draw_effects(view, labelled, about.direction),
+                height=46 + 36 * len(found),
+            )
+        )
+        data += [row | {"metric": metric, "sampler": drawn_by} for one in found for row in _contrast_rows(one)]
+    if not panels:
+        return None
+    return Plot(
+        "effects",
+        "How sure are the differences?",
+        f"Bars are 95 % intervals ({'two-stage ' if FIRST_STAGE in view.rows.attrs else ''}Student’s t, paired by"
+        " seed); small dots are the seeds. Coloured rows compare recipes, grey rows frameworks, on one scale. A bar"
+        " that crosses the zero line is a difference not resolved."
+        + (f" Recipes are shown less the {name_of(view.recipes[0])}." if len(view.recipes) > 2 else "")
+        + one_seed(view),
+        panels,
+        pd.DataFrame(data),
+    )
+
+
+def _contrast_rows(one: Contrast) -> list[dict[str, object]]:
+    interval = one.interval()
+    within = "pooled" if one.within is None else one.within
+    same = {"factor": one.factor, "first": one.first, "second": one.second, "within": within}
+    ends = {"low": interval.low, "high": interval.high}
+    return [{**same, "seed": seed, "difference": value, **ends} for seed, value in one.differences.items()]
+
+
+def _contrast_name(one: Contrast, several: bool = False) -> str:
+    """ "posterior KL − epsilon MSE, Keras"; with several recipes less one, that one is left to the caption."""
+    shared = several and one.factor == "recipe"
+    names = name_of(one.first) if shared else f"{name_of(one.first)} − {name_of(one.second)}"
+    return f"{names}, {name_of(one.within)}" if one.within is not None else names
+
+
+def spoken_contrasts(labelled: Sequence[tuple[str, Contrast]]) -> str:
+    return "; ".join(f"{label} {plus_minus(one.interval(), signed=True)}" for label, one in labelled)
+
+
+def draw_effects(view: View, labelled: Sequence[tuple[str, Contrast]], direction: str | None) -> Callable[[Axes], None]:
+    def draw(ax: Axes) -> None:
+        for i, (label, one) in enumerate(labelled):
+            y, interval = -i - 0.16, one.interval()
+            colour = view.colour(one.first) if one.factor == "recipe" else FAINT
+            bounds = (interval.low, interval.high) if np.isfinite(interval.half_width) else (interval.estimate,) * 2
+            thick = 4.5 if one.within is None else 2
+            ax.plot([0, 0], [y - 0.17, y + 0.17], color=INK, linewidth=1.2)  # beside the bars only, clear of the words
+            ax.plot(bounds, [y] * 2, color=colour, linewidth=thick, solid_capstyle="butt")
+            ax.plot(one.differences, [y - 0.11] * len(one.differences), ".", color=colour, markersize=4, alpha=0.7)
+            marker = view.marker(one.within) if one.factor == "recipe" and one.within is not None else "o"
+            ax.plot(interval.estimate, y, marker, color=colour, markersize=7, markeredgecolor=PAPER)
+            weight = "bold" if one.within is None else "normal"
+            across, text = ax.get_yaxis_transform(), plus_minus(interval, signed=True)
+            size = min(10.5, 10.5 * FITS / (len(label) + len(text)))
+            ax.text(0, y + 0.36, label, transform=across, va="center", size=size, weight=weight)
+            ax.text(1, y + 0.36, text, transform=across, va="center", ha="right", size=10.5, weight=weight)
+        ax.set_ylim(-len(labelled) + 0.55, 0.55)
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        ax.margins(x=0.08)
+        linear_axis(ax, "x", 4)
+        better = {"lower": "← first is better", "higher": "first is better →"}
+        if direction:
+            ax.set_xlabel(better[direction], loc="left" if direction == "lower" else "right")
+
+    return draw

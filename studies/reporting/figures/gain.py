@@ -1,0 +1,70 @@
+"""The figure of the bound in bits a point beside what it is held against, from gain.csv in the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from studies.reporting.names import name_of, plain
+from studies.reporting.plotting import FAINT, INK, PAPER, Key, Panel, Plot, linear_axis, rows_axis
+from studies.reporting.view import View
+
+FILE = "gain.csv"
+
+
+def gain(view: View) -> Plot | None:
+    """The lower bound and its gain over a Gaussian, as in Sohl-Dickstein et al. (2015), Table 1."""
+    path = view.run.folder / FILE
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path)
+    spoken = "; ".join(
+        f"{one['name']}{', ' + one['framework'] if isinstance(one['framework'], str) else ''}: "
+        f"{one['bound_text']} bits, {one['gain_text']} over the Gaussian"
+        for one in table.to_dict("records")
+    )
+    panel = Panel(
+        "Bits of density a point (higher is better)",
+        f"Lower bound on the log likelihood of a test point. {spoken}.",
+        _draw(view, table),
+        height=60 + 34 * len(table),
+    )
+    frameworks = [Key(name_of(backend), marker=view.marker(backend)) for backend in view.backends]
+    return Plot(
+        "gain-over-gaussian",
+        "The bound in bits, and its gain over a Gaussian",
+        "K, the lower bound on the log likelihood of a test point, and in brackets K less the log likelihood under an"
+        " isotropic Gaussian fitted to the training set (Sohl-Dickstein et al. 2015, Table 1). Bars are 95 % intervals"
+        " over seeds. Hollow marks are not models of this run: the true density, which no model passes on average; and"
+        " the paper's number, on a roll whose thickness it does not give, and on which alone it depends.",
+        [panel],
+        table,
+        [*view.keys(dashes=False), *(frameworks if len(view.backends) > 1 else [])],
+    )
+
+
+def _draw(view: View, table: pd.DataFrame) -> Callable[[Axes], None]:
+    def draw(ax: Axes) -> None:
+        low, high = table["bound_bits"].min(), table["bound_bits"].max()
+        for i, one in enumerate(table.to_dict("records")):
+            model = isinstance(one["recipe"], str)
+            label = f"{one['name']}, {one['framework']}" if model else one["name"]
+            if model:
+                colour = view.colour(one["recipe"])
+                ax.plot([one["low"], one["high"]], [-i, -i], color=colour, linewidth=2)
+                marker = view.marker(one["backend"])
+                ax.plot(one["bound_bits"], -i, marker, color=colour, markersize=7, markeredgecolor=PAPER)
+            else:
+                ax.plot(one["bound_bits"], -i, "o", color=INK, markersize=6, markerfacecolor="none")
+            text = f"{label}: {one['bound_text']} ({plain(one['gain_bits'], 3)})"
+            ax.text(0, -i + 0.3, text, transform=ax.get_yaxis_transform(), size=9.5, color=FAINT, va="bottom")
+        margin = 0.06 * (high - low)
+        ax.set_xlim(low - margin, high + margin)
+        ax.set_ylim(-len(table) + 0.4, 0.95)
+        rows_axis(ax)
+        linear_axis(ax, "x")
+        ax.set_xlabel("bits a point")
+
+    return draw

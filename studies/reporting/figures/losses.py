@@ -1,0 +1,58 @@
+"""The figure of both losses over training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from studies.reporting.plotting import DASHES, Panel, Plot, label_of, linear_axis, positive_axis
+from studies.reporting.view import View
+
+
+def losses(view: View) -> Plot | None:
+    """Both losses over training, whichever was trained."""
+    titles = {"train_epsilon_mse": "Epsilon MSE, per dim", "train_posterior_kl": "Posterior KL, bits/dim"}
+    panels, data = [], []
+    for metric, title in titles.items():
+        curves = view.rows[(view.rows["metric"] == metric) & np.isfinite(view.rows["value"])]
+        if curves.empty:
+            continue
+        summary = curves.groupby(["recipe", "backend", "step"], sort=False)["value"].agg(
+            ["mean", "min", "max", "count"]
+        )
+        summary = summary.reset_index().sort_values("step")
+        data.append(summary.assign(metric=metric))
+        ends = "; ".join(
+            f"{view.name(*key)} ends at {label_of(group['mean'].iloc[-1])}"
+            for key, group in summary.groupby(["recipe", "backend"], sort=False)
+        )
+        panels.append(Panel(title, f"{title} against training steps. {ends}.", _draw_curves(view, summary)))
+    if not panels:
+        return None
+    return Plot(
+        "losses",
+        "Both losses during training",
+        "Each cell is trained on one loss; both are measured. Lines are means over seeds of the mean since the last"
+        " point, bands run from the lowest seed to the highest. The KL is T times the mean over uniform t: an"
+        " estimate of the training-set bound without its prior term.",
+        panels,
+        pd.concat(data),
+        view.keys(),
+    )
+
+
+def _draw_curves(view: View, summary: pd.DataFrame) -> Callable[[Axes], None]:
+    def draw(ax: Axes) -> None:
+        for (recipe, backend), group in summary.groupby(["recipe", "backend"], sort=False):
+            colour = view.colour(recipe)
+            ax.fill_between(group["step"], group["min"], group["max"], color=colour, alpha=0.18, linewidth=0)
+            ax.plot(group["step"], group["mean"], color=colour, linestyle=DASHES[view.dash(backend) % len(DASHES)])
+        positive_axis(ax, summary[["min", "max"]].to_numpy())
+        ax.set_xlabel("training step")
+        linear_axis(ax, "x")
+        ax.set_xlim(left=0)
+
+    return draw

@@ -1,0 +1,96 @@
+"""The figure of learned schedules: log SNR and beta by t, as learned against where they started.
+
+From schedule.csv in the cells' folders (`studies.plan.schedules`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from studies.plan.schedules import FILE
+from studies.reporting.plotting import DASHES, FAINT, Key, Panel, Plot, label_of, linear_axis, log_axis
+from studies.reporting.view import View
+
+_START_DASH = 2
+
+
+def learned_schedules(view: View) -> Plot | None:
+    """What the learned schedules became, a line a seed; None where no cell has learned one."""
+    curves = _curves(view)
+    if curves.empty:
+        return None
+    spoken = "; ".join(
+        f"{view.name(recipe, backend)}: from {label_of(ends['log_snr'].iloc[0])} to "
+        f"{label_of(ends['log_snr'].iloc[-1])}, at the start of training {label_of(ends['start_log_snr'].iloc[0])} to "
+        f"{label_of(ends['start_log_snr'].iloc[-1])}"
+        for (recipe, backend), group in curves.groupby(["recipe", "backend"], sort=False)
+        for ends in [group[group["seed"] == group["seed"].iloc[0]]]
+    )
+    shown = set(curves["recipe"])
+    keys = [key for key, recipe in zip(view.keys(dashes=False), view.recipes, strict=True) if recipe in shown]
+    frameworks = view.keys()[len(view.recipes) :]
+    panels = [
+        Panel(
+            "log SNR at t",
+            f"log SNR against t, falling from left to right; the dotted line is the start. {spoken}.",
+            _draw(view, curves, "log_snr"),
+        ),
+        Panel(
+            "Variance added at t, β",
+            "beta against t, both on log scales; the dotted line is the start.",
+            _draw(view, curves, "beta"),
+        ),
+        Panel(
+            "Change of log SNR at t",
+            "How far log SNR has moved from its start, against t on a log scale; zero is the start.",
+            _draw(view, curves, "change"),
+        ),
+    ]
+    return Plot(
+        "learned-schedule",
+        "What the learned schedule became",
+        "The forward schedule trained with the network by the same bound (Sohl-Dickstein et al. 2015, sec. 2.4.1;"
+        " Kingma et al. 2021), by the moving average of its parameters. Dotted: where it started. One line a seed.",
+        panels,
+        curves,
+        [*keys, *frameworks, Key("start", FAINT, dash=_START_DASH)],
+    )
+
+
+def _curves(view: View) -> pd.DataFrame:
+    """Columns recipe, backend, seed, and those of schedule.csv."""
+    found = []
+    for recipe, backend in view.groups():
+        for seed in sorted(view.rows["seed"].unique()):
+            cell = view.cell(recipe, backend, seed)
+            if cell is not None and (cell.folder / FILE).is_file():
+                found.append(
+                    pd.read_csv(cell.folder / FILE).assign(recipe=str(recipe), backend=str(backend), seed=seed)
+                )
+    if not found:
+        return pd.DataFrame()
+    curves = pd.concat(found, ignore_index=True)
+    return curves.assign(change=curves["log_snr"] - curves["start_log_snr"])
+
+
+def _draw(view: View, curves: pd.DataFrame, what: str) -> Callable[[Axes], None]:
+    def draw(ax: Axes) -> None:
+        for (recipe, backend, _), line in curves.groupby(["recipe", "backend", "seed"], sort=False):
+            style = DASHES[view.dash(backend) % len(DASHES)]
+            ax.plot(line["t"], line[what], color=view.colour(recipe), linestyle=style, linewidth=1.3)
+        for _, line in curves.drop_duplicates(["recipe", "t"]).groupby("recipe", sort=False):
+            start = np.zeros(len(line)) if what == "change" else line[f"start_{what}"]
+            ax.plot(line["t"], start, color=FAINT, linestyle=DASHES[_START_DASH], linewidth=1.3)
+        log_axis(ax, "x", 1, max(int(curves["t"].max()), 2))
+        ax.set_xlabel("t")
+        if what == "beta":
+            values = np.concatenate([curves["beta"], curves["start_beta"]])
+            log_axis(ax, "y", values.min() / 1.3, min(1.0, values.max() * 1.3))
+        else:
+            linear_axis(ax, "y")
+
+    return draw

@@ -1,0 +1,184 @@
+"""Table 2 of Ho et al. (2020) as a figure: what is predicted by which loss and variance, and where we differ from them.
+
+Cells that diverged have no number here, and are said to have diverged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from studies.reporting.contrasts import contrast, main_sampler, sample_metrics, values
+from studies.reporting.names import listed, name_of, plus_minus, quantity
+from studies.reporting.plotting import INK, PALETTE, PAPER, Key, Panel, Plot, linear_axis, log_axis, rows_axis
+from studies.reporting.view import View
+from studies.statistics.intervals import mean_interval
+from studies.store.reading import SEPARATOR, levels, recipe_factors
+
+AXES = ("prediction", "objective", "variance")
+ROW = 92  # pixels of a prediction
+WIDE = 3.0  # ratio of the largest to the smallest value from which the axis is a log one
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`better` gave a lower `metric` than `worse` in Ho et al.; the cells as (prediction, objective, variance)."""
+
+    words: str
+    metric: str
+    better: tuple[str, str, str]
+    worse: tuple[str, str, str]
+
+
+EPSILON_MSE, EPSILON_KL = ("epsilon", "target_mse", "beta_tilde"), ("epsilon", "posterior_kl", "beta_tilde")
+MEAN_KL, MEAN_DIAGONAL = ("mean", "posterior_kl", "beta_tilde"), ("mean", "posterior_kl", "learned_diagonal")
+CLAIMS = (
+    Claim("with epsilon, the plain MSE draws better samples than the KL (FID 3.17 against 13.51)",
+          "frechet", EPSILON_MSE, EPSILON_KL),
+    Claim("with epsilon, the KL gives a lower bound than the plain MSE (3.70 against 3.75 bits/dim)",
+          "bound", EPSILON_KL, EPSILON_MSE),
+    Claim("with the mean, a fixed variance draws better samples than a learned diagonal (FID 13.22 against 23.69)",
+          "frechet", MEAN_KL, MEAN_DIAGONAL),
+)  # fmt: skip
+"""The numbers are of CIFAR-10, from their Tables 1 and 2."""
+UNSTABLE = (("mean", "target_mse", "beta_tilde"), ("epsilon", "posterior_kl", "learned_diagonal"))
+"""Their two blanks: "unstable to train and generated poor samples with out-of-range scores"."""
+
+
+def table2(view: View) -> Plot | None:
+    """Bound and samples of every prediction under every loss and variance; None where a study is not such a table."""
+    factors = set(recipe_factors(view.run.rows))
+    if "prediction" not in factors or not factors & {"objective", "variance"} or not factors <= set(AXES):
+        return None
+    rows = by_cell(view.rows)
+    sampler, metrics = main_sampler(rows), sample_metrics(rows)
+    wanted: list[tuple[str, str | None]] = [("bound", None)] + [(metric, sampler) for metric in metrics[:1]]
+    columns = list(dict.fromkeys(zip(rows["objective"], rows["variance"], strict=True)))
+    panels, data = [], []
+    for metric, drawn_by in wanted:
+        found = _means(rows, metric, drawn_by)
+        if found.empty:
+            continue
+        about = quantity(metric)
+        panels.append(
+            Panel(
+                f"{about.title[0].upper()}{about.title[1:]}, ↓ better",
+                f"{about.title} by prediction, loss and variance: {_spoken(found)}.",
+                _draw(found, levels(rows, "prediction"), columns),
+                height=70 + ROW * rows["prediction"].nunique(),
+            )
+        )
+        data.append(found.assign(metric=metric, sampler=drawn_by))
+    if not panels:
+        return None
+    return Plot(
+        "table2",
+        "What to predict, with which loss",
+        "The cells of Table 2 of Ho et al. (2020), extended: means over seeds and frameworks with 95 % intervals."
+        f"{_diverged(rows)} {' '.join(against_ho(rows))}".rstrip(),
+        panels,
+        pd.concat(data, ignore_index=True),
+        [Key(_column_name(column), PALETTE[i % len(PALETTE)]) for i, column in enumerate(columns)],
+    )
+
+
+def by_cell(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with the cell of the table, "prediction · objective · variance", as the recipe."""
+    return rows.assign(recipe=rows[list(AXES)].astype(str).agg(SEPARATOR.join, axis=1))
+
+
+def against_ho(rows: pd.DataFrame) -> list[str]:
+    """A sentence for what is as in Ho et al., one for what is the other way round, one for what stays open.
+
+    `rows` have the cells of `by_cell` as recipes. What the study did not run is not spoken of.
+    """
+    told: dict[str, list[str]] = {"As in Ho et al.": [], "Unlike in Ho et al.": [], "Undecided by these seeds": []}
+    for claim in CLAIMS:
+        sampler = None if claim.metric == "bound" else main_sampler(rows)
+        table = values(rows, claim.metric, sampler).dropna(axis=1, how="all")
+        one = contrast(table, "recipe", SEPARATOR.join(claim.better), SEPARATOR.join(claim.worse))
+        if one is None:
+            continue
+        interval = one.interval()
+        verdict = (
+            "Undecided by these seeds"
+            if not interval.excludes_zero
+            else "As in Ho et al."
+            if interval.estimate < 0
+            else "Unlike in Ho et al."
+        )
+        told[verdict].append(f"{claim.words}: here {plus_minus(interval, signed=True)}")
+    ran, lost = set(rows["recipe"]), set(rows[rows["metric"] == "diverged"]["recipe"])
+    for cell in (SEPARATOR.join(cell) for cell in UNSTABLE):
+        if cell in ran:
+            verdict = "As in Ho et al." if cell in lost else "Unlike in Ho et al."
+            here = "diverges" if cell in lost else "trains"
+            told[verdict].append(f"{name_of(cell)}, unstable there, {here} here")
+    return [f"{verdict}: {'; '.join(claims)}." for verdict, claims in told.items() if claims]
+
+
+def _means(rows: pd.DataFrame, metric: str, sampler: str | None) -> pd.DataFrame:
+    """Columns AXES, n, mean, low, high: over seeds, frameworks averaged within them."""
+    table = values(rows, metric, sampler)
+    found = []
+    for recipe in dict.fromkeys(table.columns.get_level_values("recipe")):
+        by_seed = table[recipe].mean(axis=1).dropna()
+        if len(by_seed):
+            one = mean_interval(by_seed.to_numpy())
+            cell = dict(zip(AXES, str(recipe).split(SEPARATOR), strict=True))
+            found.append({**cell, "n": one.n, "mean": one.estimate, "low": one.low, "high": one.high})
+    return pd.DataFrame(found, columns=[*AXES, "n", "mean", "low", "high"])
+
+
+def _column_name(column: tuple[Hashable, Hashable]) -> str:
+    return f"{name_of(column[0])}, {name_of(column[1])}"
+
+
+def _spoken(found: pd.DataFrame) -> str:
+    return "; ".join(
+        f"{name_of(row.prediction)} by {_column_name((row.objective, row.variance))} {row.mean:.3g}"
+        for row in found.itertuples()
+    )
+
+
+def _diverged(rows: pd.DataFrame) -> str:
+    """Which cells diverged, and in how many of their runs."""
+    cells = rows.drop_duplicates(["recipe", "backend", "seed"])
+    lost = rows[rows["metric"] == "diverged"].drop_duplicates(["recipe", "backend", "seed"])
+    if lost.empty:
+        return " No cell diverged."
+    counts = lost.groupby("recipe", sort=False).size()
+    named = [f"{name_of(recipe)} ({n} of {(cells['recipe'] == recipe).sum()})" for recipe, n in counts.items()]
+    return f" Diverged: {listed(named)}."
+
+
+def _draw(
+    found: pd.DataFrame, predictions: list[Hashable], columns: list[tuple[Hashable, Hashable]]
+) -> Callable[[Axes], None]:
+    def draw(ax: Axes) -> None:
+        low, high = float(found["mean"].min()), float(found["mean"].max())
+        is_log = low > 0 and high / low > WIDE
+        if is_log:
+            log_axis(ax, "x", low / 1.25, high * 1.4)
+        for row in found.to_dict("records"):
+            i = columns.index((row["objective"], row["variance"]))
+            y = -predictions.index(row["prediction"]) + 0.28 - 0.54 * i / max(1, len(columns) - 1)
+            colour = PALETTE[i % len(PALETTE)]
+            ends = np.array([row["low"], row["high"]])
+            if np.all(np.isfinite(ends)):
+                ends = np.maximum(ends, low / 1.25) if is_log else ends
+                ax.plot(ends, [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+            ax.plot(row["mean"], y, "o", color=colour, markersize=7, markeredgecolor=PAPER)
+        if not is_log:
+            linear_axis(ax, "x", 4)
+        ax.set_ylim(-len(predictions) + 0.4, 0.75)
+        rows_axis(ax)
+        for i, prediction in enumerate(predictions):
+            across = ax.get_yaxis_transform()
+            ax.text(0, -i + 0.52, f"predicts {name_of(prediction)}", transform=across, color=INK, weight="bold")
+
+    return draw

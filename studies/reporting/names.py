@@ -1,0 +1,189 @@
+"""How a report names things and writes numbers: levels of factors, metrics, samplers, intervals, seconds."""
+
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from studies.metrics.registry import METRICS
+from studies.statistics.intervals import Interval
+from studies.store.reading import SEPARATOR
+
+NAMES = {
+    "epsilon_mse": "epsilon MSE",
+    "posterior_kl": "posterior KL",
+    "target_mse": "target MSE",
+    "hybrid": "hybrid",
+    "torch": "PyTorch",
+    "keras": "Keras",
+    "x_0": "x₀",
+    "beta_tilde": "β̃",
+    "beta": "β",
+    "learned_range": "learned range",
+    "learned_diagonal": "learned diagonal",
+    "uniform": "uniform t",
+    "stratified": "stratified t",
+    "importance": "t by importance",
+    "swiss_roll": "swiss roll",
+    "italy_power_demand": "Italy power demand",
+    "bits/dim": "bits/dim",
+}
+
+IN_FULL = {
+    "epsilon_mse": "epsilon MSE (L_simple)",
+    "posterior_kl": "posterior KL (the variational bound)",
+    "target_mse": "target MSE (plain regression of what the network predicts)",
+    "hybrid": "hybrid (L_simple + λ L_vlb)",
+}
+
+BEST_INSIDE = (
+    "memorisation",
+    "density",
+)  # their ideal lies inside the range, so neither direction is better throughout
+
+Direction = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a metric is spoken of: its title, its unit, and which direction is better (None: neither, or not known)."""
+
+    name: str
+    title: str
+    unit: str
+    direction: Direction | None
+    is_p_value: bool = False
+
+
+_MEASURED = {
+    "bound": Quantity("bound", "test bound", "bits/dim", "lower"),
+    "epsilon_mse": Quantity("epsilon_mse", "test epsilon MSE", "per dim", "lower"),
+    "train_seconds": Quantity("train_seconds", "training time", "s", "lower"),
+}
+
+
+def quantity(metric: str, unit: str = "") -> Quantity:
+    """What is known of a metric; one that is not in the registry has its own name as title, and no direction."""
+    if metric in _MEASURED:
+        known = _MEASURED[metric]
+        return Quantity(known.name, known.title, unit or known.unit, known.direction)
+    if metric in METRICS:
+        known_metric = METRICS[metric]
+        return Quantity(
+            metric,
+            known_metric.title,
+            known_metric.unit,
+            None if metric in BEST_INSIDE else known_metric.direction,
+            is_p_value=metric.endswith("_p"),
+        )
+    return Quantity(metric, metric.replace("_", " "), unit, None)
+
+
+def unit_of(about: Quantity) -> str:
+    """The unit of a metric as an axis says it; empty where it has none."""
+    return "" if about.unit in ("", "1") else about.unit
+
+
+def name_of(level: object) -> str:
+    """The short name of a level or of a recipe ("posterior_kl · x_0" is "posterior KL · x₀")."""
+    return SEPARATOR.join(NAMES.get(part, part) for part in str(level).split(SEPARATOR))
+
+
+def difference_name(first: object, second: object) -> str:
+    """ "x₀ − epsilon"; for two recipes that differ in one of several factors, "x₀ − epsilon with posterior KL"."""
+    parts = list(zip(str(first).split(SEPARATOR), str(second).split(SEPARATOR), strict=False))
+    apart, shared = [pair for pair in parts if pair[0] != pair[1]], [one for one, other in parts if one == other]
+    if len(apart) == 1 and shared:
+        return f"{name_of(apart[0][0])} − {name_of(apart[0][1])} with {name_of(SEPARATOR.join(shared))}"
+    return f"{name_of(first)} − {name_of(second)}"
+
+
+def full_name_of(level: object) -> str:
+    """The name with what it stands for, for the first mention."""
+    return SEPARATOR.join(IN_FULL.get(part, NAMES.get(part, part)) for part in str(level).split(SEPARATOR))
+
+
+def sampler_name(sampler: str) -> str:
+    """ "ancestral-100" is "ancestral, 100 steps"; "ddim-50-logsnr" is "DDIM (log SNR), 50 steps"."""
+    steps = sampler_steps(sampler)
+    return family_name(sampler) if steps is None else f"{family_name(sampler_family(sampler))}, {steps} steps"
+
+
+def family_name(family: str) -> str:
+    """ "ddim" is "DDIM"; "ddim-logsnr" is "DDIM (log SNR)"."""
+    sampler, _, spacing = family.partition("-")
+    name = {"ddim": "DDIM", "dpm_solver": "DPM-Solver++"}.get(sampler, sampler.replace("_", " "))
+    return f"{name} ({'log SNR' if spacing == 'logsnr' else spacing})" if spacing else name
+
+
+def sampler_family(sampler: str) -> str:
+    """A sampler's name without its number of steps: "ddim" of "ddim-50", "ddim-logsnr" of "ddim-50-logsnr"."""
+    return re.sub(r"-\d+(?=-|$)", "", sampler)
+
+
+def sampler_steps(sampler: str) -> int | None:
+    """The steps in a sampler's name, "ddim-50" or "ddim-50-logsnr"; None where it carries no number."""
+    found = re.search(r"-(\d+)(?:-|$)", sampler)
+    return int(found[1]) if found else None
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """A number to so many significant digits, without an exponent where it can be read without one; minus as −."""
+    if not math.isfinite(value):
+        return "not finite" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if value == 0:
+        return "0"
+    if 1e-4 <= abs(value) < 1e6:
+        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        return f"{value:,.{decimals}f}".replace("-", "−")
+    return f"{value:.{digits - 1}e}".replace("-", "−")
+
+
+def plus_minus(interval: Interval, signed: bool = False) -> str:
+    """ "0.031 ± 0.010"; "0.031" alone where one seed gives no interval. Minus is −; `signed` writes the plus too."""
+    text = plain(interval.estimate, 3) if math.isinf(interval.half_width) else str(interval).replace("-", "−")
+    text = text.replace(" ± ", "\u00a0±\u00a0")  # never broken over two lines
+    text = re.sub(r"e([+−]\d+)$", lambda found: f"\u00a0×\u00a010{_superscript(found[1])}", text)
+    return f"+{text}" if signed and interval.estimate > 0 and not text.startswith("(") else text
+
+
+def _superscript(exponent: str) -> str:
+    """ "−06" is "⁻⁶"."""
+    return str(int(exponent.replace("−", "-"))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def size_of(interval: Interval) -> str:
+    """The interval of an effect's size, the sign said in words elsewhere: |estimate| ± half width."""
+    sign = -1 if interval.estimate < 0 else 1
+    low, high = sorted((sign * interval.low, sign * interval.high))
+    return plus_minus(Interval(abs(interval.estimate), low, high, interval.confidence, interval.n))
+
+
+def seconds(value: float) -> str:
+    """ "8.2 s", "118 s", "21 min", "3.4 h"."""
+    if value < 600:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """ "1 seed", "3 seeds"."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def in_sentence(title: str) -> str:
+    """A metric's title within a sentence: "sliced Wasserstein distance", but "Fréchet distance (data space)"."""
+    first = title.split()[0]
+    is_name = first in ("Fréchet", "Wasserstein") or first[:2].isupper()
+    title = f"{title.replace(', ', ' (', 1)})" if ", " in title else title
+    return title if is_name else title[0].lower() + title[1:]

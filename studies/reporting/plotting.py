@@ -1,0 +1,296 @@
+"""How figures are drawn: panels as wide as a phone, one theme, files for papers and images for a page.
+
+A figure is a row of panels. On the page every panel is an image of its own, so that they stack on a phone and stand
+side by side on a desk; in the files they are one figure. No pyplot, no global state; the same data give the same bytes.
+
+Text stays text in the SVG and is set in the reader's sans-serif. Layout is measured in DejaVu Sans, which is wider
+than the usual ones, so nothing collides.
+"""
+
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from studies.reporting.names import plain
+from studies.store.files import write_text, write_whole
+
+WIDTH = 340  # of a panel, in CSS pixels; at 72 dots per inch a point is one of them
+
+INK, FAINT, GRID, PAPER = "#1d2125", "#5f676e", "#dfe3e6", "#fefefd"
+# Okabe & Ito (2008), https://jfly.uni-koeln.de/color/, the ones with contrast on white first.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Shares of a whole: not recipes, so no hue of theirs.
+PARTS = ("#39424a", "#8c96a0", "#c3cad1", "#a98f5c", "#6f5d36", "#d3bf92")
+DARK = {
+    INK: "#e6e9ec",
+    FAINT: "#a3acb4",
+    GRID: "#363c42",
+    PAPER: "#14171a",
+    "#0072b2": "#45a1e0",
+    "#d55e00": "#f2803c",
+    "#009e73": "#2fbd90",
+    "#39424a": "#dfe4e8",
+    "#8c96a0": "#8f99a3",
+    "#c3cad1": "#535c65",
+}
+DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
+MARKERS = ("o", "s", "^", "D")
+MARKER_PATHS = {
+    "o": "M1 6a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z",
+    "s": "M1.5 1.5h9v9h-9z",
+    "^": "M6 1l5.5 10h-11z",
+    "D": "M6 0.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+}
+
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 11,
+    "axes.labelsize": 11,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.labelcolor": FAINT,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "diffusion-objectives",
+    "pdf.fonttype": 42,
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot: `draw` fills an Axes, `alt` says in words what there is to see; `height` in pixels."""
+
+    title: str
+    alt: str
+    draw: Callable[[Axes], None]
+    height: int = 250
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of the legend: a colour (swatch), a line style, or a marker."""
+
+    label: str
+    colour: str = FAINT
+    dash: int | None = None
+    marker: str | None = None
+
+    @property
+    def dark(self) -> str:
+        return DARK.get(self.colour, self.colour)
+
+    @property
+    def dash_array(self) -> str:
+        """For an SVG line."""
+        dash = DASHES[(self.dash or 0) % len(DASHES)]
+        return "none" if isinstance(dash, str) else " ".join(str(2 * x) for x in dash[1])
+
+    @property
+    def marker_path(self) -> str:
+        """For an SVG path in a box of 12."""
+        return MARKER_PATHS[self.marker or "o"]
+
+
+@dataclass(frozen=True, eq=False)
+class Plot:
+    """A figure: the name of its files, a title that says what it shows, a caption, panels and the data behind them."""
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+    data: pd.DataFrame
+    keys: Sequence[Key] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A panel as data URIs, light and dark, with its size in pixels."""
+
+    title: str
+    alt: str
+    light: str
+    dark: str
+    width: int
+    height: int
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def images(plot: Plot) -> list[Image]:
+    """Every panel for the page."""
+    return [_image(panel) for panel in plot.panels]
+
+
+def save(plot: Plot, folder: Path) -> None:
+    """Writes NAME.png, .pdf, .svg and .csv, each whole or not at all."""
+    write_text(folder / f"{plot.name}.csv", plot.data.to_csv(index=False))
+    with style():
+        figure = _composite(plot)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once is enough for three files
+        _write_figure(figure, folder / f"{plot.name}.svg", metadata={"Date": None})
+        _write_figure(figure, folder / f"{plot.name}.pdf", metadata={"CreationDate": None})
+        _write_figure(figure, folder / f"{plot.name}.png", dpi=144)
+
+
+def _write_figure(figure: Figure, path: Path, **options: Any) -> None:
+    def write(file: BinaryIO) -> None:
+        figure.savefig(file, format=path.suffix[1:], facecolor="white", **options)
+
+    write_whole(path, write)
+
+
+def _image(panel: Panel) -> Image:
+    with style():
+        layout = ConstrainedLayoutEngine(w_pad=2 / 72, h_pad=2 / 72)
+        figure = Figure(figsize=(WIDTH / 72, panel.height / 72), layout=layout)
+        panel.draw(figure.subplots())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    light = _lean(buffer.getvalue())
+    dark = re.sub("|".join(DARK), lambda found: DARK[found.group()], light)
+    return Image(panel.title, panel.alt, _uri(light), _uri(dark), WIDTH, panel.height)
+
+
+def pixels(panel: Panel) -> NDArray[np.uint8]:
+    """A panel as a picture (H, W, 3), on white."""
+    with style():
+        layout = ConstrainedLayoutEngine(w_pad=2 / 72, h_pad=2 / 72)
+        figure = Figure(figsize=(WIDTH / 72, panel.height / 72), dpi=144, layout=layout, facecolor="white")
+        panel.draw(figure.subplots())
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _lean(svg: str) -> str:
+    """The <svg> alone, in the reader's own font."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
+    return re.sub(r">\s+<", "><", svg)
+
+
+def _uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _composite(plot: Plot) -> Figure:
+    panels = list(plot.panels)
+    columns = min(3, len(panels))
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    heights = [max(panel.height for panel in row) + 24 for row in rows]
+    size = (columns * WIDTH / 72, (sum(heights) + 30) / 72)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for ax, panel in zip(axes.flat, panels, strict=False):
+        panel.draw(ax)
+        ax.set_title(panel.title)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    if plot.keys:
+        handles = [_handle(key) for key in plot.keys]
+        per_column = 1 if max(len(key.label) for key in plot.keys) > 20 else 2  # entries beside each other in a panel
+        figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), per_column * columns))
+    return figure
+
+
+def _handle(key: Key) -> Patch | Line2D:
+    if key.dash is not None:
+        return Line2D([], [], color=key.colour, linestyle=DASHES[key.dash % len(DASHES)], label=key.label)
+    if key.marker is not None:
+        return Line2D([], [], color=key.colour, linestyle="none", marker=key.marker, label=key.label)
+    return Patch(color=key.colour, label=key.label)
+
+
+def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
+    """A log axis from `low` to `high` with plain labels (0.01, 1, 1,000), few enough not to collide."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    (ax.set_xlim if which == "x" else ax.set_ylim)(low, high)
+    decades = math.log10(high / low)
+    subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 0.8 else (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def linear_axis(ax: Axes, which: str, ticks: int = 5) -> None:
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def positive_axis(ax: Axes, shown: NDArray[np.float64]) -> None:
+    """A log y axis where all values are positive, as for any loss but a density's."""
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    if low > 0 and high > low:
+        log_axis(ax, "y", low / 1.1, high * 1.1)
+    else:
+        linear_axis(ax, "y")
+
+
+def short(value: float) -> str:
+    """A tick's label: 0.001, 20, 1,000, 1e-6."""
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
+        return f"{value:,.10g}".replace("-", "−")
+    return f"{value:.0e}".replace("e-0", "e−").replace("e-", "e−").replace("e+0", "e")
+
+
+def bare(ax: Axes) -> None:
+    """No axes, no grid: for pictures."""
+    ax.set_axis_off()
+    ax.grid(False)
+
+
+def rows_axis(ax: Axes) -> None:
+    """No y axis: the panel's rows are labelled where they are drawn."""
+    ax.set_yticks([])
+    ax.grid(False, axis="y")
+    ax.spines["left"].set_visible(False)
+
+
+def label_of(value: float) -> str:
+    return plain(value, 3)

@@ -1,0 +1,468 @@
+"""The verdict in words: what the run found, with intervals, and nothing beyond what it found.
+
+A difference whose 95 % interval holds zero is said to be unresolved, with the seeds it would take; one seed gives no
+interval and therefore no verdict. With more than two recipes the best is chosen by the data, so its intervals are
+widened (Bonferroni over all pairs) to hold jointly.
+"""
+
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from studies.reporting.contrasts import (
+    Contrast,
+    against_reference,
+    by_cell,
+    by_t,
+    contrast,
+    floor,
+    levels_in,
+    main_sampler,
+    sample_metrics,
+    values,
+)
+from studies.reporting.names import (
+    Quantity,
+    count,
+    full_name_of,
+    in_sentence,
+    listed,
+    name_of,
+    plain,
+    plus_minus,
+    quantity,
+    sampler_name,
+    seconds,
+    size_of,
+)
+from studies.statistics import seeds_to_resolve
+from studies.statistics.intervals import Interval
+from studies.store.reading import CellRecord, levels, recipe_factors, with_recipes
+
+LITTLE = 0.05  # of the difference between recipes: below this the framework is said to matter little
+MANY = 200  # seeds: beyond this "more seeds" is no longer advice
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The recipe with the best mean in one metric, and its lead over each other one (positive: better)."""
+
+    quantity: Quantity
+    best: Hashable
+    means: dict[Hashable, float]
+    leads: dict[Hashable, Interval]
+    contrasts: dict[Hashable, Contrast]
+    pairs: int
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the best is better than every other one, by intervals that exclude zero."""
+        return bool(self.leads) and all(lead.excludes_zero for lead in self.leads.values())
+
+    @property
+    def leaders(self) -> set[Hashable]:
+        """The best recipe and those that cannot be told from it."""
+        return {self.best} | {recipe for recipe, lead in self.leads.items() if not lead.excludes_zero}
+
+    @property
+    def seeds(self) -> int:
+        return min(lead.n for lead in self.leads.values())
+
+
+def ranking(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Ranking | None:
+    """The recipes of one dataset ranked by a metric; None where fewer than two have it or no direction is known."""
+    found = rows[rows["metric"] == metric]
+    about = quantity(metric, str(found["unit"].iloc[0]) if len(found) else "")
+    if found.empty or about.direction is None or about.is_p_value:
+        return None
+    table = values(rows, metric, sampler)
+    recipes = [
+        recipe for recipe in levels_in(table, "recipe") if table.xs(recipe, axis=1, level="recipe").notna().any().any()
+    ]
+    if len(recipes) < 2:
+        return None
+    sign = 1 if about.direction == "lower" else -1
+    means = {recipe: float(np.nanmean(table.xs(recipe, axis=1, level="recipe"))) for recipe in recipes}
+    best = min(recipes, key=lambda recipe: sign * means[recipe])
+    pairs = len(recipes) * (len(recipes) - 1) // 2
+    contrasts = {}
+    for recipe in recipes:
+        # other - best when lower is better, so that a lead is positive
+        sides = (recipe, best) if sign > 0 else (best, recipe)
+        if recipe != best and (one := contrast(table, "recipe", *sides)) is not None:
+            contrasts[recipe] = one
+    leads = {recipe: one.interval(1 - 0.05 / pairs) for recipe, one in contrasts.items()}
+    return Ranking(about, best, means, leads, contrasts, pairs) if leads else None
+
+
+def headline(frame: pd.DataFrame) -> str:
+    """The answer in one short sentence."""
+    parts = []
+    datasets = levels(frame, "dataset")
+    for dataset in datasets:
+        rows = _of_dataset(frame, dataset)
+        where = f"On {name_of(dataset)}: " if len(datasets) > 1 else ""
+        parts.append(where + _headline_of(rows))
+    return " ".join(parts) or "No cell finished, so there is nothing to compare."
+
+
+def verdict_sentences(frame: pd.DataFrame, failed: Sequence[CellRecord] = ()) -> list[str]:
+    """What the run found, a sentence or two a finding, for every dataset; then the cells that failed or diverged.
+
+    `frame` has the columns of results.csv. Intervals are 95 %, paired over seeds.
+    """
+    return findings(frame) + trouble(frame, failed)
+
+
+def findings(frame: pd.DataFrame) -> list[str]:
+    """Bound, where in t it differs, samples, framework, cost, and a caution: a sentence or two each, for every
+    dataset.
+    """
+    if "recipe" not in frame:
+        frame = with_recipes(frame)
+    sentences: list[str] = []
+    for dataset in levels(frame, "dataset"):
+        rows = _of_dataset(frame, dataset)
+        makers = (_bound_sentence, _by_t_sentence, _sample_sentence, _framework_sentence, _cost_sentence, _caution)
+        sentences += [sentence for make in makers if (sentence := make(rows))]
+    return sentences
+
+
+def _of_dataset(frame: pd.DataFrame, dataset: Hashable) -> pd.DataFrame:
+    return frame[frame["dataset"] == dataset]
+
+
+def _noun(rows: pd.DataFrame) -> str:
+    return "objectives" if recipe_factors(rows) == ["objective"] else "recipes"
+
+
+def _scope(rows: pd.DataFrame) -> str:
+    """ "On digits (3 seeds, PyTorch and Keras)"."""
+    frameworks = listed([name_of(level) for level in levels(rows, "backend")])
+    return f"On {name_of(rows['dataset'].iloc[0])} ({count(rows['seed'].nunique(), 'seed')}, {frameworks})"
+
+
+def _headline_of(rows: pd.DataFrame) -> str:
+    bound = ranking(rows, "bound")
+    metrics, sampler = sample_metrics(rows), main_sampler(rows)
+    samples = ranking(rows, metrics[0], sampler) if metrics else None
+    known = [one for one in (bound, samples) if one is not None]
+    if not known:
+        return _framework_headline(rows)
+    if min(one.seeds for one in known) == 1:
+        return "One seed shows differences, but cannot say whether they would come back with another."
+    likelihood = None if bound is None else _leading(bound)
+    quality = None if samples is None else _leading(samples)
+    judge = _judge(rows, metrics, sampler, samples)
+    if bound and samples and likelihood and quality:
+        if bound.leaders == samples.leaders:
+            both = "has both the better likelihood bound and the better samples"
+            return _capitalised(f"{likelihood} {both} ({judge}).")
+        return f"For likelihood, {likelihood}; for samples, {quality} ({judge})."
+    if likelihood:
+        tail = f"; the samples cannot be told apart ({judge})" if quality == "" else ""
+        return _capitalised(f"{likelihood} has the better likelihood bound{tail}.")
+    if quality:
+        tail = "; the bounds cannot be told apart" if likelihood == "" else ""
+        return _capitalised(f"{quality} has the better samples ({judge}){tail}.")
+    undecided = [what for what, one in (("bounds", likelihood), (f"samples ({judge})", quality)) if one == ""]
+    return f"{count(known[0].seeds, 'seed')} cannot tell the {_noun(rows)} apart by their {' or '.join(undecided)}."
+
+
+def _judge(rows: pd.DataFrame, metrics: Sequence[str], sampler: str | None, samples: Ranking | None) -> str:
+    """By which metric the samples are judged in a headline, and whether another resolves it the other way."""
+    if samples is None:
+        return ""
+    others = [one for one in (ranking(rows, metric, sampler) for metric in metrics[1:]) if one is not None]
+    disagree = any(one.resolved and one.best != samples.best for one in others)
+    name = in_sentence(samples.quantity.title).split(" (")[0]
+    return f"by {name}; another metric disagrees" if disagree else f"by {name}"
+
+
+def _leading(found: Ranking) -> str:
+    """The leaders in words; empty where no recipe is clearly behind, so that nothing leads."""
+    behind = [name_of(recipe) for recipe, lead in found.leads.items() if lead.excludes_zero]
+    leaders = [name_of(recipe) for recipe in (found.best, *found.leads) if name_of(recipe) not in behind]
+    if not behind:
+        return ""
+    if len(leaders) > 2 and len(behind) <= 2:
+        return f"any but the {' and the '.join(behind)}"
+    if len(leaders) > 3:
+        return f"one of {len(leaders)} recipes that cannot be told apart"
+    return f"the {' or the '.join(leaders)}"
+
+
+def _capitalised(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
+
+
+def _framework_headline(rows: pd.DataFrame) -> str:
+    recipe = name_of(rows["recipe"].iloc[0])
+    effect = _framework_contrast(rows, "bound")
+    if effect is None or effect.interval().n == 1:
+        return f"Only one recipe finished ({recipe}), so there is nothing to compare it with."
+    verb = "changes" if effect.interval().excludes_zero else "makes no visible difference to"
+    return f"Only one recipe finished ({recipe}); the framework {verb} its bound."
+
+
+def _bound_sentence(rows: pd.DataFrame) -> str | None:
+    found = ranking(rows, "bound")
+    if found is None:
+        return _single_recipe_sentence(rows)
+    advice = " Run at least 3 seeds." if found.seeds == 1 else ""
+    return f"{_scope(rows)}, {_ranking_clause(found, 'test bound', full_name_of)}{advice}"
+
+
+def _single_recipe_sentence(rows: pd.DataFrame) -> str | None:
+    table = values(rows, "bound") if (rows["metric"] == "bound").any() else pd.DataFrame()
+    if table.empty or not table.notna().any().any():
+        return f"{_scope(rows)}, no cell has a test bound."
+    unit = rows[rows["metric"] == "bound"]["unit"].iloc[0]
+    mean = float(np.nanmean(table))
+    recipe = levels_in(table.dropna(axis=1, how="all"), "recipe")[0]
+    return (
+        f"{_scope(rows)}, the {full_name_of(recipe)} reaches a test bound of {plain(mean)} {unit};"
+        " with one recipe there is no other to compare it with."
+    )
+
+
+def _ranking_clause(found: Ranking, what: str, name: Callable[[object], str]) -> str:
+    """The comparison in words, from "the posterior KL …" to the full stop."""
+    unit = "" if found.quantity.unit in ("", "1") else f" {found.quantity.unit}"
+    better = found.quantity.direction
+    best, others = found.best, list(found.leads)
+    if len(found.means) > 2:
+        return _many_clause(found, what, unit, name)
+    other = others[0]
+    named = found.contrasts[other].interval_name
+    lead, numbers = found.leads[other], f"{plain(found.means[best])} against {plain(found.means[other])}{unit}"
+    if lead.n == 1:
+        return (
+            f"the {name(best)} has the {better} {what}, {numbers}, a difference of {plus_minus(lead)};"
+            " one seed gives no interval, so this says nothing yet about another seed."
+        )
+    if lead.excludes_zero:
+        return (
+            f"training with the {name(best)} gives a {better} {what} than the {name(other)}:"
+            f" {numbers}, a difference of {size_of(lead)} ({named}, {count(lead.n, 'paired seed')})."
+        )
+    return (
+        f"the {name(best)} and the {name(other)} cannot be told apart in {what} by {count(lead.n, 'seed')}:"
+        f" {numbers}, difference {size_of(lead)} ({named}); {_seeds_advice(found, other)}."
+    )
+
+
+def _many_clause(found: Ranking, what: str, unit: str, name: Callable[[object], str]) -> str:
+    clear = [f"the {name_of(other)} by {size_of(lead)}" for other, lead in found.leads.items() if lead.excludes_zero]
+    unclear = [
+        f"the {name_of(other)} ({size_of(lead)})" for other, lead in found.leads.items() if not lead.excludes_zero
+    ]
+    extreme = {"lower": "lowest", "higher": "highest"}[found.quantity.direction or "lower"]
+    text = f"the {name(found.best)} has the {extreme} {what}, {plain(found.means[found.best])}{unit}"
+    if found.seeds == 1:
+        return f"{text}; one seed gives no interval, so the order may change with another seed."
+    if clear:
+        text += f"; it beats {listed(clear)}"
+    if unclear:
+        text += ", but" if clear else "; it"
+        text += f" cannot be told apart by {count(found.seeds, 'seed')} from {listed(unclear)}"
+    return f"{text} (these intervals hold jointly at 95 % over {count(found.pairs, 'comparison')})."
+
+
+def _seeds_advice(found: Ranking, other: Hashable) -> str:
+    differences = found.contrasts[other].differences.to_numpy()
+    if np.allclose(differences, 0):
+        return "they are equal in every seed"
+    needed = seeds_to_resolve(differences)
+    if needed > MANY:
+        return f"a difference this small would need more than {MANY} seeds"
+    return f"about {needed:.0f} seeds would resolve a difference of this size"
+
+
+def _by_t_sentence(rows: pd.DataFrame) -> str | None:
+    """Where in t a resolved difference of two bounds is made."""
+    found = ranking(rows, "bound")
+    if found is None or len(found.means) != 2 or not found.resolved:
+        return None
+    other = next(iter(found.leads))
+    ranges = differences_by_range(rows, other, found.best)
+    if ranges is None:
+        return None
+    seen = 0.005 * abs(sum(interval.estimate for _, interval in ranges))
+    parts = [
+        f"nothing {where}"
+        if max(abs(interval.low), abs(interval.high)) < seen
+        else f"{plus_minus(interval, signed=True)} {where}"
+        for where, interval in ranges
+    ]
+    return f"By range of t, the {name_of(found.best)} gains (in bits/dim): {', '.join(parts)}."
+
+
+def differences_by_range(rows: pd.DataFrame, first: Hashable, second: Hashable) -> list[tuple[str, Interval]] | None:
+    """first - second of the bound, split over t = 1, 2 to 10, 11 to 100 and above; None without `bound_at_t`."""
+    spent = by_t(rows)
+    if spent.empty:
+        return None
+    last = int(spent["t"].max())
+    cuts = [cut for cut in (1, 10, 100) if cut < last] + [last]
+    keys = ["recipe", "backend", "seed"]
+    parts: dict[int, list[pd.DataFrame]] = {cut: [] for cut in cuts}
+    for key, cell in spent.groupby(keys, sort=False):
+        reached = np.interp(cuts, np.append(0.0, cell["t"]), np.append(0.0, cell["value"]))
+        for cut, value in zip(cuts, np.diff(reached, prepend=0.0), strict=True):
+            parts[cut].append(pd.DataFrame([{**dict(zip(keys, key, strict=True)), "value": value}]))
+    ranges = []
+    for before, cut in zip([0, *cuts], cuts, strict=False):
+        table = by_cell(pd.concat(parts[cut]), rows)
+        one = contrast(table, "recipe", first, second)
+        if one is None:
+            return None
+        where = "at t\u00a0=\u00a01 (the decoder)" if cut == 1 else f"at t\u00a0=\u00a0{before + 1} to {cut}"
+        ranges.append((where, one.interval()))
+    return ranges
+
+
+def _sample_sentence(rows: pd.DataFrame) -> str | None:
+    metrics, sampler = sample_metrics(rows), main_sampler(rows)
+    if sampler is None:
+        return None
+    found = ranking(rows, metrics[0], sampler)
+    if found is None:
+        return None
+    title = in_sentence(found.quantity.title)
+    least = floor(rows, metrics[0], sampler)
+    better = f" {found.quantity.direction.capitalize()} is better" if found.quantity.direction else ""
+    real = f"; held-out real data get {plain(least, 3)}" if least is not None else ""
+    clause = _ranking_clause(found, title, name_of)
+    return f"For samples ({sampler_name(sampler)}), {clause}{better}{real}.{_tally(rows, metrics, sampler)}"
+
+
+def _tally(rows: pd.DataFrame, metrics: Sequence[str], sampler: str) -> str:
+    """How all sample metrics fall out, each by its own interval."""
+    found = [one for one in (ranking(rows, metric, sampler) for metric in metrics) if one is not None]
+    if len(found) < 2 or min(one.seeds for one in found) == 1:
+        return ""
+    wins = [name_of(one.best) for one in found if one.resolved]
+    parts = [f"{wins.count(recipe)} favour the {recipe}" for recipe in dict.fromkeys(wins)]
+    parts = [part.replace("1 favour ", "1 favours ") if part.startswith("1 ") else part for part in parts]
+    undecided = len(found) - len(wins)
+    parts += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided"] if undecided else []
+    return f" Of {len(found)} sample metrics, by 95 % intervals, {listed(parts)}."
+
+
+def _framework_contrast(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Contrast | None:
+    if not (rows["metric"] == metric).any():
+        return None
+    table = values(rows, metric, sampler).dropna(axis=1, how="all")
+    order = levels_in(table, "backend")
+    found = against_reference(table, "backend", order) if len(order) > 1 else []
+    return found[0] if found else None
+
+
+def _framework_sentence(rows: pd.DataFrame) -> str | None:
+    """The framework's effect, so that it can stand beside the objective's."""
+    backends = levels(rows, "backend")
+    if len(backends) < 2:
+        return f"Only {name_of(backends[0])} was run, so the framework's effect is not known." if backends else None
+    metrics, sampler = sample_metrics(rows), main_sampler(rows)
+    effects = {"bound": _framework_contrast(rows, "bound")}
+    if metrics and quantity(metrics[0]).direction:
+        effects["samples"] = _framework_contrast(rows, metrics[0], sampler)
+    known = {what: one for what, one in effects.items() if one is not None}
+    if not known:
+        return None
+    first = next(iter(known.values()))
+    pair = f"{name_of(first.first)} − {name_of(first.second)}"
+    where = {
+        "bound": "bits/dim in the bound",
+        "samples": f"in {in_sentence(quantity(metrics[0]).title)}" if metrics else "",
+    }
+    numbers = listed([f"{plus_minus(one.interval())} {where[what]}" for what, one in known.items()])
+    n = first.interval().n
+    if n == 1:
+        return f"The framework: {pair} is {numbers}, in one seed and without an interval."
+    share = _framework_share(rows, effects["bound"])
+    if share is not None and share <= LITTLE:
+        return (
+            f"The framework matters little beside the {_noun(rows)}: {pair} is {numbers} (95 % intervals); in the bound"
+            f" that is at most {_rounded_up(100 * share):g} % of the difference between the {_noun(rows)}."
+        )
+    changed = [what for what, one in known.items() if one.interval().excludes_zero]
+    if changed:
+        return f"The framework changes the {listed(changed)}: {pair} is {numbers} (95 % intervals)."
+    neither = f"neither {' nor '.join(known)}" if len(known) > 1 else f"no {next(iter(known))}"
+    seen = f"by an amount that {count(n, 'seed')} can see"
+    return f"The framework changes {neither} {seen}: {pair} is {numbers} (95 % intervals)."
+
+
+def _framework_share(rows: pd.DataFrame, effect: Contrast | None) -> float | None:
+    """The framework's bound effect, at the far end of its interval, over that of two recipes; None if unresolved."""
+    found = ranking(rows, "bound")
+    if effect is None or found is None or len(found.means) != 2 or not found.resolved:
+        return None
+    lead, interval = next(iter(found.leads.values())), effect.interval()
+    return max(abs(interval.low), abs(interval.high)) / lead.estimate
+
+
+def _rounded_up(percent: float) -> float:
+    """To one digit, never down, so that "at most" is true; 0.01 at least."""
+    digit = 10.0 ** math.floor(math.log10(max(percent, 0.01)))
+    return round(math.ceil(percent / digit) * digit, 2) or digit
+
+
+def _cost_sentence(rows: pd.DataFrame) -> str | None:
+    spent = rows[rows["metric"] == "train_seconds"]
+    if spent.empty:
+        return None
+    medians = spent.groupby("backend", sort=False)["value"].median()
+    parts = [f"{seconds(value)} in {name_of(backend)}" for backend, value in medians.items()]
+    sentence = f"Training one cell took {listed(parts)} (median)."
+    shared = rows[rows["metric"] == "trained_together"]["backend"].unique()
+    if len(shared):
+        names = listed([name_of(backend) for backend in shared])
+        sentence += f" Cells of {names} trained several to a program, and a cell's time is its share of that."
+    return sentence
+
+
+def _caution(rows: pd.DataFrame) -> str | None:
+    """What is known to change an answer about the KL, where the run did not try it."""
+    objectives = set(rows["objective"])
+    uniform = "timesteps" in rows and set(rows["timesteps"]) == {"uniform"}
+    if len(objectives) == 1 or "posterior_kl" not in objectives or not uniform:
+        return None
+    return (
+        "Every cell drew t uniformly, which leaves the KL’s gradients the noisier. Drawn by importance, t has turned an"
+        " answer like this round: --timesteps uniform importance tries both."
+    )
+
+
+def trouble(frame: pd.DataFrame, failed: Sequence[CellRecord]) -> list[str]:
+    """What went wrong: cells that failed or diverged, samples that are not finite."""
+    sentences = []
+    if failed:
+        named = "; ".join(f"{cell.id} ({cell.failure})" for cell in failed)
+        sentences.append(
+            f"{count(len(failed), 'cell')} failed: {named}. A seed is left out of each comparison that needs a"
+            f" failed cell."
+        )
+    diverged = frame[frame["metric"] == "diverged"]
+    if len(diverged):
+        named = "; ".join(
+            f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, by step {row.value:.0f}"
+            for row in diverged.itertuples()
+        )
+        sentences.append(f"{count(len(diverged), 'cell')} diverged (a loss that is no longer finite): {named}.")
+    broken = frame[frame["metric"] == "samples_not_finite"]
+    if len(broken):
+        named = "; ".join(
+            f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, {sampler_name(str(row.sampler))}"
+            for row in broken.itertuples()
+        )
+        sentences.append(f"Samples with values that are not finite: {named}.")
+    return sentences

@@ -1,0 +1,1 @@
+"""Processes that run cells, and who watches them."""

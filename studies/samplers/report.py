@@ -1,0 +1,136 @@
+"""The report of a study of samplers: figure and page in its folder, and the closing table for the terminal."""
+
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from studies.reporting.contrasts import sample_metrics
+from studies.reporting.figures import write_figures
+from studies.reporting.metric_notes import metric_notes
+from studies.reporting.names import count, family_name, name_of, quantity, unit_of
+from studies.reporting.page import about, aligned, shown, template
+from studies.reporting.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
+from studies.reporting.view import View
+from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
+from studies.store.files import write_text
+from studies.store.reading import Run, levels, read_run
+
+LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
+
+
+def write_report(out: Path) -> Path:
+    """Writes figures/quality-by-evaluations.{png,pdf,svg,csv} and report.html from the folder alone."""
+    run = read_run(out)
+    view = View(run, levels(run.rows, "dataset")[0], run.rows)
+    plot = quality_by_evaluations(view)
+    write_figures([plot], out / "figures")
+    table = table_of(run.rows)
+    finished = sum(cell.finished for cell in run.cells)
+    page = template("samplers/report.html").render(
+        name=run.name,
+        kicker=f"Samplers · {run.name} · {finished} of {count(len(run.cells), 'cell')} finished",
+        headline=headline(run.rows),
+        sentences=sentences(run.rows),
+        trouble=[f"Failed: {cell.id}: {cell.failure}" for cell in run.failed],
+        table=[(name_of(recipe), family_name(family), values) for recipe, family, values in table.rows],
+        colours=[Key("", view.colour(recipe)) for recipe, _, _ in table.rows],
+        steps=[f"{n:,}" for n in table.steps],
+        floor=None if table.floor is None else label_of(table.floor),
+        figures=[shown(plot)],
+        method=_method(run),
+        metrics=metric_notes(run.rows),
+        run=about(run),
+    )
+    path = out / "report.html"
+    write_text(path, page)
+    return path
+
+
+def closing_table(out: Path) -> str:
+    """The answer, the table of distances and the numbers behind the answer, as plain text."""
+    rows = read_run(out).rows
+    return "\n".join([headline(rows), "", *aligned(table_lines(table_of(rows))), "", *sentences(rows)])
+
+
+def quality_by_evaluations(view: View) -> Plot:
+    """Every metric against network evaluations: colour is the recipe, line style and marker the sampler."""
+    rows = view.rows[view.rows["sampler"].notna()]
+    families = [str(family) for family in levels(with_chains(rows), "family")]
+    panels, data = [], []
+    for metric in sample_metrics(rows):
+        scored = with_chains(rows[rows["metric"] == metric])
+        mean = scored.groupby(["recipe", "family", "steps"], sort=False)["value"].agg(["mean", "min", "max", "count"])
+        mean = mean.reset_index().sort_values("steps")
+        least = float(rows[rows["metric"] == f"{metric}_floor"]["value"].mean())
+        about_it = quantity(metric)
+        data.append(mean.assign(metric=metric, floor=least, unit=about_it.unit))
+        spoken = "; ".join(
+            f"{name_of(recipe)}, {family_name(str(family))}: {label_of(group['mean'].iloc[0])} at"
+            f" {group['steps'].iloc[0]} and {label_of(group['mean'].iloc[-1])} at {group['steps'].iloc[-1]}"
+            for (recipe, family), group in mean.groupby(["recipe", "family"], sort=False)
+        )
+        better = f" ({about_it.direction} is better)" if about_it.direction else ""
+        panels.append(
+            Panel(
+                f"{about_it.title[0].upper()}{about_it.title[1:]}",
+                f"{about_it.title}{better} against network evaluations. {spoken}. Floor {label_of(least)}.",
+                _draw(view, mean, families, least, unit_of(about_it)),
+            )
+        )
+    return Plot(
+        "quality-by-evaluations",
+        "Sample quality against network evaluations",
+        "One network evaluation a step. Points are means over seeds and frameworks; the dashed line is the floor, what"
+        " held-out real data get at the same sample size. DDIM with eta 0 and DPM-Solver++ (2M) add no noise."
+        " “log SNR” and “quadratic” name the spacing of the steps; without a name they are spread evenly in t.",
+        panels,
+        pd.concat(data, ignore_index=True),
+        [Key(name_of(recipe), view.colour(recipe)) for recipe in view.recipes]
+        + [Key(family_name(family), dash=i) for i, family in enumerate(families)],
+    )
+
+
+def _draw(view: View, mean: pd.DataFrame, families: Sequence[str], least: float, unit: str) -> Callable[[Axes], None]:
+    def draw(ax: Axes) -> None:
+        for (recipe, family), group in mean.groupby(["recipe", "family"], sort=False):
+            look = families.index(family)
+            ax.plot(
+                group["steps"], group["mean"], color=view.colour(recipe), linestyle=DASHES[look % len(DASHES)],
+                marker=MARKERS[look % len(MARKERS)], markersize=4.5, linewidth=1.5,
+            )  # fmt: skip
+        ax.axhline(least, color=INK, linestyle="--", linewidth=1.1)
+        log_axis(ax, "x", float(mean["steps"].min()) / 1.15, float(mean["steps"].max()) * 1.15)
+        low, high = (edge([*mean["mean"][np.isfinite(mean["mean"])], least]) for edge in (min, max))
+        if low > 0 and high > LOG_FROM * low:
+            log_axis(ax, "y", low / 1.1, high * 1.1)
+        else:
+            linear_axis(ax, "y")
+        ax.set_xlabel("network evaluations")
+        ax.set_ylabel(unit)
+
+    return draw
+
+
+def _method(run: Run) -> list[str]:
+    settings: dict[str, Any] = run.settings
+    clip = settings.get("clip_x_0")
+    return [
+        f"{settings['samples']} samples of every cell and chain, by the weights’ moving average, as trained in"
+        f" {settings['run']}. All chains and all cells of a seed start from the same x_T, and the chains that add noise"
+        " add the same noise at the same position.",
+        "The guess of x₀ is not clipped while sampling (clip_x_0 is off)."
+        if clip is None
+        else f"The guess of x₀ is clipped to [−{clip}, {clip}] while sampling (clip_x_0 = {clip}).",
+        "Ratios are taken within a cell and averaged, in their log, over the frameworks of a seed; the seeds carry the"
+        " interval (Student’s t, 95 %). The Fréchet distance of so few samples is mostly bias, which the floor shares:"
+        " the excess over it is what the model adds.",
+        f"dpm_solver is drawn up to {settings['dpm_solver_up_to']} steps. Its spacing by log SNR visits whole steps of"
+        " the chain trained on, as even in log SNR as they allow.",
+    ]

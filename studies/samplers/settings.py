@@ -1,0 +1,85 @@
+"""What a study of samplers is asked to do: which run, which of its cells, which chains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from core.samplers import make_sampler
+from studies.cell.sampling import SPACINGS, Chain
+from studies.plan.command import Flag, check_at_least, check_own_folder
+from studies.store.cells import wanted_factors
+
+LEAST_SAMPLES = 20  # metrics.evaluation.LEAST, whose import would slow --help
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """Every setting of a study of samplers; every cell is sampled by every chain, a sampler at a number of steps."""
+
+    run: Annotated[Path, Flag(help="the folder of the run whose checkpoints are sampled")] = Path("runs/objectives")
+    out: Annotated[Path, Flag(help="the results' folder; the same command with the same folder continues it")] = Path(
+        "runs/samplers"
+    )
+    samplers: Annotated[
+        tuple[str, ...],
+        Flag(help="ancestral, ddim (eta 0), dpm_solver (DPM-Solver++ 2M), each with -quadratic or -logsnr spacing too"),
+    ] = ("ancestral", "ddim", "dpm_solver", "dpm_solver-logsnr")
+    steps: Annotated[
+        tuple[int, ...], Flag(help="network evaluations of each chain; more than a cell's T are left out for it")
+    ] = (10, 20, 50, 100, 250, 1000)
+    dpm_solver_up_to: Annotated[
+        int, Flag(help="longest chain of dpm_solver: it is of second order, and has converged long before the others")
+    ] = 100
+    samples: Annotated[int, Flag(help="samples drawn by each chain, and scored")] = 256
+    clip_x_0: Annotated[float | None, Flag(help="bound x_0_hat to [-this, this] while sampling; None: off")] = None
+    cells: Annotated[
+        tuple[str, ...],
+        Flag(help="only these cells of the run, as in objective=posterior_kl backend=torch seed=0,1; none given: all"),
+    ] = ()
+    device: Annotated[str, Flag(help="auto, cpu, cuda, mps")] = "auto"
+    jobs: Annotated[int, Flag(help="cells that run side by side; 0: one a core on a CPU, one on a GPU")] = 0
+    threads: Annotated[int, Flag(help="threads of each cell on a CPU")] = 1
+
+
+def parse_sampler_settings(argv: Sequence[str], description: str) -> SamplerSettings:
+    """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
+    settings = tyro.cli(SamplerSettings, args=list(argv), description=description)
+    check_at_least(settings, {"samples": LEAST_SAMPLES, "dpm_solver_up_to": 1, "jobs": 0, "threads": 1})
+    if not settings.steps or min(settings.steps) < 1:
+        raise ValueError(f"--steps are numbers of at least 1, got {' '.join(map(str, settings.steps)) or 'none'}")
+    if not settings.samplers:
+        raise ValueError("--samplers names at least one sampler, got none")
+    for words in settings.samplers:
+        sampler, spacing = _sampler_and_spacing(words)
+        make_sampler(sampler, clip=settings.clip_x_0)
+        if spacing not in SPACINGS:
+            raise ValueError(f"unknown spacing {spacing!r} in --samplers {words}; known: {', '.join(SPACINGS)}")
+    check_own_folder(settings.out, settings.run)
+    wanted_factors(settings.cells)
+    return settings
+
+
+def chains(settings: SamplerSettings, num_steps: int) -> list[Chain]:
+    """The chains of a cell of T = num_steps: longest first, so that what all are compared with comes first.
+
+    Spacings that visit every step are the same chain, and drawn once.
+    """
+    found = {}
+    for steps in sorted(set(settings.steps), reverse=True):
+        for words in settings.samplers:
+            sampler, spacing = _sampler_and_spacing(words)
+            if steps <= num_steps and not (sampler == "dpm_solver" and steps > settings.dpm_solver_up_to):
+                chain = Chain(sampler, steps, "uniform" if steps == num_steps else spacing)
+                found[chain.name] = chain
+    return list(found.values())
+
+
+def _sampler_and_spacing(words: str) -> tuple[str, str]:
+    """ "dpm_solver-logsnr" is ("dpm_solver", "logsnr"), "ddim" is ("ddim", "uniform")."""
+    sampler, _, spacing = words.partition("-")
+    return sampler, spacing or "uniform"

@@ -1,0 +1,74 @@
+"""The study: the cells of the run that can be sampled, each in its own process, then the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backends import check_backend
+from studies.plan.command import to_json
+from studies.plan.machine import default_jobs
+from studies.plan.schedules import schedule_of
+from studies.plan.settings import StudySettings, read_settings
+from studies.run.environment import record_environment
+from studies.run.remeasure import measure_and_report
+from studies.samplers.settings import SamplerSettings, chains
+from studies.store import files
+from studies.store.cells import Cell
+from studies.store.files import asked_cells, is_trained
+
+STUDY = "compare_samplers"
+STAGES = {"sample": (0.0, 1.0)}
+
+
+def sampled_cells(settings: SamplerSettings) -> list[Cell]:
+    """The run's cells asked for that have a network, seeds outermost; raises in one line where none can be sampled."""
+    trained = read_settings(settings.run)
+    ready = [cell for cell in asked_cells(settings.run, settings.cells) if is_trained(settings.run, cell)]
+    if not ready:
+        raise ValueError(f"{settings.run} has no finished cell to sample; run its study to the end first")
+    for cell in ready:
+        check_backend(cell.backend)
+        if not chains(settings, num_steps(cell, trained)):
+            raise ValueError(
+                f"no chain is left of --samplers and --steps for {cell.id}, whose T is {num_steps(cell, trained)}"
+            )
+    return sorted(ready, key=lambda cell: cell.seed)
+
+
+def num_steps(cell: Cell, trained: StudySettings) -> int:
+    """T of the cell's chain."""
+    return schedule_of(cell.schedule, trained.num_steps).num_steps
+
+
+def run_and_report(settings: SamplerSettings, cells: Sequence[Cell], argv: Sequence[str]) -> int:
+    """Runs what is not finished yet and writes the report; returns the exit status: 0, or 1 where a cell failed."""
+    out, jobs = settings.out, settings.jobs or default_jobs(settings.device, settings.threads)
+    files.open_run(out, to_json(settings), STUDY)
+    record_environment(out, STUDY, argv)
+    print(announcement(settings, cells, jobs), flush=True)
+    return measure_and_report("studies.samplers.cell", out, cells, jobs, settings.threads, STAGES, _report)
+
+
+def _report(out: Path) -> tuple[str, Path]:
+    from studies.samplers.report import closing_table, write_report  # matplotlib, only needed now
+
+    path = write_report(out)
+    return closing_table(out), path
+
+
+def announcement(settings: SamplerSettings, cells: Sequence[Cell], jobs: int) -> str:
+    """What the study will do, and what it leaves out."""
+    trained = read_settings(settings.run)
+    todo = {cell: chains(settings, num_steps(cell, trained)) for cell in cells}
+    most = max(todo.values(), key=len)
+    lines = [
+        f"{len(cells)} cells of {settings.run}, {jobs} side by side: {settings.samples} samples of each by"
+        f" {len(most)} chains of up to {most[0].steps} steps",
+        f"  {sum(chain.steps for chain in most)} network evaluations of {settings.samples} samples a cell",
+        f"  results in {settings.out}; stop at any time, the same command goes on from there",
+    ]
+    left_out = [cell.id for cell in asked_cells(settings.run, settings.cells) if not is_trained(settings.run, cell)]
+    if left_out:
+        lines.append(f"  left out, not finished or without a network: {', '.join(left_out)}")
+    return "\n".join(lines)

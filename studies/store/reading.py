@@ -1,0 +1,189 @@
+"""A run read back from its folder: settings, environment, rows, which cells finished, failed or are missing.
+
+Everything a report says comes from here, so that a report can be made again anywhere the folder is copied to.
+A study varies some factors and holds the others; which ones is read from the data. A *recipe* is one combination of
+the varying factors that are not the dataset, the backend or the seed: what the study compares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from studies.store.cells import LATER_FACTORS
+from studies.store.files import SKETCHES, first_stage
+
+FACTORS = (
+    "run", "dataset", "schedule", "prediction", "variance", "objective", "timesteps", "dtype", "backend", "seed",
+)  # fmt: skip
+COLUMNS = (*FACTORS[1:], "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
+NOT_IN_RECIPE = ("dataset", "backend", "seed")
+PREFERRED_UNITS = ("bits/dim", "per dim")
+SEPARATOR = " · "
+"""Between the levels of a recipe's factors."""
+FIRST_STAGE = "first_stage"
+"""Attribute of rows whose number of seeds was set by the spread of the first ones: how many those were."""
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """One cell's folder: its factors, its description, and how it ended."""
+
+    folder: Path
+    factors: dict[str, Any]
+    description: dict[str, Any]
+    failure: str | None
+    finished: bool
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    def samples(self) -> dict[str, NDArray[np.float64]]:
+        """The arrays of samples.npz by name; empty where the cell has none."""
+        return _arrays(self.folder / "samples.npz")
+
+    def sketches(self) -> dict[str, NDArray[np.float64]]:
+        """The arrays of `drift.as_arrays`; empty where the cell has none."""
+        return _arrays(self.folder / SKETCHES)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run, or several set side by side: `rows` has every column of FACTORS, `recipe`, and the values."""
+
+    name: str
+    folder: Path
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    rows: pd.DataFrame
+    cells: tuple[CellRecord, ...]
+    reference: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> tuple[CellRecord, ...]:
+        return tuple(cell for cell in self.cells if cell.failure is not None)
+
+    @property
+    def unfinished(self) -> tuple[CellRecord, ...]:
+        return tuple(cell for cell in self.cells if cell.failure is None and not cell.finished)
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`. Raises a ValueError in one line where the folder holds no run or an unreadable one."""
+    folder = Path(folder)
+    if not (folder / "settings.json").is_file():
+        raise ValueError(f"{folder}: expected a run's folder with settings.json in it; give the folder a study wrote")
+    cells = tuple(_read_cell(path) for path in sorted(folder.glob("cells/*")) if (path / "cell.json").is_file())
+    table = folder / "results.csv"
+    rows = pd.read_csv(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    for name, value in LATER_FACTORS.items():  # in a run that was added to later, only some rows lack them
+        rows[name] = rows[name].fillna(value) if name in rows else value
+    missing = [name for name in COLUMNS if name not in rows.columns]
+    if missing:
+        raise ValueError(f"{table}: expected the columns {', '.join(COLUMNS)}; missing {', '.join(missing)}")
+    rows = with_recipes(_one_unit(rows).assign(run=folder.resolve().name))
+    if (first := first_stage(folder)) is not None:
+        rows.attrs[FIRST_STAGE] = first
+    return Run(
+        name=folder.resolve().name,
+        folder=folder,
+        settings=_json(folder / "settings.json"),
+        environment=_json(folder / "environment.json") if (folder / "environment.json").is_file() else {},
+        rows=rows,
+        cells=tuple(replace(cell, factors={"run": folder.resolve().name, **cell.factors}) for cell in cells),
+        reference=_arrays(folder / "reference.npz"),
+    )
+
+
+def side_by_side(runs: Sequence[Run]) -> Run:
+    """Several runs as one, with `run` as a factor. ValueError when two have the same name."""
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"expected runs in folders of different names, got {', '.join(names)}; rename one")
+    return Run(
+        name=" and ".join(names) if len(names) < 3 else f"{len(names)} runs",
+        folder=runs[0].folder.parent,
+        settings=_agreed([run.settings for run in runs]),
+        environment=_agreed([run.environment for run in runs]),
+        rows=with_recipes(pd.concat([run.rows.drop(columns="recipe") for run in runs], ignore_index=True)),
+        cells=tuple(cell for run in runs for cell in run.cells),
+        reference=runs[0].reference if len({str(run.settings.get("dataset")) for run in runs}) == 1 else {},
+    )
+
+
+def varying_factors(rows: pd.DataFrame) -> list[str]:
+    """The factors with more than one level, in the order of FACTORS."""
+    return [name for name in FACTORS if name in rows and rows[name].nunique(dropna=False) > 1]
+
+
+def recipe_factors(rows: pd.DataFrame) -> list[str]:
+    """The factors whose combinations are the recipes; the objective alone when nothing but it could be named."""
+    return [name for name in varying_factors(rows) if name not in NOT_IN_RECIPE] or ["objective"]
+
+
+def with_recipes(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with the column `recipe`: the levels of `recipe_factors`, joined by SEPARATOR."""
+    names = recipe_factors(rows)
+    joined = rows[names].astype(str).agg(SEPARATOR.join, axis=1) if len(rows) else pd.Series(dtype=str)
+    return rows.assign(recipe=joined)
+
+
+def levels(rows: pd.DataFrame, factor: str) -> list[Any]:
+    """The levels of a factor in the order they first appear."""
+    return list(dict.fromkeys(rows[factor]))
+
+
+def _read_cell(folder: Path) -> CellRecord:
+    cell = _json(folder / "cell.json")
+    factors = {**LATER_FACTORS, **cell.get("factors", {})}
+    failed = folder / "failed.txt"
+    lines = failed.read_text(encoding="utf-8", errors="replace").splitlines() if failed.is_file() else None
+    failure = None if lines is None else (lines[0].strip() if lines and lines[0].strip() else "no reason was recorded")
+    return CellRecord(
+        folder=folder,
+        factors={name: factors.get(name) for name in FACTORS[1:]},
+        description=cell.get("description") or {},
+        failure=failure,
+        finished=(folder / "rows.csv").is_file() and failure is None,
+    )
+
+
+def _one_unit(rows: pd.DataFrame) -> pd.DataFrame:
+    """A metric written in several units (nats and bits) is kept in one, so that no value counts twice."""
+    keep = pd.Series(True, index=rows.index)
+    for metric, group in rows.groupby("metric"):
+        units = list(dict.fromkeys(group["unit"].dropna()))
+        if len(units) > 1:
+            unit = next((name for name in PREFERRED_UNITS if name in units), units[0])
+            keep &= (rows["metric"] != metric) | (rows["unit"] == unit)
+    return rows[keep].reset_index(drop=True)
+
+
+def _agreed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entries that all records share."""
+    return {key: value for key, value in records[0].items() if all(other.get(key) == value for other in records[1:])}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected JSON, got {error}; was it written to the end?") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _arrays(path: Path) -> dict[str, NDArray[np.float64]]:
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}

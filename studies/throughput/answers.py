@@ -1,0 +1,130 @@
+"""The times to a run's verdicts, on the bound and on samples: tables and sentences from its race and its results."""
+
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from studies.cell.sampling import Chain
+from studies.datasets import load_dataset
+from studies.plan.settings import StudySettings, read_settings
+from studies.reporting.names import in_sentence, plain, quantity
+from studies.store import files
+from studies.throughput import time_to_verdict
+from studies.throughput.race import Case
+from studies.throughput.settings import PEERS
+from studies.throughput.table import REFERENCE, speeds
+
+GOAL = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One question of a run, its spreads, and the times to its verdict: the usual way, with `peer`, and ours."""
+
+    question: time_to_verdict.Question
+    spreads: list[time_to_verdict.Spread]
+    usual: time_to_verdict.Way
+    ours: time_to_verdict.Way
+    peer: str
+
+    @property
+    def title(self) -> str:
+        return title_of(self.question)
+
+    @property
+    def factor(self) -> float:
+        return self.usual.seconds / self.ours.seconds
+
+
+def title_of(question: time_to_verdict.Question) -> str:
+    return in_sentence(quantity(question.metric).title)
+
+
+Asked = list[tuple[time_to_verdict.Question, list[time_to_verdict.Spread]]]
+
+
+def asked_of(run: Path) -> Asked:
+    """A finished run's questions with its spreads."""
+    results, settings = pd.read_csv(run / files.RESULTS), read_settings(run)
+    sampler = Chain(settings.sampler, min(settings.sample_steps, settings.num_steps)).name
+    return [(one, time_to_verdict.spreads(results, one)) for one in time_to_verdict.questions(results, sampler)]
+
+
+def answers(run: Path, asked: Asked, cases: Sequence[Case]) -> list[Answer]:
+    """Empty without a race on the run's network of torch and a peer."""
+    case = next((case for case in cases if case.workload == "run"), None)
+    if case is None:
+        return []
+    parts = {label: {one.block: one.seconds for one in speeds(case) if one.label == label} for label in case.facts}
+    # diffusers first: its network is our very own.
+    peer = next((name for name in PEERS if parts.get(name)), None)
+    if peer is None or not parts.get(REFERENCE):
+        return []
+    counts = counts_of(read_settings(run))
+    return [
+        Answer(
+            question,
+            spreads,
+            *time_to_verdict.ways(counts, parts[peer], parts[REFERENCE], case.evaluation_batch, spreads),
+            peer=peer,
+        )
+        for question, spreads in asked
+    ]
+
+
+def counts_of(trained: StudySettings) -> time_to_verdict.Counts:
+    return time_to_verdict.Counts(
+        train_steps=trained.train_steps,
+        test_examples=len(load_dataset(trained.dataset, trained.test_examples).test),
+        bound_evaluations=trained.bound_evaluations,
+        samples=trained.samples,
+        sample_evaluations=trained.sample_steps,
+        num_steps=trained.num_steps,
+    )
+
+
+def tables(run: Path, cases: Sequence[Case]) -> list[tuple[str, list[list[str]]]]:
+    return [
+        (
+            f"Time to a verdict on the {one.title} to ± {_width(one.question)}, on one worker; "
+            f"the usual way with {one.peer}",
+            time_to_verdict.table(one.usual, one.ours),
+        )
+        for one in answers(run, asked_of(run), cases)
+    ]
+
+
+def sentences(run: Path, cases: Sequence[Case]) -> list[str]:
+    asked = asked_of(run)
+    lines = [
+        f"{run}, steps t {one.timesteps}: the {title_of(question)} differs by "
+        f"{' '.join([plain(one.difference, 3), question.unit]).strip()}; from seed to seed that difference spreads by "
+        f"{plain(one.paired_sd, 2)} paired and {plain(one.unpaired_sd, 2)} not, so ± {plain(question.half_width, 2)} "
+        f"takes {one.paired_seeds:.0f} seeds paired, {one.unpaired_seeds:.0f} not"
+        for question, spreads in asked
+        for one in spreads
+    ]
+    found = answers(run, asked, cases)
+    if not found:
+        return [*lines, "no time to a verdict: that takes a race of torch and a peer on the run's own network"]
+    return lines + [_answer_sentence(one) for one in found]
+
+
+def _answer_sentence(one: Answer) -> str:
+    usual_spread, our_spread = time_to_verdict.chosen(one.spreads)
+    parts = ", ".join(f"{name} × {share:.2f}" for name, share in time_to_verdict.shares(one.usual, one.ours).items())
+    return (
+        f"time to a verdict on the {one.title} on one worker: {one.usual.seconds:,.0f} s the usual way ({one.peer}, "
+        f"full sweep, full chain, t {usual_spread.timesteps}, independent seeds), {one.ours.seconds:,.0f} s ours "
+        f"(t {our_spread.timesteps}): {plain(one.factor, 2)} times shorter ({GOAL} "
+        f"{'met' if one.factor >= GOAL else 'NOT met'}); {parts}"
+    )
+
+
+def _width(question: time_to_verdict.Question) -> str:
+    return " ".join([plain(question.half_width, 2), question.unit]).strip()

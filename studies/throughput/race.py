@@ -1,0 +1,251 @@
+"""The race: one worker a contestant, driven in turn so that one runs at a time, and rounds interleave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.checkpoints import described_network
+from backends.interface import Execution
+from studies.plan.machine import KEEP_MEMORY, cell_environment
+from studies.throughput.settings import PEERS
+from studies.throughput.workloads import Workload
+
+MODULE = "studies.throughput.worker"
+FLOAT32, CEILINGS = "float32", "ceilings"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant of one case: who, and how it runs; its label says what is not eager float32."""
+
+    name: str
+    execution: Execution
+
+    @property
+    def label(self) -> str:
+        dtype = "" if self.execution.dtype == FLOAT32 else f", {self.execution.dtype}"
+        return self.name + dtype + (", compiled" if self.execution.compile else "")
+
+
+@dataclass(eq=False)
+class Facts:
+    """What is known of an entry beside its times. Seconds and bytes; `error` is why there are none.
+
+    `account`: seconds of a training step by operator (`operators.by_operator`).
+    """
+
+    dtype: str = FLOAT32
+    parameters: int = 0
+    flops: dict[str, float] = field(default_factory=dict)
+    description: dict[str, str] = field(default_factory=dict)
+    startup_seconds: float = float("nan")
+    first_seconds: dict[str, float] = field(default_factory=dict)
+    memory_bytes: float = float("nan")
+    account: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Time:
+    """`seconds` that `units` of a block took in a round."""
+
+    label: str
+    block: str
+    round: int
+    seconds: float
+    units: int
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A race that was run: a workload, the facts of every entry by label, and its times by round."""
+
+    workload: str
+    batch: int
+    evaluation_batch: int
+    facts: dict[str, Facts]
+    times: list[Time]
+
+    @property
+    def dtypes(self) -> list[str]:
+        return list(dict.fromkeys(facts.dtype for facts in self.facts.values()))
+
+    def blocks(self, label: str) -> list[str]:
+        """The blocks that were timed; none for an entry that failed first, or was not in the race."""
+        return list(dict.fromkeys(time.block for time in self.times if time.label == label))
+
+    def seconds(self, label: str, block: str) -> NDArray[np.float64]:
+        """Seconds a unit, round by round."""
+        return np.array([one.seconds / one.units for one in self.times if (one.label, one.block) == (label, block)])
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Case:
+        values = json.loads(text)
+        facts = {label: Facts(**known) for label, known in values.pop("facts").items()}
+        return cls(**{**values, "times": [Time(**one) for one in values["times"]]}, facts=facts)
+
+
+class WorkerEnded(Exception):
+    """A worker said why it cannot go on, or ended without a word."""
+
+
+class Worker:
+    """The parent's end of a worker."""
+
+    def __init__(self, entry: Entry, workload: Workload, threads: int, log: Path) -> None:
+        self.begun = time.perf_counter()
+        self._log: TextIO = open(log, "w")  # noqa: SIM115  (closed with the worker)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", MODULE, entry.name, *encoded(workload, entry.execution)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=environment(entry, threads),
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+        except BrokenPipeError:
+            raise WorkerEnded(f"ended without a word; see {self._log.name}") from None
+        return self.listen()
+
+    def listen(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise WorkerEnded(f"ended without a word; see {self._log.name}")
+        said: dict[str, Any] = json.loads(line)
+        if "error" in said:
+            raise WorkerEnded(said["error"])
+        return said
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._log.close()
+
+
+def encoded(workload: Workload, execution: Execution) -> tuple[str, str]:
+    described = {**asdict(workload), "network": described_network(workload.network)}
+    return json.dumps(described), json.dumps(asdict(execution))
+
+
+def environment(entry: Entry, threads: int) -> dict[str, str]:
+    """That of a study's cells, in which no worker takes a whole GPU; for peers without what it does for speed, as their
+    users have it.
+
+    Threads spin for a moment between operations, as they do by themselves. Told to sleep at once (OMP_WAIT_POLICY) they
+    make a step on two threads a third longer and spare nobody: the other workers wait for a line.
+    """
+    sharing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if entry.execution.device == "cpu" else {}
+    tuned = cell_environment(threads)
+    if entry.name in PEERS:
+        tuned = {name: value for name, value in tuned.items() if name not in KEEP_MEMORY or name in os.environ}
+    return {**tuned, **sharing, **hidden}
+
+
+def race(
+    entries: Sequence[Entry],
+    workload: Workload,
+    *,
+    rounds: int,
+    block_seconds: float,
+    threads: int,
+    logs: Path,
+    clock: str = "wall",
+    say: Callable[[str], None] = lambda line: None,
+) -> Case:
+    """Starts every entry, warms it up, and times each of its blocks once a round, the order turning by one a round.
+
+    An entry that fails is left out from there on, and its facts say why.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    case = Case(
+        workload.name,
+        workload.batch,
+        workload.evaluation_batch,
+        {entry.label: Facts(entry.execution.dtype) for entry in entries},
+        [],
+    )
+    workers: dict[str, Worker] = {}
+    counts: dict[str, dict[str, int]] = {}
+
+    def attempt(label: str, body: Callable[[], None]) -> None:
+        try:
+            body()
+        except WorkerEnded as ended:
+            case.facts[label].error = str(ended)
+            workers.pop(label).close()
+
+    def warm_up(label: str) -> None:
+        counts[label] = _warmed_up(workers[label], case.facts[label], block_seconds)
+
+    def run_round(label: str, number: int) -> None:
+        for block, count in counts[label].items():
+            said = workers[label].ask(block=block, count=count, clock=clock)
+            case.times.append(Time(label, block, number, said["seconds"], said["units"]))
+
+    def ask_once(label: str) -> None:
+        case.facts[label].memory_bytes = workers[label].ask(memory=True)["bytes"]
+        if "train" in counts[label]:
+            case.facts[label].account = workers[label].ask(account="train")["seconds"]
+
+    try:
+        for entry in entries:
+            say(f"  {entry.label} starts")
+            log = logs / f"{workload.name}-{entry.label.replace(', ', '-')}.txt"
+            workers[entry.label] = Worker(entry, workload, threads, log)
+            attempt(entry.label, partial(warm_up, entry.label))
+        for number in range(rounds):
+            labels = list(workers)
+            turn = number % max(1, len(labels))
+            for label in labels[turn:] + labels[:turn]:
+                attempt(label, partial(run_round, label, number))
+            say(f"  round {number + 1} of {rounds}")
+        for label in list(workers):
+            attempt(label, partial(ask_once, label))
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return case
+
+
+def _warmed_up(worker: Worker, facts: Facts, block_seconds: float) -> dict[str, int]:
+    """Waits until the worker is ready, runs each block twice, and says how many units fill a block."""
+    ready = worker.listen()
+    facts.startup_seconds = time.perf_counter() - worker.begun
+    facts.parameters, facts.flops, facts.description = ready["parameters"], ready["flops"], ready["description"]
+    counts = {}
+    for block in ready["blocks"]:
+        facts.first_seconds[block] = worker.ask(block=block, count=1)["seconds"]
+        again = worker.ask(block=block, count=1)
+        counts[block] = max(1, round(block_seconds * again["units"] / again["seconds"]))
+    return counts

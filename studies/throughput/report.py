@@ -1,0 +1,275 @@
+"""The report of a study of speed: report.md, results.csv and figures in its folder, and its tables for the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from studies.plan.command import read_recorded
+from studies.reporting.figures import write_figures
+from studies.reporting.names import plain
+from studies.reporting.page import aligned
+from studies.reporting.plotting import FAINT, INK, PALETTE, Panel, Plot
+from studies.statistics import Interval
+from studies.store import files
+from studies.throughput import account, answers, growth
+from studies.throughput.race import CEILINGS, FLOAT32, Case
+from studies.throughput.settings import PEERS, ThroughputSettings
+from studies.throughput.study import GROWTH, read_cases
+from studies.throughput.table import (
+    LOOPS,
+    REFERENCE,
+    Speed,
+    compiled,
+    in_dtype,
+    is_ceiling,
+    loop_over_network,
+    speeds,
+    time_over,
+    time_over_torch,
+    torch_rate_over,
+)
+
+CEILING_GOAL, PEER_GOAL, LOOP_GOAL = 0.75, 1.3, 1.05
+METHOD = (
+    "One process a contestant, driven in turn so that one runs at a time; the order turns by one a round. Medians over"
+    " rounds with quartiles; a ratio is the median of the ratios within rounds, its interval a 95 % one between order"
+    " statistics.",
+    "A training step is everything from drawing data, steps and noise to the moving average of the weights.",
+    "Operations are those of convolutions and matrix products as the network defines them, 2 a multiply-add, a backward"
+    " pass counted as two forward ones. An implementation that needs fewer is credited with all.",
+    "Ceilings: a 3x3 convolution forward and backward in channels-last layout (64 to 64 channels, 8x8, batch 128 on a"
+    " CPU; 256 to 256, 32x32, batch 128 on a GPU) and a square matrix product (2048; 8192), timed in the same rounds.",
+    "Bound and sampler: seconds for one evaluation of the network within them, over one of the bare network.",
+    "Peers run in the environment that their users have, ours in that of a study's cells, where the allocator keeps the"
+    " memory of a step for the next.",
+    "Start: from starting the process to a network in place. First step: with compilation or tracing.",
+    "Where a step goes: self time by PyTorch's profiler over a few steps after the rounds. Its own microseconds an"
+    " operator make these steps longer, and are mostly outside operators.",
+)
+CLOCK_SAID = {
+    "wall": "Seconds are wall time.",
+    "cpu": "Seconds are processor time of one thread, because others used the machine; start and growth are wall time.",
+}
+Table = list[list[str]]
+
+
+def write_report(out: Path) -> Path:
+    """Writes results.csv, figures/*.{png,pdf,svg,csv} and report.md from the folder alone."""
+    cases = read_cases(out)
+    found = pd.DataFrame([asdict(speed) for case in cases for speed in speeds(case)])
+    files.write_text(out / files.RESULTS, found.to_csv(index=False))
+    plots = [figure(cases)]
+    if (out / GROWTH).is_file():
+        plots.append(growth.figure(pd.read_csv(out / GROWTH)))
+    write_figures(plots, out / "figures")
+    environment = json.loads((out / "environment.json").read_text())
+    lines = ["# Speed, and the time to a verdict", ""]
+    lines += [f"- {sentence}" for sentence in sentences(out)]
+    for title, table in tables(out):
+        lines += ["", f"## {title}", "", *_markdown(table)]
+    for plot in plots:
+        lines += ["", f"## {plot.title}", "", plot.caption, "", f"![{plot.title}](figures/{plot.name}.png)"]
+    devices = {known.description.get("device", "") for case in cases for known in case.facts.values()} - {""}
+    clock = CLOCK_SAID[read_recorded(out, ThroughputSettings).clock]
+    lines += ["", "## Method", "", *(f"- {line}" for line in (*METHOD, clock))]
+    lines += ["", "## Where", "", f"- {environment['cpu']}, {environment['cores']} cores; {environment['platform']}"]
+    lines += [f"- {device}" for device in sorted(devices)]
+    lines += [f"- {name} {version}" for name, version in environment["packages"].items()]
+    lines += ["", "## How to reproduce", "", "```sh", environment["command"], "```", ""]
+    files.write_text(out / "report.md", "\n".join(lines))
+    return out / "report.md"
+
+
+def closing_tables(out: Path) -> str:
+    """All tables and sentences as plain text."""
+    lines: list[str] = []
+    for title, table in tables(out):
+        lines += [title, *aligned(table), ""]
+    return "\n".join(lines + sentences(out))
+
+
+def tables(out: Path) -> list[tuple[str, Table]]:
+    result: list[tuple[str, Table]] = []
+    settings, cases = read_recorded(out, ThroughputSettings), read_cases(out)
+    for case in cases:
+        title = f"{case.workload}, batch {case.batch}"
+        result.append((f"Training step: {title}", training_table(case)))
+        result.append((f"Evaluation, start and memory: {title}", evaluation_table(case)))
+        if (found := account.table(case)) is not None:
+            result.append((f"Where a training step goes, ms and share: {title}", found))
+    return result if settings.run is None else result + answers.tables(settings.run, cases)
+
+
+def training_table(case: Case) -> Table:
+    rows = [
+        ["contestant", "weights", "ms a step", "quartiles", "images/s", "GFLOP/s", "of conv.", "of product",
+         "time / torch", "95 %"]
+    ]  # fmt: skip
+    for one in _of_block(case, "train"):
+        ratio = time_over_torch(case, one.label)
+        rows.append(
+            [
+                one.label,
+                f"{case.facts[one.label].parameters / 1e6:.2f} M",
+                *_milliseconds(one),
+                plain(one.items_per_second, 3),
+                plain(one.gflops, 3),
+                _percent(one.share_convolution),
+                _percent(one.share_product),
+                "1" if ratio is None else plain(ratio.estimate, 3),
+                "" if ratio is None else _range(ratio),
+            ]
+        )
+    for one in speeds(case):
+        if is_ceiling(one.label):
+            name = one.label.replace(CEILINGS, f"ceiling: {one.block}")
+            rows.append([name, "", *_milliseconds(one), "", plain(one.gflops, 3), "", "", "", ""])
+    return rows
+
+
+def evaluation_table(case: Case) -> Table:
+    rows = [
+        ["contestant", "", "network, ms", "bound / network", "sampler / network", "start, s", "first step, s",
+         "memory, MB"]
+    ]  # fmt: skip
+    for one in _of_block(case, "network"):
+        facts = case.facts[one.label]
+        ratios = [loop_over_network(case, one.label, loop) for loop in LOOPS]
+        rows.append(
+            [
+                one.label,
+                "",
+                plain(1e3 * one.seconds, 3),
+                *("" if ratio is None else f"{plain(ratio.estimate, 3)} ({_range(ratio)})" for ratio in ratios),
+                plain(facts.startup_seconds, 2),
+                plain(facts.first_seconds["train"], 2),
+                f"{facts.memory_bytes / 2**20:,.0f}",
+            ]
+        )
+    return rows
+
+
+def sentences(out: Path) -> list[str]:
+    """Which goals the figures reach, whether compiling pays, how cost grows, and the time to a verdict."""
+    settings, cases = read_recorded(out, ThroughputSettings), read_cases(out)
+    lines = [f"{case.workload}: {line}" for case in cases for line in case_sentences(case)]
+    if settings.run is not None:
+        lines += answers.sentences(settings.run, cases)
+    if (out / GROWTH).is_file():
+        lines += growth.sentences(pd.read_csv(out / GROWTH))
+    return lines
+
+
+def case_sentences(case: Case) -> Iterator[str]:
+    for dtype in case.dtypes:
+        yield from _torch_sentences(case, dtype)
+        yield from account.sentences(case, dtype)
+    for label in (REFERENCE, "keras"):
+        for loop in LOOPS:
+            if (ratio := loop_over_network(case, label, loop)) is not None:
+                yield f"{label}: an evaluation in the {loop} loop takes {_within(ratio)}"
+    for label, facts in case.facts.items():
+        name, *how = label.split(", ")
+        if facts.dtype != FLOAT32 and (ratio := time_over(case, label, ", ".join([name, *how[1:]]))) is not None:
+            yield f"{label}: a step takes {plain(ratio.estimate, 3)} ({_range(ratio)}) times one in {FLOAT32}"
+    for one_compiled in compiled(case):
+        steps = one_compiled.steps
+        after = f"pays after {steps:,.0f} steps" if math.isfinite(steps) else "does not pay: a step is no faster"
+        yield f"compiling {one_compiled.label} costs {one_compiled.extra_seconds:.0f} s at the start and {after}"
+
+
+def _torch_sentences(case: Case, dtype: str) -> Iterator[str]:
+    """The eager training step in a dtype against the ceiling and against the best peer, which may be compiled."""
+    ours = in_dtype(REFERENCE, dtype)
+    for one in _of_block(case, "train"):
+        if one.label == ours and math.isfinite(one.share_convolution):
+            share, told = one.share_convolution, "met" if one.share_convolution >= CEILING_GOAL else "NOT met"
+            yield f"{ours} reaches {_percent(share)} of the convolution ceiling ({CEILING_GOAL:.0%} {told})"
+    peers = [label for label, facts in case.facts.items() if label.startswith(PEERS) and facts.dtype == dtype]
+    against = {label: rate for label in peers if (rate := torch_rate_over(case, label)) is not None}
+    if against:
+        best = min(against, key=lambda label: against[label].estimate)
+        rate, told = against[best], "met" if against[best].estimate >= PEER_GOAL else "NOT met"
+        yield (
+            f"{ours} does {plain(rate.estimate, 3)} ({_range(rate)}) times the operations a second of the best peer, "
+            f"{best} ({PEER_GOAL} {told})"
+        )
+
+
+def _within(ratio: Interval) -> str:
+    goal = f"{LOOP_GOAL - 1:.0%}"
+    told = f"within {goal}" if ratio.high <= LOOP_GOAL else f"over {goal}" if ratio.low > LOOP_GOAL else "not resolved"
+    return f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times the bare network's time ({told})"
+
+
+def figure(cases: Sequence[Case]) -> Plot:
+    """Training steps: operations a second of every contestant, a panel for each case and dtype."""
+    panels, data = [], []
+    for case, dtype in [(one, dtype) for one in cases for dtype in one.dtypes]:
+        shown = [one for one in _of_block(case, "train") if one.dtype == dtype]
+        data += shown
+        limits = [one.gflops for one in _of_block(case, "convolution") if one.dtype == dtype]
+        ceiling = limits[0] if limits else math.nan
+        spoken = ", ".join(f"{one.label} {plain(one.gflops, 3)}" for one in shown)
+        title = f"{case.workload}, {dtype}"
+        panels.append(
+            Panel(title, f"GFLOP/s of a training step: {spoken}.", _bars(shown, ceiling), 80 + 34 * len(shown))
+        )
+    return Plot(
+        "training",
+        "Operations a second of a training step",
+        "GFLOP/s, medians over rounds with quartiles; the line is the convolution ceiling measured in the same rounds.",
+        panels,
+        pd.DataFrame([asdict(one) for one in data]),
+    )
+
+
+def _bars(shown: Sequence[Speed], ceiling: float) -> Callable[[Axes], None]:
+    def draw(ax: Axes) -> None:
+        places = np.arange(len(shown))[::-1]
+        rates = np.array([one.gflops for one in shown])
+        low = rates - np.array([one.gflops * one.seconds / one.seconds_q3 for one in shown])
+        high = np.array([one.gflops * one.seconds / one.seconds_q1 for one in shown]) - rates
+        ax.barh(
+            places, rates, height=0.6, color=[FAINT if one.label.startswith(PEERS) else PALETTE[0] for one in shown]
+        )
+        ax.errorbar(rates, places, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1.2)
+        if math.isfinite(ceiling):
+            ax.axvline(ceiling, color=PALETTE[1], linewidth=1.4)
+        ax.set_yticks(places, [one.label.replace("-diffusion-", "-diffusion-\n") for one in shown])
+        ax.grid(axis="y", visible=False)
+        ax.set_xlim(0, np.nanmax([*(rates + high), ceiling]) * 1.05)
+        ax.set_xlabel("GFLOP/s")
+
+    return draw
+
+
+def _of_block(case: Case, block: str) -> list[Speed]:
+    return [one for one in speeds(case) if one.block == block]
+
+
+def _milliseconds(one: Speed) -> tuple[str, str]:
+    return plain(1e3 * one.seconds, 3), f"{plain(1e3 * one.seconds_q1, 3)} to {plain(1e3 * one.seconds_q3, 3)}"
+
+
+def _range(interval: Interval) -> str:
+    if not math.isfinite(interval.half_width):
+        return "too few rounds"
+    return f"{plain(interval.low, 3)} to {plain(interval.high, 3)}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if math.isfinite(share) else ""
+
+
+def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
+    head, *body = [f"| {' | '.join(row)} |" for row in table]
+    return [head, "|---|---|" + "---:|" * (len(table[0]) - 2), *body]

@@ -1,0 +1,78 @@
+"""What a study of speed is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from studies.plan.command import Flag, check_at_least, check_own_folder
+
+PEERS = ("diffusers", "denoising-diffusion-pytorch")
+CONTESTANTS = ("torch", "keras", *PEERS)
+WORKLOADS = ("digits", "images", "cifar10")
+MODES = {"eager": (False,), "compiled": (True,), "both": (False, True)}
+
+
+@dataclass(frozen=True)
+class ThroughputSettings:
+    """Every setting of a study of speed."""
+
+    out: Annotated[Path, Flag(help="the results' folder; what is there already is not measured again")] = Path(
+        "runs/throughput"
+    )
+    run: Annotated[
+        Path | None,
+        Flag(help="a finished run on digits: adds the time to its verdict, ours and the usual way"),
+    ] = None
+    workloads: Annotated[
+        tuple[str, ...],
+        Flag(help="digits (1x8x8), images (3x32x32), cifar10 (the 35.7 M network, for GPUs)"),
+    ] = ("digits", "images")
+    widths: Annotated[tuple[int, ...], Flag(help="U-Net channels per level of digits and images, finest first")] = (
+        32,
+        64,
+    )
+    contestants: Annotated[
+        tuple[str, ...],
+        Flag(help="torch, keras, diffusers, denoising-diffusion-pytorch; those not installed are named"),
+    ] = CONTESTANTS
+    modes: Annotated[str, Flag(help="eager, compiled (torch.compile; XLA for Keras), or both")] = "eager"
+    dtypes: Annotated[tuple[str, ...], Flag(help="float32, bfloat16 (autocast)")] = ("float32",)
+    rounds: Annotated[int, Flag(help="times that every block is timed, in turn; 6 or more give 95 % intervals")] = 9
+    block_seconds: Annotated[float, Flag(help="about how long one timed block is")] = 0.5
+    clock: Annotated[
+        str,
+        Flag(help="wall, or cpu: processor seconds, for one thread on a machine that others use too"),
+    ] = "wall"
+    growth: Annotated[bool, Flag(help="also measure how time and memory grow with steps, examples, cells and T")] = True
+    device: Annotated[str, Flag(help="auto, cpu, cuda")] = "auto"
+    threads: Annotated[int, Flag(help="threads of each worker on a CPU")] = 1
+
+    @property
+    def peers(self) -> list[str]:
+        return [name for name in self.contestants if name in PEERS]
+
+
+def parse_throughput_settings(argv: Sequence[str], description: str) -> ThroughputSettings:
+    """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
+    settings = tyro.cli(ThroughputSettings, args=list(argv), description=description)
+    known = {
+        "workloads": WORKLOADS, "contestants": CONTESTANTS, "dtypes": ("float32", "bfloat16"), "modes": tuple(MODES),
+        "clock": ("wall", "cpu"),
+    }  # fmt: skip
+    for name, names in known.items():
+        given = getattr(settings, name)
+        wrong = [value for value in ((given,) if isinstance(given, str) else given) if value not in names]
+        if wrong or not given:
+            raise ValueError(f"--{name} are of {', '.join(names)}, got {wrong[0] if wrong else 'none'}")
+    check_at_least(settings, {"rounds": 1, "threads": 1})
+    if settings.clock == "cpu" and (settings.threads != 1 or settings.device not in ("auto", "cpu")):
+        raise ValueError("--clock cpu is for --threads 1 on a CPU: it adds up threads, and does not see a GPU")
+    if not settings.block_seconds > 0:
+        raise ValueError(f"--block-seconds is positive, got {settings.block_seconds}")
+    check_own_folder(settings.out, settings.run)
+    return settings

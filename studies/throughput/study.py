@@ -1,0 +1,112 @@
+"""The study: every case raced once, growth measured, then tables and verdict from what is in the folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from backends.interface import Execution
+from studies.datasets import load_dataset
+from studies.plan.command import to_json
+from studies.plan.machine import uses_gpu
+from studies.plan.settings import read_settings
+from studies.run.environment import record_environment
+from studies.store import files
+from studies.throughput.race import CEILINGS, Case, Entry, race
+from studies.throughput.settings import MODES, ThroughputSettings
+from studies.throughput.workloads import Workload, of_study, workloads
+
+STUDY = "compare_throughput"
+CASES, GROWTH = "cases", "growth.csv"
+PACKAGES = {
+    "torch": ("torch",),
+    "keras": ("keras",),
+    CEILINGS: ("torch",),
+    "diffusers": ("torch", "diffusers"),
+    "denoising-diffusion-pytorch": ("torch", "denoising_diffusion_pytorch"),
+}
+"""What must be installed for each contestant."""
+
+
+def run_and_report(settings: ThroughputSettings, argv: Sequence[str]) -> int:
+    """Measures what is not in the folder yet and writes the report; 1 where a contestant failed."""
+    cases = raced(settings)
+    files.open_run(settings.out, to_json(settings), STUDY)
+    record_environment(settings.out, STUDY, argv)
+    missing = [name for name in settings.contestants if not is_installed(name)]
+    for name in missing:
+        print(f"not installed, left out: {name} (pip install {name})")
+    failed = []
+    for workload in cases:
+        failed += _run_case(settings, workload)
+    if settings.growth and not (settings.out / GROWTH).is_file():
+        from studies.throughput.growth import measure
+
+        rows = measure(settings.device, settings.threads, settings.out / "logs", lambda line: print(line, flush=True))
+        files.write_text(settings.out / GROWTH, rows.to_csv(index=False))
+
+    from studies.throughput.report import closing_tables, write_report  # matplotlib, only needed now
+
+    report = write_report(settings.out)
+    print(closing_tables(settings.out))
+    for line in failed:
+        print(f"failed: {line}")
+    print(f"report: {report}")
+    return 1 if failed else 0
+
+
+def raced(settings: ThroughputSettings) -> list[Workload]:
+    """The workloads asked for, and the run's own where one is given."""
+    known = workloads(uses_gpu(settings.device), settings.widths)
+    chosen = [known[name] for name in settings.workloads]
+    if settings.run is not None:
+        trained = read_settings(settings.run)
+        chosen.append(of_study(trained, load_dataset(trained.dataset, trained.test_examples).shape))
+    return chosen
+
+
+def is_installed(name: str) -> bool:
+    return all(importlib.util.find_spec(package) is not None for package in PACKAGES[name])
+
+
+def entries(settings: ThroughputSettings) -> list[Entry]:
+    """Who takes part in a race, of those that are installed; the ceilings are one of them, in every dtype."""
+    chosen = [name for name in settings.contestants if is_installed(name)]
+    ways = [Execution(settings.device, dtype, mode) for dtype in settings.dtypes for mode in MODES[settings.modes]]
+    racing = [Entry(name, way) for name in chosen for way in ways]
+    limits = [Entry(CEILINGS, Execution(settings.device, dtype)) for dtype in settings.dtypes]
+    return racing + limits * is_installed(CEILINGS)
+
+
+def _run_case(settings: ThroughputSettings, workload: Workload) -> list[str]:
+    """Races one case into its folder, unless it is there; returns a line for each contestant that failed."""
+    path = settings.out / CASES / f"{workload.name}.json"
+    if not path.is_file():
+        print(f"{workload.name}: {settings.rounds} rounds", flush=True)
+        case = race(
+            entries(settings),
+            workload,
+            rounds=settings.rounds,
+            block_seconds=settings.block_seconds,
+            threads=settings.threads,
+            logs=settings.out / "logs",
+            clock=settings.clock,
+            say=lambda line: print(line, flush=True),
+        )
+        files.write_text(path, case.to_json())
+    facts = _read_case(path).facts
+    return [f"{workload.name}, {label}: {known.error}" for label, known in facts.items() if known.error]
+
+
+def read_cases(out: Path) -> list[Case]:
+    """The races in a folder; a ValueError in one line for one that another version wrote."""
+    return [_read_case(path) for path in sorted((out / CASES).glob("*.json"))]
+
+
+def _read_case(path: Path) -> Case:
+    try:
+        return Case.from_json(path.read_text())
+    except (TypeError, KeyError, json.JSONDecodeError):
+        raise ValueError(f"{path} is no race of this version; give another folder with --out") from None

@@ -1,0 +1,35 @@
+"""The grid of a study's factors, and the names of its cells."""
+
+from __future__ import annotations
+
+from studies.plan.command import to_json
+from studies.plan.grid import grid
+from studies.plan.settings import StudySettings, from_json
+
+BOTH = StudySettings(
+    backends=("torch",), seeds=2, timesteps=("uniform", "importance"), dtypes=("float32", "bfloat16"), device="cpu"
+)
+
+
+def test_every_combination_is_one_cell(monkeypatch):
+    """With a folder of its own, seeds outermost."""
+    monkeypatch.setattr("studies.plan.grid.check_backend", lambda name: None)
+    cells = grid(BOTH)
+    assert len(cells) == len({cell.id for cell in cells}) == 2 * 2 * 2 * 2
+    assert [cell.seed for cell in cells] == [0] * 8 + [1] * 8
+    assert {(cell.timesteps, cell.dtype) for cell in cells} == {
+        (how, dtype) for how in BOTH.timesteps for dtype in BOTH.dtypes
+    }
+
+
+def test_names_leave_out_what_older_runs_do_not_have(monkeypatch):
+    monkeypatch.setattr("studies.plan.grid.check_backend", lambda name: None)
+    plain, precise, weighted, both = (cell.id for cell in grid(BOTH.replace(seeds=1, objectives=("posterior_kl",))))
+    assert plain == "digits-linear-epsilon-beta_tilde-posterior_kl-torch-0"
+    assert precise == "digits-linear-epsilon-beta_tilde-posterior_kl-bfloat16-torch-0"
+    assert weighted == "digits-linear-epsilon-beta_tilde-posterior_kl-importance-torch-0"
+    assert both == "digits-linear-epsilon-beta_tilde-posterior_kl-importance-bfloat16-torch-0"
+
+
+def test_settings_are_read_as_they_were_written():
+    assert from_json(to_json(BOTH)) == BOTH

@@ -1,0 +1,63 @@
+"""`--seeds-until`: how many seeds it asks for, what it records, and what a continued study makes of that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backends import installed_backends
+from studies import study
+from studies.datasets import load_dataset
+from studies.plan.grid import grid
+from studies.plan.settings import StudySettings
+from studies.run.runner import Outcome
+from studies.statistics import sequential_interval, stein_seeds
+from studies.store import files
+
+DIFFERENCES = np.concatenate([[0.02, 0.05, 0.08], 0.05 + 0.02 * np.random.default_rng(0).standard_normal(97)])
+DIGITS = load_dataset("digits")
+HALF_WIDTH = 0.045  # bits/dim: the first three ask for 9 seeds
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[int]:
+    """The numbers of seeds that studies were run with; their differences are made up."""
+    numbers: list[int] = []
+
+    def run_study(name, settings, cells, argv, dataset):
+        numbers.append(settings.seeds)
+        assert len(cells) == 2 * settings.seeds
+        return Outcome(finished=[cell.id for cell in cells], failed={})
+
+    monkeypatch.setattr(study, "run_study", run_study)
+    monkeypatch.setattr(study, "bound_differences", lambda settings: list(DIFFERENCES[: settings.seeds]))
+    return numbers
+
+
+def settings(out, **changes) -> StudySettings:
+    return StudySettings(out=out, backends=tuple(installed_backends()[:1]), seeds_until=HALF_WIDTH, **changes)
+
+
+def test_the_first_seeds_set_how_many_are_run(tmp_path, asked):
+    expected = stein_seeds(DIFFERENCES[:3], HALF_WIDTH)
+    assert expected == 9
+    outcome, closing = study._add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
+    assert asked == [expected]
+    assert len(outcome.finished) == 2 * expected
+    assert files.first_stage(tmp_path) == 3
+    assert str(sequential_interval(DIFFERENCES[:expected], first=3)) in closing
+    assert f"{expected} seeds, Stein's two-stage rule" in closing
+
+
+def test_a_continued_study_keeps_its_first_stage(tmp_path, asked):
+    """With more seeds asked for at the start, the first 3 still set the number, and none that ran is left out."""
+    expected = stein_seeds(DIFFERENCES[:3], HALF_WIDTH)
+    study._add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
+    study._add_seeds("compare_objectives", settings(tmp_path, seeds=5), grid, [], DIGITS)
+    study._add_seeds("compare_objectives", settings(tmp_path, seeds=expected + 2), grid, [], DIGITS)
+    assert asked == [expected, expected, expected + 2]
+    assert files.first_stage(tmp_path) == 3
+
+
+def test_a_run_without_it_has_no_first_stage(tmp_path):
+    assert files.first_stage(tmp_path) is None

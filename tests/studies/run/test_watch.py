@@ -1,0 +1,57 @@
+"""What a person sees while a study runs: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from studies.run.watch import Watch
+from studies.store.cells import Cell
+from studies.store.files import row
+
+CELLS = [Cell("digits", "linear", "epsilon", "beta_tilde", "epsilon_mse", "torch", seed) for seed in range(3)]
+NEWS = {
+    "stage": "train", "done": 500, "total": 3500, "loss": 0.0812,
+    "rows": [
+        row("train_epsilon_mse", 0.0812, "per dim", step=500),
+        row("train_posterior_kl", 3.312, "bits/dim", step=500),
+        row("step_seconds", 0.0357, "s", step=500),
+    ],
+}  # fmt: skip
+
+
+def watched(cells: list[Cell], terminal: bool) -> str:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=200)
+    with Watch(CELLS, cells, console=console) as watch:
+        watch.started(cells[0])
+        watch.progress(cells[0], NEWS)
+        watch.refresh()
+        watch.bar.refresh()
+        watch.ended(cells[0], None)
+        watch.started(cells[1])
+        watch.progress(cells[1], {"stage": "bound", "done": 1, "total": 4, "loss": None})
+        watch.ended(cells[1], "ValueError: broken")
+    return out.getvalue()
+
+
+def test_a_terminal_shows_stage_losses_speed_and_the_time_left():
+    shown = watched(CELLS, terminal=True)
+    assert "train 500/3500, MSE 0.0812, KL 3.31, 28 steps/s" in shown
+    assert "whole study, 3 cells" in shown
+    assert "left" in shown
+    assert f"[2/3] {CELLS[1].id}: failed: ValueError: broken" in shown
+
+
+@pytest.mark.parametrize("todo", [3, 2])
+def test_plain_lines_where_there_is_no_terminal(capsys, todo):
+    """One line a cell, no control characters, and none for progress."""
+    assert watched(CELLS[3 - todo :], terminal=False) == ""
+    lines = capsys.readouterr().out.splitlines()
+    expected = [] if todo == 3 else ["1 of 3 cells are finished already and will not run again"]
+    assert lines[: len(expected)] == expected
+    assert len(lines) == 2 + len(expected)
+    assert lines[-1].startswith(f"[2/{todo}] ")
+    assert "\x1b" not in "".join(lines)

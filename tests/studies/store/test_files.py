@@ -1,0 +1,87 @@
+"""Files are whole or absent, and a run's folder belongs to one study."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from studies.plan.command import to_json
+from studies.plan.settings import StudySettings, from_json
+from studies.store import files
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "rows.csv"
+    files.write_text(path, "old")
+
+    def broken(file):
+        file.write(b"half of the new")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        files.write_whole(path, broken)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_settings_survive_the_file():
+    settings = StudySettings(objectives=("hybrid",), widths=(8, 16, 32), clip_norm=None)
+    assert from_json(to_json(settings)) == settings
+
+
+def test_settings_of_another_version_are_refused():
+    values = {**json.loads(to_json(StudySettings())), "colour": "blue"}
+    with pytest.raises(ValueError, match="unknown entries colour"):
+        from_json(json.dumps(values))
+
+
+def test_the_same_settings_continue_a_run(tmp_path):
+    run = tmp_path / "run"
+    files.open_run(run, to_json(StudySettings()), "compare_objectives")
+    files.open_run(run, to_json(StudySettings(jobs=7, seeds=5)), "compare_objectives")
+    assert json.loads((run / "settings.json").read_text())["seeds"] == 5
+
+
+def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
+    run = tmp_path / "run"
+    files.open_run(run, to_json(StudySettings()), "compare_objectives")
+    before = (run / "settings.json").read_bytes()
+    with pytest.raises(ValueError, match=r"holds a run with other settings \(num_steps 1000 there, 50 asked\)"):
+        files.open_run(run, to_json(StudySettings(num_steps=50)), "compare_objectives")
+    assert (run / "settings.json").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="holds no run"):
+        files.open_run(tmp_path, to_json(StudySettings()), "compare_objectives")
+    with pytest.raises(ValueError, match="holds no run"):
+        files.open_run(tmp_path / "thesis.tex", to_json(StudySettings()), "compare_objectives")
+
+
+def test_an_unwritable_folder_is_one_line():
+    with pytest.raises(ValueError, match=r"cannot write to /proc/run .*--out"):
+        files.open_run(files.Path("/proc/run"), to_json(StudySettings()), "compare_objectives")
+
+
+def test_rows_have_the_columns(tmp_path):
+    files.write_rows(tmp_path / "rows.csv", [{"metric": "bound", "value": 3.1, "unit": "bits/dim"}])
+    frame = pd.read_csv(tmp_path / "rows.csv")
+    assert tuple(frame.columns) == files.COLUMNS
+    with pytest.raises(ValueError, match="got also colour"):
+        files.write_rows(tmp_path / "other.csv", [{"colour": "blue"}])
+    assert not (tmp_path / "other.csv").exists()
+
+
+def test_results_join_finished_cells_only(tmp_path):
+    for name, value in (("a", 1.0), ("b", 2.0)):
+        rows = [{"metric": "bound", "value": value, "unit": "bits/dim", "t": 3, "t_last": 4}]
+        files.write_rows(files.cell_folder(tmp_path, name) / files.ROWS, rows)
+    files.write_text(files.cell_folder(tmp_path, "c") / files.FAILURE, "ValueError: no\n\ntraceback")
+    frame = pd.read_csv(files.gather_results(tmp_path, ["a", "b", "c"]))
+    assert list(frame["value"]) == [1.0, 2.0]
+    assert files.failure(tmp_path, "c") == "ValueError: no"
+    assert files.failure(tmp_path, "a") is None
+    assert files.gather_results(tmp_path, ["c"]).is_file()
