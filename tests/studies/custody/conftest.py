@@ -12,14 +12,18 @@ from tests.studies.custody.entry import write_points
 from tests.studies.custody.fake_backend import FakeBackend
 
 
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeBackend]:
-    """The two by name, where `backends.load_backend` finds them."""
+def installed_fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeBackend]:
+    """Two new ones by name, where `backends.load_backend` finds them."""
     made = {name: FakeBackend(name) for name in ("fake_one", "fake_two")}
     for name, fake in made.items():
         monkeypatch.setitem(backends.BACKENDS, name, ())
         monkeypatch.setitem(sys.modules, f"backends.{name}", fake)
     return made
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeBackend]:
+    return installed_fakes(monkeypatch)
 
 
 @pytest.fixture
