@@ -18,6 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
+
+from backends import installed_backends
+from backends.flops import forward_flops
+from backends.interface import Execution
+from backends.networks import MLPSettings, UNetSettings, parameter_count
+from studies.plan.command import to_json
+from studies.plan.machine import KEEP_MEMORY
+from studies.run.environment import record_environment
+from studies.store import files
+from studies.throughput import account, answers, time_to_verdict, together
 from studies.throughput.contestants import CHAIN, make
 from studies.throughput.growth import exponents
 from studies.throughput.operators import OUTSIDE, by_operator
@@ -36,16 +46,6 @@ from studies.throughput.table import (
 )
 from studies.throughput.worker import decoded, serve
 from studies.throughput.workloads import CIFAR10, Workload, workloads
-
-from backends import installed_backends
-from backends.flops import forward_flops
-from backends.interface import Execution
-from backends.networks import MLPSettings, UNetSettings, parameter_count
-from studies.plan.command import to_json
-from studies.plan.machine import KEEP_MEMORY
-from studies.run.environment import record_environment
-from studies.store import files
-from studies.throughput import account, answers, time_to_verdict, together
 from tests.studies.synthetic_run import make_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.harness import store
-from studies.harness.cell import run_cell
-from studies.harness.cells import Cell
-from studies.harness.settings import StudySettings
-from studies.harness.together import run_together
+from studies.cell.stages import run_cell
+from studies.cell.together import run_together
+from studies.plan.settings import StudySettings
+from studies.store import files
+from studies.store.cells import Cell
 from tests.studies.custody.fake_backend import FakeBackend, Reported
 
 SMALL = StudySettings(
@@ -69,7 +69,7 @@ def run_group(
     """The cells in this process, as one program; returns the rows of each."""
     run_together(out, cells, small(dataset, changes), _reporter({cell.id: fake for cell in cells}, None))
     for cell in cells:
-        assert store.failure(out, cell.id) is None, store.failure(out, cell.id)
+        assert files.failure(out, cell.id) is None, files.failure(out, cell.id)
     return [read_rows(out, cell) for cell in cells]
 
 
@@ -86,15 +86,15 @@ def _reporter(fakes: dict[str, FakeBackend], only: str | None) -> Any:
 
 
 def read_rows(out: Path, cell: Cell) -> pd.DataFrame:
-    return pd.read_csv(store.cell_folder(out, cell.id) / store.ROWS)
+    return pd.read_csv(files.cell_folder(out, cell.id) / files.ROWS)
 
 
 def folder_of(out: Path, cell: Cell) -> Path:
-    return store.cell_folder(out, cell.id)
+    return files.cell_folder(out, cell.id)
 
 
 def checkpoint_of(out: Path, cell: Cell) -> Path:
-    return folder_of(out, cell) / store.CHECKPOINT
+    return folder_of(out, cell) / files.CHECKPOINT
 
 
 def value_of(rows: pd.DataFrame, metric: str, **where: Any) -> float:
