@@ -130,9 +130,9 @@ def recipe_by_hand(
 def unit_scale_by_hand(process: ReverseProcess, objective: str) -> float:
     """1 over what an output of 0 costs on data of unit variance, by the papers' formulas on the betas themselves.
 
-    With 0 put out, the error is the whole target, of variance `size`; for data and noise of unit variance that is 1, but
-    for the posterior mean (its variance less beta tilde) and the offset (in a unit of its own). What it costs in epsilon
-    follows from the signal to noise ratio; what that costs in nats is the weight of Ho et al. (2020), eq. 12.
+    With 0 put out, the error is the whole target, of variance `size`: 1, but for the posterior mean, which lacks beta
+    tilde of it, and the offset, which is in a unit of its own. What it costs in epsilon follows from the signal to
+    noise ratio, and what that costs in nats is the weight of Ho et al. (2020), eq. 12.
     """
     if objective == "hybrid":
         return 1.0

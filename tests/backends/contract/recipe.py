@@ -1,4 +1,4 @@
-"""The optimiser on gradients that are given, against numbers worked out in 40 digits and against the recipe in numpy."""
+"""The optimiser on gradients that are given, against numbers worked out in 40 digits and the recipe in numpy."""
 
 from __future__ import annotations
 
