@@ -20,6 +20,7 @@ from backends.checkpoints import load_weights, save_weights
 from studies.harness import schedules, store, training
 from studies.harness.cell import run_cell
 from studies.harness.cells import Cell, grid
+from studies.harness.draws import training_draws
 from studies.harness.drift import sketched_steps
 from studies.harness.settings import PRESETS, StudySettings, to_json
 from studies.harness.together import run_together
@@ -137,10 +138,10 @@ def saved_state(settings: StudySettings, cell: Cell) -> tuple[dict[str, np.ndarr
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("objective", ["posterior_kl", "epsilon_mse"])
-def test_importance_sampling_goes_on_from_its_history(tmp_path, backend, objective):
+def test_importance_sampling_goes_on_from_its_history(tmp_path, monkeypatch, backend, objective):
     """t is drawn by the last 10 losses at each t, which are all there long before the cut and so decide every later t.
 
-    Forgotten, t would be uniform until they are there again.
+    The first draw after it is by the losses saved. Forgotten, t would be uniform until they are there again.
     """
     changes = {"timesteps": ("importance",), "objectives": (objective,)}
     whole, cut = (settings_in(tmp_path / name, backend, **changes) for name in ("whole", "cut"))
@@ -152,8 +153,18 @@ def test_importance_sampling_goes_on_from_its_history(tmp_path, backend, objecti
     assert state["moments/losses"].shape == (6, 10)
     assert np.all(state["moments/counts"] >= 10)
     assert state["moments/counts"].sum() == SAVED * whole.batch_size
-    assert np.ptp(np.sqrt(np.mean(state["moments/losses"] ** 2, axis=1))) > 0.1  # far from uniform
+    root = np.sqrt(np.mean(state["moments/losses"] ** 2, axis=1))
+    assert root.max() > 1.2 * root.min()  # far from uniform
+    drawn = {}
+
+    def recorded(x, seed, step, batch_size, num_steps, how, probabilities):
+        drawn[step] = probabilities
+        return training_draws(x, seed, step, batch_size, num_steps, how, probabilities)
+
+    monkeypatch.setattr(training, "training_draws", recorded)
     run_all(cut, cells)
+    assert list(drawn) == list(range(SAVED + 1, STEPS + 1))
+    np.testing.assert_allclose(drawn[SAVED + 1], 0.999 * root / root.sum() + 0.001 / 6, rtol=1e-12)
     check_equal(Outcome.of(cut, cells[0]), Outcome.of(whole, cells[0]))
 
 
