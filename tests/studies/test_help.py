@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = sorted(path.name for path in (ROOT / "studies").glob("*.py") if path.name != "__init__.py")
+SCRIPTS = sorted(path.name for path in (ROOT / "studies").glob("*.py") if "__main__" in path.read_text())
 HEAVY = (
     "torch", "keras", "tensorflow", "jax", "pandas", "sklearn", "matplotlib", "statsmodels", "ot", "jinja2",
     "scipy.spatial", "scipy.stats",
