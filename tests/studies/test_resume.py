@@ -17,17 +17,17 @@ import pytest
 
 from backends import installed_backends
 from backends.checkpoints import load_weights, save_weights
-from studies.plan import schedules
-from studies.store import files
 from studies.cell import training
-from studies.cell.stages import run_cell
-from studies.store.cells import Cell
-from studies.plan.grid import grid
 from studies.cell.draws import training_draws
 from studies.cell.drift import sketched_steps
-from studies.plan.settings import PRESETS, StudySettings
-from studies.plan.command import to_json
+from studies.cell.stages import run_cell
 from studies.cell.together import run_together
+from studies.plan import schedules
+from studies.plan.command import to_json
+from studies.plan.grid import grid
+from studies.plan.settings import PRESETS, StudySettings
+from studies.store import files
+from studies.store.cells import Cell
 
 BACKENDS = installed_backends()
 STEPS, SAVED, CUT = 30, 15, 18
