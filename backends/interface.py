@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from backends.networks import NetworkSettings
 from backends.recipe import TrainingRecipe
-from core.flow import ProbedField
 from core.learned_schedule import LearnedSchedule
+from core.probability_flow import ProbedField
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
 from core.schedules import Schedule
@@ -71,7 +71,7 @@ class Trainer(Protocol):
 
     def state(self) -> Weights:
         """All that is needed to go on, flat: "weights/NAME", "ema/NAME", "adam_m/NAME", "adam_v/NAME", and
-        "step" (); of a learned schedule the entries of `backends.learned` too.
+        "step" (); of a learned schedule the entries of `backends.states` too.
         """
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -152,7 +152,7 @@ class Backend(Protocol):
         """A compiled function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats), without gradients."""
 
     def flow_field(self, network: Any, process: ReverseProcess, execution: Execution) -> ProbedField:
-        """The right-hand side of the probability flow and its Jacobian along probes (`core.flow`)."""
+        """The right-hand side of the probability flow and its Jacobian along probes (`core.probability_flow`)."""
 
     def sample(
         self,

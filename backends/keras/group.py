@@ -16,7 +16,7 @@ from backends.groups import Members, Part
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import losses, run_batch, upload
+from backends.keras.losses import losses, run_batch, upload
 from backends.keras.network import make_network, neutral_variables
 from backends.keras.optimiser import FlatOptimiser
 from backends.networks import NetworkSettings

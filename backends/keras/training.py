@@ -16,12 +16,12 @@ from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import losses, run_batch, upload
+from backends.keras.learned_schedule import TrainedSchedule
+from backends.keras.losses import losses, run_batch, upload
 from backends.keras.network import MLP, UNet, export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
 from backends.keras.optimiser import FlatOptimiser
-from backends.keras.schedule import TrainedSchedule
-from backends.learned import schedule_parts
 from backends.recipe import TrainingRecipe
+from backends.states import schedule_parts
 from core.arrays import Array
 from core.learned_schedule import LearnedSchedule, check_learnable
 from core.objectives import check_objective, unit_scale

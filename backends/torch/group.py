@@ -22,7 +22,7 @@ from backends.interface import Draws, Execution, Weights
 from backends.networks import NetworkSettings
 from backends.recipe import TrainingRecipe
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
-from backends.torch.likelihood import DeviceDraws, losses, process_at, run_batch, upload
+from backends.torch.losses import DeviceDraws, losses, process_at, run_batch, upload
 from backends.torch.network import make_network
 from backends.torch.optimiser import FlatOptimiser
 from core.objectives import NoisedBatch

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from backends import states
 from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution, Weights
-from backends.learned import schedule_parts
 from backends.recipe import TrainingRecipe
+from backends.states import schedule_parts
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
-from backends.torch.flat import Flat
-from backends.torch.likelihood import DeviceDraws, losses, process_at, run_batch, upload
+from backends.torch.learned_schedule import TrainedSchedule
+from backends.torch.losses import DeviceDraws, losses, process_at, run_batch, upload
 from backends.torch.network import Network
-from backends.torch.optimiser import FlatOptimiser
-from backends.torch.schedule import TrainedSchedule
+from backends.torch.optimiser import Flat, FlatOptimiser
 from core.learned_schedule import LearnedSchedule, check_learnable
 from core.objectives import check_objective, unit_scale
 from core.reverse import ReverseProcess
