@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Array
 from core.reverse import ReverseProcess
+from core.variances import Variance
 
 Step = Callable[..., tuple[Array, Array]]
 """(x_t, noise, place, told, previous, tables) -> x_{t-1}, x_0_hat; the last of what `ReverseProcess.windows` gives."""
@@ -20,7 +21,7 @@ Step = Callable[..., tuple[Array, Array]]
 class Family:
     """What a step depends on beside its tables: all chains of a family share one compiled step."""
 
-    variance: str
+    variance: Variance
     process: ReverseProcess = field(compare=False)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from backends import states
 from backends.interface import Draws, Weights
 from backends.networks import NetworkSettings, check_weights, weight_specs
-from core.objectives import check_objective, unit_scale
+from core.objectives import Losses, Objective, as_objective, check_objective, unit_scale
 from core.reverse import ReverseProcess
 
 
@@ -26,7 +26,7 @@ from core.reverse import ReverseProcess
 class Part:
     """Rows first..last - 1 of the group, which share an objective and hence its scale."""
 
-    objective: str
+    objective: Objective
     scale: float
     first: int
     last: int
@@ -38,18 +38,21 @@ class Members:
     Rows are ordered by objective, so that the members that share one are a slice.
     """
 
-    def __init__(self, settings: NetworkSettings, process: ReverseProcess, objectives: Sequence[str]) -> None:
+    def __init__(
+        self, settings: NetworkSettings, process: ReverseProcess, objectives: Sequence[str | Objective]
+    ) -> None:
         if not objectives:
             raise ValueError("a group has at least one member, got none")
-        for objective in objectives:
+        of_member = [as_objective(objective) for objective in objectives]
+        for objective in of_member:
             check_objective(objective, process.variance)
         self.settings, self.process = settings, process
         self.shapes = {name: spec.shape for name, spec in weight_specs(settings).items()}
         self.sizes = [math.prod(shape) for shape in self.shapes.values()]
-        self.order = sorted(range(len(objectives)), key=lambda member: objectives[member])
+        self.order = sorted(range(len(objectives)), key=lambda member: of_member[member].name)
         self.row = {member: row for row, member in enumerate(self.order)}
         self.parts = []
-        for objective, rows in itertools.groupby(range(len(self)), key=lambda row: objectives[self.order[row]]):
+        for objective, rows in itertools.groupby(range(len(self)), key=lambda row: of_member[self.order[row]]):
             first, *rest = rows
             self.parts.append(Part(objective, unit_scale(process, objective), first, first + 1 + len(rest)))
 
@@ -88,6 +91,11 @@ class Members:
     def by_member(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         """Rows (M, ...) in the members' own order."""
         return [rows[self.row[member]] for member in range(len(self))]
+
+    def losses(self, rows: Losses) -> list[Losses]:
+        """Those of each member, from losses (M * N,) by row."""
+        by_member = (self.by_member(loss.reshape(len(self), -1)) for loss in rows)
+        return [Losses(*losses) for losses in zip(*by_member, strict=True)]
 
     def loaded(self, given: Sequence[Mapping[str, NDArray[Any]]]) -> tuple[dict[str, NDArray[Any]], int]:
         """The parts of the members' training states as rows (M, P), and the step they are all at."""

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from backends.networks import NetworkSettings
 from backends.recipe import TrainingRecipe
-from core.flow import ProbedField
 from core.learned_schedule import LearnedSchedule
+from core.objectives import Losses, Objective
+from core.probability_flow import ProbedField
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
 from core.schedules import Schedule
@@ -55,12 +56,12 @@ class Trainer(Protocol):
     step_count: int
 
     def step(self, draws: Draws) -> Any:
-        """One optimiser step on mean(weight * loss) * scale; returns a handle on (epsilon_mse (N,), posterior_kl (N,)).
+        """One optimiser step on mean(weight * loss) * scale; returns a handle on its `Losses`.
 
-        Both losses are recorded whichever is trained: epsilon_mse is a mean over dims, posterior_kl nats per example.
+        All are recorded whichever is trained.
         """
 
-    def losses(self, handle: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    def losses(self, handle: Any) -> Losses:
         """What a handle from `step` holds, as numpy; waits for the device."""
 
     def weights(self, *, ema: bool = True) -> Weights:
@@ -71,7 +72,7 @@ class Trainer(Protocol):
 
     def state(self) -> Weights:
         """All that is needed to go on, flat: "weights/NAME", "ema/NAME", "adam_m/NAME", "adam_v/NAME", and
-        "step" (); of a learned schedule the entries of `backends.learned` too.
+        "step" (); of a learned schedule the entries of `backends.states` too.
         """
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -91,8 +92,8 @@ class GroupTrainer(Protocol):
     def step(self, draws: Sequence[Draws]) -> Any:
         """One optimiser step of every member, on batches of one size; returns a handle on their losses."""
 
-    def losses(self, handle: Any) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        """(epsilon_mse (N,), posterior_kl (N,)) of each member; waits for the device."""
+    def losses(self, handle: Any) -> list[Losses]:
+        """Those of each member, as numpy; waits for the device."""
 
     def weights(self, member: int, *, ema: bool = True) -> Weights: ...
 
@@ -117,7 +118,7 @@ class Backend(Protocol):
         self,
         network: Any,
         process: ReverseProcess,
-        objective: str,
+        objective: str | Objective,
         recipe: TrainingRecipe,
         execution: Execution,
         learned: LearnedSchedule | None = None,
@@ -131,7 +132,7 @@ class Backend(Protocol):
         settings: NetworkSettings,
         weights: Sequence[Weights],
         process: ReverseProcess,
-        objectives: Sequence[str],
+        objectives: Sequence[str | Objective],
         recipe: TrainingRecipe,
         execution: Execution,
     ) -> GroupTrainer:
@@ -140,7 +141,7 @@ class Backend(Protocol):
         """
 
     def loss_and_gradients(
-        self, network: Any, process: ReverseProcess, objective: str, draws: Draws, execution: Execution
+        self, network: Any, process: ReverseProcess, objective: str | Objective, draws: Draws, execution: Execution
     ) -> tuple[NDArray[Any], Weights]:
         """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by
         neutral name.
@@ -152,7 +153,7 @@ class Backend(Protocol):
         """A compiled function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats), without gradients."""
 
     def flow_field(self, network: Any, process: ReverseProcess, execution: Execution) -> ProbedField:
-        """The right-hand side of the probability flow and its Jacobian along probes (`core.flow`)."""
+        """The right-hand side of the probability flow and its Jacobian along probes (`core.probability_flow`)."""
 
     def sample(
         self,

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from core.arrays import NUMPY, Array, ArrayNamespace, sum_per_example
 from core.gaussian import bin_width, expm1_minus_identity
 from core.schedules import Schedule, Table
-from core.timesteps import Strata
+from core.strata import Strata
 
 
 def prior_kl(schedule: Schedule, x_0: Array, xp: ArrayNamespace = NUMPY) -> Array:

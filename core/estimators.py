@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.reverse import ReverseProcess
 from core.schedules import Schedule, Table
-from core.timesteps import Strata, allocate
+from core.strata import Strata, allocate
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,8 +26,10 @@ from numpy.typing import ArrayLike
 from core.arrays import NUMPY, Array, ArrayNamespace, dims_per_example, sum_per_example
 from core.forward import StepCoefficients
 from core.gaussian import expm1_minus_identity
+from core.objectives import OBJECTIVES, Objective, as_objective
 from core.reverse import ReverseProcess, ReverseTables, step_tables
 from core.schedules import Schedule, Table, from_log_snr
+from core.variances import FIRST_VARIANCES, VarianceEnds
 
 FALL_REACH = 4.0
 """How far a knot can scale the falls around it, in logs: by e^-4 to e^4 before they are brought back to the range."""
@@ -143,11 +145,13 @@ class LearnedSchedule:
         return np.stack([np.interp(position, knots, row) for row in np.eye(count)], axis=1)
 
 
-def check_learnable(objective: str) -> None:
+def check_learnable(objective: str | Objective) -> None:
     """ValueError for an objective that cannot train a schedule."""
-    if objective != "posterior_kl":
+    objective = as_objective(objective)
+    if not objective.is_bound:
+        bounds = " or ".join(other.name for other in OBJECTIVES.values() if other.is_bound)
         raise ValueError(
-            f"a learned schedule needs posterior_kl, whose loss is the bound, got {objective}: its best schedule is "
+            f"a learned schedule needs {bounds}, whose loss is the bound, got {objective}: its best schedule is "
             "degenerate, since the loss of a step falls as the step is made easier"
         )
 
@@ -182,14 +186,10 @@ def _tables(log_snr: Array, fall: Array, family: ReverseProcess, xp: ArrayNamesp
     )
     log_beta = log_erased + log_noise
     log_beta_tilde = log_erased + log_noise_before
-    chosen = log_beta_tilde if family.first_variance == "next" else log_beta
-    chosen = xp.take(chosen, xp.integers([1 if family.first_variance == "next" else 0]), axis=0)
-    return step_tables(
-        steps,
-        log_beta,
-        xp.where(is_first, zero + chosen, log_beta_tilde),
-        xp.where(is_first, zero, log_noise_before - log_noise),
-        family.prediction,
-        family.variance,
-        xp,
+    chosen = FIRST_VARIANCES[family.first_variance](log_beta_tilde, log_beta)
+    ends = VarianceEnds(
+        log_beta_tilde=xp.where(is_first, zero + chosen, log_beta_tilde),
+        log_beta=log_beta,
+        log_ratio=xp.where(is_first, zero, log_noise_before - log_noise),
     )
+    return step_tables(steps, ends, family.prediction, family.variance, xp)

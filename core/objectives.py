@@ -12,14 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from core.arrays import NUMPY, Array, ArrayNamespace, dims_per_example, expand_to, gather, sum_per_example
 from core.gaussian import log_bin_mass, normal_kl, normal_log_density
-from core.reverse import ReverseProcess
+from core.reverse import ReverseProcess, ReverseTables
 from core.schedules import Schedule, Table
+from core.variances import VARIANCES, Variance, as_variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,9 @@ def noised_batch(
     return NoisedBatch(x_0, epsilon, t, process.noised(x_0, epsilon, t, xp))
 
 
+_STEPS_BACK = {"beta_tilde": 1, "beta": 0}
+
+
 def kl_weight(schedule: Schedule, t: ArrayLike, variance: str = "beta_tilde") -> Table:
     """Nats of L_{t-1} per unit of ||epsilon - epsilon_hat||^2, for integer steps t in 1..T, any shape.
 
@@ -46,9 +52,9 @@ def kl_weight(schedule: Schedule, t: ArrayLike, variance: str = "beta_tilde") ->
     expm1(log_snr[t-1] - log_snr[t]) / 2 (Kingma et al. 2021, eq. 14) and is infinite at t = 1.
     """
     t = schedule.check_steps(t)
-    if variance not in ("beta_tilde", "beta"):
+    if variance not in _STEPS_BACK:
         raise ValueError(f"kl_weight knows the fixed variances beta_tilde and beta, got {variance!r}")
-    left = schedule.one_minus_alpha_bar[t - 1 if variance == "beta_tilde" else t]
+    left = schedule.one_minus_alpha_bar[t - _STEPS_BACK[variance]]
     with np.errstate(divide="ignore"):
         return schedule.beta[t] / (2 * schedule.alpha[t] * left)
 
@@ -136,52 +142,126 @@ def hybrid(
     return epsilon_mse(process, batch, output, xp) + vlb_weight * vlb
 
 
-Objective = Callable[[ReverseProcess, NoisedBatch, Array, ArrayNamespace], Array]
+Loss = Callable[[ReverseProcess, NoisedBatch, Array, ArrayNamespace], Array]
+"""(process, batch, output, xp) -> one loss per example, (N,)."""
+
+
+class Losses(NamedTuple):
+    """What a training step records of its batch, (N,) each: `epsilon_mse` per dim, `posterior_kl` in nats per example,
+    and `trained`, the loss that is differentiated, before its scale and weight.
+    """
+
+    epsilon_mse: Any
+    posterior_kl: Any
+    trained: Any
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised, with all that training has to know of it.
+
+    `loss`: one per example; where it `sums_dims`, training takes it per dim. `error_weight`: tables -> what a step's
+    loss makes of a squared error of 1 in each dim of the output, (T + 1,) and per dim, from which `unit_scale` follows;
+    None leaves the loss in units of its own. `trains_variance`: whether it has a gradient for a learned variance;
+    `needs_learned_variance`: whether it is of use with no other. `remembers`: which of the recorded losses importance
+    sampling goes by (Nichol & Dhariwal 2021, sec. 3.3). `is_bound`: whether its mean over t, times T, is the bound but
+    for L_T, so that it may train the schedule.
+    """
+
+    name: str
+    loss: Loss
+    error_weight: Callable[[ReverseTables], Array] | None
+    sums_dims: bool = False
+    trains_variance: bool = False
+    needs_learned_variance: bool = False
+    remembers: Callable[[Losses], Any] = attrgetter("trained")
+    is_bound: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_EPSILON_MSE = Objective("epsilon_mse", epsilon_mse, lambda tables: tables.epsilon_on_output**2)
+_POSTERIOR_KL = Objective(
+    "posterior_kl",
+    posterior_kl,
+    lambda tables: tables.kl_on_squared_error,
+    sums_dims=True,
+    trains_variance=True,
+    remembers=attrgetter("posterior_kl"),
+    is_bound=True,
+)
+_TARGET_MSE = Objective("target_mse", target_mse, lambda tables: np.ones_like(tables.signal))
+_HYBRID = Objective(
+    "hybrid",
+    hybrid,
+    None,  # its published units: lambda ties its two terms
+    trains_variance=True,
+    needs_learned_variance=True,
+    remembers=attrgetter("posterior_kl"),  # the term that is hard to sample
+)
 
 OBJECTIVES: dict[str, Objective] = {
-    "epsilon_mse": epsilon_mse,
-    "posterior_kl": posterior_kl,
-    "target_mse": target_mse,
-    "hybrid": hybrid,
+    objective.name: objective for objective in (_EPSILON_MSE, _POSTERIOR_KL, _TARGET_MSE, _HYBRID)
 }
 
 
-def check_objective(objective: str, variance: str) -> None:
-    """Raises a ValueError for an unknown objective, and for one that could not train the variance it is paired with."""
+def as_objective(objective: str | Objective) -> Objective:
+    """The objective of that name in OBJECTIVES, or the value itself."""
+    if isinstance(objective, Objective):
+        return objective
     if objective not in OBJECTIVES:
         raise ValueError(f"unknown objective {objective!r}; known: {', '.join(OBJECTIVES)}")
-    learned = variance.startswith("learned")
-    if learned and objective in ("epsilon_mse", "target_mse"):
-        raise ValueError(f"{objective} has no gradient for a {variance} variance; use posterior_kl or hybrid")
-    if not learned and objective == "hybrid":
-        raise ValueError(f"hybrid trains a learned variance, got {variance}; use learned_range or learned_diagonal")
+    return OBJECTIVES[objective]
 
 
-def unit_scale(process: ReverseProcess, objective: str) -> float:
+def check_objective(objective: str | Objective, variance: str | Variance) -> None:
+    """Raises a ValueError for an unknown objective, and for one that could not train the variance it is paired with."""
+    objective, variance = as_objective(objective), as_variance(variance)
+    if variance.is_learned and not objective.trains_variance:
+        able = " or ".join(other.name for other in OBJECTIVES.values() if other.trains_variance)
+        raise ValueError(f"{objective} has no gradient for a {variance} variance; use {able}")
+    if objective.needs_learned_variance and not variance.is_learned:
+        learned = " or ".join(other.name for other in VARIANCES.values() if other.is_learned)
+        raise ValueError(f"{objective} trains a learned variance, got {variance}; use {learned}")
+
+
+def unit_scale(process: ReverseProcess, objective: str | Objective) -> float:
     """The factor that makes an objective 1 for a network that puts out 0 on unit-variance data, t uniform.
 
     Multiplying a loss by a constant changes nothing for Adam, but it does for gradient clipping, which would
     otherwise cut the KL (in nats, or times T) far harder than the MSE. Of the KL only the terms in the error of
-    the prediction count, at the variance's floor where it is learned; at t = 1 those of a density. The hybrid is
-    left in its published units, 1: lambda ties its two terms.
+    the prediction count, at the variance's floor where it is learned; at t = 1 those of a density. 1 for an objective
+    that is left in its own units, as the hybrid is in those it was published in.
     """
-    if objective == "hybrid":
+    objective, tables = as_objective(objective), process.tables
+    if objective.error_weight is None:
         return 1.0
-    tables = process.tables
     size = tables.target_on_x_0[1:] ** 2 + tables.target_on_epsilon[1:] ** 2
-    per_step = {
-        "epsilon_mse": size * tables.epsilon_on_output[1:] ** 2,
-        "target_mse": size,
-        "posterior_kl": size * tables.kl_on_squared_error[1:],
-    }[objective]
-    return float(1 / np.mean(per_step))
+    return float(1 / np.mean(size * objective.error_weight(tables)[1:]))
 
 
 def training_loss(
-    process: ReverseProcess, objective: str, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY
+    process: ReverseProcess, objective: str | Objective, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY
 ) -> Array:
     """What a backend differentiates: the objective per example and dim, (N,), before `unit_scale` and any step
     weight.
     """
-    loss = OBJECTIVES[objective](process, batch, output, xp)
-    return loss / dims_per_example(batch.x_0) if objective == "posterior_kl" else loss
+    objective = as_objective(objective)
+    loss = objective.loss(process, batch, output, xp)
+    return loss / dims_per_example(batch.x_0) if objective.sums_dims else loss
+
+
+def recorded_losses(
+    process: ReverseProcess,
+    objective: Objective,
+    batch: NoisedBatch,
+    output: Array,
+    trained: Array,
+    xp: ArrayNamespace = NUMPY,
+) -> Losses:
+    """What is recorded of a batch whose `training_loss` is `trained`; neither of the two is computed a second time."""
+    loss = trained * dims_per_example(batch.x_0) if objective.sums_dims else trained
+    mse = loss if objective.loss is epsilon_mse else epsilon_mse(process, batch, output, xp)
+    kl = loss if objective.loss is posterior_kl else posterior_kl(process, batch, output, xp)
+    return Losses(mse, kl, trained)

@@ -324,7 +324,7 @@ def posterior_kl_floor(process: ReverseProcess, x_0_variance: ArrayLike, t: Arra
         later = 0.5 * np.log1p(mean_variance / np.where(is_first, 1.0, _rows(q.variance, x_0_variance)))
     else:
         later = gather(NUMPY, tables.kl_of_variances, t, x_0_variance) + at_floor
-    if process.variance == "learned_diagonal" or tables.log_variance_span[1] != 0:
+    if process.variance.has_say(tables.log_variance_span[1]):
         with np.errstate(divide="ignore"):
             first = 0.5 * np.log(2 * math.pi * math.e * mean_variance)
     else:
@@ -345,10 +345,8 @@ def optimal_output(process: ReverseProcess, oracle: Oracle, x_t: ArrayLike, t: A
     if not process.learns_variance:
         return mean
     log_variance = np.log(reverse_variance(schedule, oracle.x_0_variance(schedule, x_t, t), t))
-    value = log_variance - gather(NUMPY, tables.log_variance_floor, t, x_t)
-    if process.variance == "learned_range":
-        span = gather(NUMPY, tables.log_variance_span, t, x_t)
-        value = np.where(span == 0, 0.0, 2 * value / np.where(span == 0, 1.0, span) - 1)
+    added = log_variance - gather(NUMPY, tables.log_variance_floor, t, x_t)
+    value = process.variance.value(gather(NUMPY, tables.log_variance_span, t, x_t), added)
     return np.concatenate([mean, value], axis=-1)
 
 

@@ -76,23 +76,35 @@ def offset(steps: StepCoefficients) -> PredictionTables:
     return PredictionTables(on_x_0, on_epsilon, steps.signal, steps.noise / scale, steps.noise, -steps.signal / scale)
 
 
-PREDICTIONS: dict[str, Callable[[StepCoefficients], PredictionTables]] = {
-    "epsilon": epsilon,
-    "x_0": x_0,
-    "mean": mean,
-    "v": v,
-    "offset": offset,
+@dataclass(frozen=True)
+class Prediction:
+    """What a network predicts: a name, and the coefficients that say what it means.
+
+    `tables` takes steps of a schedule, and as well a place between two of them (`core.probability_flow`).
+    """
+
+    name: str
+    tables: Callable[[StepCoefficients], PredictionTables]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PREDICTIONS: dict[str, Prediction] = {
+    tables.__name__: Prediction(tables.__name__, tables) for tables in (epsilon, x_0, mean, v, offset)
 }
 
 
-def predicted(steps: StepCoefficients, name: str) -> PredictionTables:
-    """The coefficients of the prediction called `name` in PREDICTIONS, shaped and typed as `steps`."""
-    if name not in PREDICTIONS:
-        raise ValueError(f"unknown prediction {name!r}; known: {', '.join(PREDICTIONS)}")
-    return PREDICTIONS[name](steps)
+def as_prediction(prediction: str | Prediction) -> Prediction:
+    """The prediction of that name in PREDICTIONS, or the value itself."""
+    if isinstance(prediction, Prediction):
+        return prediction
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"unknown prediction {prediction!r}; known: {', '.join(PREDICTIONS)}")
+    return PREDICTIONS[prediction]
 
 
-def prediction_tables(schedule: Schedule, name: str) -> PredictionTables:
-    """The same for a schedule: float64 tables of T + 1 entries, of which entry 0 is NaN (step 0 is the data)."""
-    found = predicted(step_coefficients(schedule), name)
-    return PredictionTables(*(np.append(np.nan, getattr(found, field.name)) for field in fields(found)))
+def prediction_tables(schedule: Schedule, prediction: str | Prediction) -> PredictionTables:
+    """The coefficients by step of a schedule: float64, T + 1 entries, of which entry 0 is NaN (step 0 is the data)."""
+    tables = as_prediction(prediction).tables(step_coefficients(schedule))
+    return PredictionTables(*(np.append(np.nan, getattr(tables, field.name)) for field in fields(tables)))

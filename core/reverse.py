@@ -17,16 +17,9 @@ from numpy.typing import NDArray
 from core.arrays import NUMPY, Array, ArrayNamespace, gather
 from core.forward import StepCoefficients, step_coefficients
 from core.gaussian import bin_width, expm1_minus_identity
-from core.predictions import predicted
+from core.predictions import Prediction, as_prediction
 from core.schedules import Schedule, Table
-from core.variances import (
-    LEARNED_VARIANCES,
-    floor_and_span,
-    log_beta,
-    log_beta_tilde,
-    log_tilde_ratio,
-    log_variance,
-)
+from core.variances import Variance, VarianceEnds, as_variance, variance_ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +56,8 @@ class ReverseProcess:
     """
 
     schedule: Schedule
-    prediction: str
-    variance: str
+    prediction: Prediction
+    variance: Variance
     first_variance: str
     levels: int | None
     tables: ReverseTables
@@ -75,7 +68,7 @@ class ReverseProcess:
 
     @property
     def learns_variance(self) -> bool:
-        return self.variance in LEARNED_VARIANCES
+        return self.variance.is_learned
 
     def cast(self, asarray: Callable[[Array], Array]) -> ReverseProcess:
         """The same process with its tables as arrays of a backend, cast from float64 once."""
@@ -139,33 +132,28 @@ class ReverseProcess:
         """
         floor = gather(xp, self.tables.log_variance_floor, t, like)
         span = gather(xp, self.tables.log_variance_span, t, like)
-        return log_variance(self.variance, floor, span, value)
+        return self.variance.log_variance(floor, span, value)
 
 
 def reverse_process(
     schedule: Schedule,
-    prediction: str = "epsilon",
-    variance: str = "beta_tilde",
+    prediction: str | Prediction = "epsilon",
+    variance: str | Variance = "beta_tilde",
     *,
     first_variance: str = "next",
     levels: int | None = None,
 ) -> ReverseProcess:
     """The reverse process of a schedule, with its tables in float64.
 
-    `prediction`: a name in core.predictions.PREDICTIONS. `variance`, `first_variance`: names in core.variances.
+    `prediction`: a name in core.predictions.PREDICTIONS, or a value of one's own; `variance`: likewise of
+    core.variances.VARIANCES. `first_variance`: a name in core.variances.FIRST_VARIANCES.
     `levels`: K for data on K evenly spaced values from -1 to 1, whose t = 1 term is then the mass of a level;
     None for continuous data, whose t = 1 term is a density.
     """
     if levels is not None:
         bin_width(levels)
-    tables = step_tables(
-        step_coefficients(schedule),
-        log_beta(schedule)[1:],
-        log_beta_tilde(schedule, first_variance)[1:],
-        np.append(0.0, log_tilde_ratio(schedule)[2:]),
-        prediction,
-        variance,
-    )
+    prediction, variance = as_prediction(prediction), as_variance(variance)
+    tables = step_tables(step_coefficients(schedule), variance_ends(schedule, first_variance), prediction, variance)
     padded = {f.name: np.append(np.nan, getattr(tables, f.name)) for f in fields(tables)}
     padded["signal"][0], padded["noise"][0] = 1.0, 0.0  # samplers end on the data
     padded["multistep_blend"] = _multistep_blend(schedule)
@@ -174,20 +162,14 @@ def reverse_process(
 
 def step_tables(
     steps: StepCoefficients,
-    log_beta: Array,
-    log_beta_tilde: Array,
-    log_tilde_ratio: Array,
-    prediction: str,
-    variance: str,
+    ends: VarianceEnds,
+    prediction: Prediction,
+    variance: Variance,
     xp: ArrayNamespace = NUMPY,
 ) -> ReverseTables:
-    """All tables for steps 1..T from what the schedule gives, (T,) each, `multistep_blend` being left at 0.
-
-    At t = 1, where beta tilde is 0, `log_beta_tilde` is the variance chosen for that step, and the log of the ratio of
-    beta tilde to beta is given as 0.
-    """
-    p = predicted(steps, prediction)
-    floor, span = floor_and_span(variance, log_beta_tilde, log_beta)
+    """All tables for steps 1..T from what the schedule gives, (T,) each, `multistep_blend` being left at 0."""
+    p = prediction.tables(steps)
+    floor, span = variance.floor(ends), variance.span(ends)
     is_first = xp.asarray(np.arange(steps.signal.shape[0])) < 0.5
     mean_error = steps.mean_on_x_0 * p.x_0_on_output
     zero = 0 * floor
@@ -203,11 +185,11 @@ def step_tables(
         mean_on_x_0=steps.mean_on_x_0,
         mean_on_x_t=steps.mean_on_x_t,
         mean_error_on_output_error=mean_error,
-        posterior_log_variance=xp.where(is_first, floor, log_beta_tilde),
+        posterior_log_variance=xp.where(is_first, floor, ends.log_beta_tilde),
         log_variance_floor=floor,
         log_variance_span=span,
         kl_on_squared_error=0.5 * mean_error**2 * xp.exp(-floor),
-        kl_of_variances=0.5 * expm1_minus_identity(log_tilde_ratio, xp) if variance == "beta" else zero,
+        kl_of_variances=0.5 * expm1_minus_identity(variance.log_ratio(ends), xp),
         multistep_blend=zero,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backends.networks import UNetSettings
-from core.variances import LEARNED_VARIANCES
+from core.variances import as_variance
 from studies.datasets import Dataset, load_dataset
 from studies.plan import compiling
 from studies.plan.costs import cell_seconds
@@ -79,5 +79,5 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
 def _compiling(settings: StudySettings, cells: Sequence[Cell], shape: tuple[int, ...]) -> list[str]:
     """A line a backend: whether its cells are compiled."""
     first = {cell.backend: cell for cell in reversed(cells)}
-    networks = {name: settings.network(shape, cell.variance in LEARNED_VARIANCES) for name, cell in first.items()}
+    networks = {name: settings.network(shape, as_variance(cell.variance).is_learned) for name, cell in first.items()}
     return [f"  {compiling.announcement(first[name], networks[name], settings)}" for name in reversed(first)]

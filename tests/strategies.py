@@ -18,6 +18,7 @@ from core.schedules import (
     quadratic,
     sigmoid,
 )
+from core.variances import VARIANCES
 
 MAKERS = (linear, cosine, quadratic, sigmoid, constant, harmonic, log_linear)
 
@@ -58,3 +59,6 @@ def pairs(schedule: Schedule) -> st.SearchStrategy[tuple[int, int]]:
 
 
 predictions = st.sampled_from(sorted(PREDICTIONS))
+
+FIXED_VARIANCES = [name for name, variance in VARIANCES.items() if not variance.is_learned]
+LEARNED_VARIANCES = [name for name, variance in VARIANCES.items() if variance.is_learned]

@@ -14,10 +14,10 @@ import backends.keras.start  # noqa: F401  (first, for its effect)
 from backends.interface import Execution
 from backends.keras.arrays import device_name, namespace
 from backends.keras.engines import ENGINE
-from backends.keras.flow import flow_field
 from backends.keras.group import make_group_trainer
-from backends.keras.likelihood import bound_terms, loss_and_gradients
+from backends.keras.losses import bound_terms, loss_and_gradients
 from backends.keras.network import export_weights, make_network
+from backends.keras.probability_flow import flow_field
 from backends.keras.sampling import sample
 from backends.keras.training import make_trainer
 

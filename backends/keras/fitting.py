@@ -17,7 +17,7 @@ from backends.keras.arrays import KerasNamespace, mean
 from backends.keras.layers import PACKAGE
 from backends.keras.network import MLP, UNet, run_network
 from core.arrays import Array
-from core.objectives import check_objective, noised_batch, training_loss, unit_scale
+from core.objectives import Objective, as_objective, check_objective, noised_batch, training_loss, unit_scale
 from core.reverse import ReverseProcess
 
 
@@ -49,10 +49,12 @@ class DiffusionModel(keras.Model):
     are not seen on a device: `process.schedule.check_steps(t)` first.
     """
 
-    def __init__(self, network: UNet | MLP, process: ReverseProcess, objective: str, **options: Any) -> None:
+    def __init__(
+        self, network: UNet | MLP, process: ReverseProcess, objective: str | Objective, **options: Any
+    ) -> None:
         check_objective(objective, process.variance)
         super().__init__(dtype=network.policy, **options)
-        self.network, self.process, self.objective = network, process, objective
+        self.network, self.process, self.objective = network, process, as_objective(objective)
         self._xp = KerasNamespace(self.variable_dtype)
         self._cast = process.cast(self._xp.asarray)
         self._told = self._xp.integers(process.schedule.steps)

@@ -16,17 +16,14 @@ from backends.groups import Members, Part
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import losses, run_batch, upload
+from backends.keras.losses import losses, run_batch, upload
 from backends.keras.network import make_network, neutral_variables
 from backends.keras.optimiser import FlatOptimiser
 from backends.networks import NetworkSettings
 from backends.recipe import TrainingRecipe
 from core.arrays import Array
-from core.objectives import NoisedBatch
+from core.objectives import Losses, NoisedBatch, Objective
 from core.reverse import ReverseProcess
-
-Handle = tuple[Array, Array]
-"""epsilon_mse and posterior_kl (M * N,), by row of `Members`, still on the device."""
 
 
 class KerasGroupTrainer:
@@ -40,7 +37,7 @@ class KerasGroupTrainer:
         settings: NetworkSettings,
         weights: Sequence[Weights],
         process: ReverseProcess,
-        objectives: Sequence[str],
+        objectives: Sequence[str | Objective],
         recipe: TrainingRecipe,
         execution: Execution,
     ) -> None:
@@ -59,19 +56,19 @@ class KerasGroupTrainer:
             self._optimiser = FlatOptimiser(recipe, rows, self._xp.dtype)
             self._step = self._compiled_step(process.cast(self._xp.asarray))
 
-    def _compiled_step(self, process: ReverseProcess) -> Callable[..., Handle]:
-        def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Handle]:
+    def _compiled_step(self, process: ReverseProcess) -> Callable[..., Losses]:
+        def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Losses]:
             batch, output = run_batch(self._networks, process, self._xp, x_0, epsilon, t, told)
             each = [self._part(part, process, weight, batch, output) for part in self._members.parts]
-            sums, mse, kl = zip(*each, strict=True)
-            return sum(sums), (ops.concatenate(mse), ops.concatenate(kl))
+            sums, recorded = zip(*each, strict=True)
+            return sum(sums), Losses(*map(ops.concatenate, zip(*recorded, strict=True)))
 
         differentiated = ENGINE.differentiated(minimised, [self._weights])
 
-        def step(numbers: Array, *draws: Array) -> Handle:
-            (_, both), (gradient,) = differentiated(*draws)
+        def step(numbers: Array, *draws: Array) -> Losses:
+            (_, recorded), (gradient,) = differentiated(*draws)
             self._weights.assign(self._optimiser.moved(self._weights.value, gradient, numbers))
-            return both
+            return recorded
 
         changing = [self._weights, *self._optimiser.variables.values()]
         return ENGINE.compiled(step, changing, self._execution.compile)
@@ -95,17 +92,17 @@ class KerasGroupTrainer:
 
     def _part(
         self, part: Part, process: ReverseProcess, weight: Array, batch: NoisedBatch, output: Array
-    ) -> tuple[Array, Array, Array]:
-        """What the members that share an objective minimise, their sum (), and both losses."""
+    ) -> tuple[Array, Losses]:
+        """What the members that share an objective minimise, their sum (), and what is recorded of them."""
 
         def of(x: Array) -> Array:
             return ops.reshape(self._by_member(x)[part.first : part.last], (-1, *x.shape[1:]))
 
         batch = NoisedBatch(of(batch.x_0), of(batch.epsilon), of(batch.t), of(batch.x_t))
-        trained, mse, kl = losses(process, part.objective, batch, of(output), self._xp)
-        return mean(of(weight) * trained) * (part.scale * (part.last - part.first)), mse, kl
+        trained, recorded = losses(process, part.objective, batch, of(output), self._xp)
+        return mean(of(weight) * trained) * (part.scale * (part.last - part.first)), recorded
 
-    def step(self, draws: Sequence[Draws]) -> Handle:
+    def step(self, draws: Sequence[Draws]) -> Losses:
         """One optimiser step of every member; returns the losses without waiting for the device."""
         joined = self._members.joined(draws)
         check_draws(joined, self._members.settings, self._process)
@@ -116,9 +113,8 @@ class KerasGroupTrainer:
         self.step_count = number
         return handle
 
-    def losses(self, handle: Handle) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        mse, kl = (self._members.by_member(to_numpy(rows).reshape(len(self._members), -1)) for rows in handle)
-        return list(zip(mse, kl, strict=True))
+    def losses(self, handle: Losses) -> list[Losses]:
+        return self._members.losses(Losses(*map(to_numpy, handle)))
 
     def weights(self, member: int, *, ema: bool = True) -> Weights:
         return self._named(self._optimiser.average if ema else self._weights, member)
@@ -149,7 +145,7 @@ def make_group_trainer(
     settings: NetworkSettings,
     weights: Sequence[Weights],
     process: ReverseProcess,
-    objectives: Sequence[str],
+    objectives: Sequence[str | Objective],
     recipe: TrainingRecipe,
     execution: Execution,
 ) -> KerasGroupTrainer:

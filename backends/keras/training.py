@@ -16,20 +16,17 @@ from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.likelihood import losses, run_batch, upload
+from backends.keras.learned_schedule import TrainedSchedule
+from backends.keras.losses import losses, run_batch, upload
 from backends.keras.network import MLP, UNet, export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
 from backends.keras.optimiser import FlatOptimiser
-from backends.keras.schedule import TrainedSchedule
-from backends.learned import schedule_parts
 from backends.recipe import TrainingRecipe
+from backends.states import schedule_parts
 from core.arrays import Array
 from core.learned_schedule import LearnedSchedule, check_learnable
-from core.objectives import check_objective, unit_scale
+from core.objectives import Losses, Objective, as_objective, check_objective, unit_scale
 from core.reverse import ReverseProcess
 from core.schedules import Schedule
-
-Handle = tuple[Array, Array]
-"""epsilon_mse and posterior_kl (N,), still on the device."""
 
 
 class KerasTrainer:
@@ -42,11 +39,12 @@ class KerasTrainer:
         self,
         network: UNet | MLP,
         process: ReverseProcess,
-        objective: str,
+        objective: str | Objective,
         recipe: TrainingRecipe,
         execution: Execution,
         learned: LearnedSchedule | None = None,
     ) -> None:
+        objective = as_objective(objective)
         check_objective(objective, process.variance)
         if learned is not None:
             check_learnable(objective)
@@ -65,26 +63,26 @@ class KerasTrainer:
             self._schedule = None if learned is None else TrainedSchedule(learned, recipe, self._xp)
             self._step = self._compiled_step(process.cast(self._xp.asarray))
 
-    def _compiled_step(self, family: ReverseProcess) -> Callable[..., Handle]:
+    def _compiled_step(self, family: ReverseProcess) -> Callable[..., Losses]:
         schedule = self._schedule
 
-        def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Handle]:
+        def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Losses]:
             process = family if schedule is None else schedule.process(family)
             batch, output = run_batch(self._network, process, self._xp, x_0, epsilon, t, told)
-            trained, mse, kl = losses(process, self._objective, batch, output, self._xp)
+            trained, recorded = losses(process, self._objective, batch, output, self._xp)
             loss = mean(weight * trained)
             loss = loss if schedule is None else loss + schedule.prior_loss(x_0)
-            return loss * self._scale, (mse, kl)
+            return loss * self._scale, recorded
 
         extra = [] if schedule is None else [schedule.parameters]
         differentiated = ENGINE.differentiated(minimised, [*self._weights, *extra])
 
-        def step(numbers: Array, *draws: Array) -> Handle:
-            (_, both), gradients = differentiated(*draws)
+        def step(numbers: Array, *draws: Array) -> Losses:
+            (_, recorded), gradients = differentiated(*draws)
             self._update(_flattened(gradients[: len(self._weights)]), numbers)
             if schedule is not None:
                 schedule.update(gradients[-1], numbers)
-            return both
+            return recorded
 
         return ENGINE.compiled(step, self._changing(), self._execution.compile)
 
@@ -97,8 +95,8 @@ class KerasTrainer:
         learned = [] if self._schedule is None else self._schedule.variables
         return [*self._network.variables, *self._optimiser.variables.values(), *learned]
 
-    def step(self, draws: Draws) -> Handle:
-        """One optimiser step; returns the two losses without waiting for the device."""
+    def step(self, draws: Draws) -> Losses:
+        """One optimiser step; returns the losses without waiting for the device."""
         check_draws(draws, self._network.settings, self._process)
         number = self.step_count + 1
         with on_device(self._execution.device):
@@ -106,9 +104,8 @@ class KerasTrainer:
         self.step_count = number
         return handle
 
-    def losses(self, handle: Handle) -> tuple[NDArray[Any], NDArray[Any]]:
-        mse, kl = handle
-        return to_numpy(mse), to_numpy(kl)
+    def losses(self, handle: Losses) -> Losses:
+        return Losses(*map(to_numpy, handle))
 
     def weights(self, *, ema: bool = True) -> Weights:
         return self._neutral(to_numpy(self._optimiser.average)) if ema else export_weights(self._network)
@@ -148,7 +145,7 @@ def _flattened(arrays: Sequence[Any]) -> Array:
 def make_trainer(
     network: UNet | MLP,
     process: ReverseProcess,
-    objective: str,
+    objective: str | Objective,
     recipe: TrainingRecipe,
     execution: Execution,
     learned: LearnedSchedule | None = None,

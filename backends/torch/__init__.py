@@ -10,10 +10,10 @@ import torch
 
 from backends.interface import Execution
 from backends.torch.arrays import namespace
-from backends.torch.flow import flow_field
 from backends.torch.group import make_group_trainer
-from backends.torch.likelihood import bound_terms, loss_and_gradients
+from backends.torch.losses import bound_terms, loss_and_gradients
 from backends.torch.network import export_weights, make_network
+from backends.torch.probability_flow import flow_field
 from backends.torch.sampling import sample
 from backends.torch.training import make_trainer
 

@@ -22,14 +22,11 @@ from backends.interface import Draws, Execution, Weights
 from backends.networks import NetworkSettings
 from backends.recipe import TrainingRecipe
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
-from backends.torch.likelihood import DeviceDraws, losses, process_at, run_batch, upload
+from backends.torch.losses import DeviceDraws, losses, process_at, run_batch, upload
 from backends.torch.network import make_network
 from backends.torch.optimiser import FlatOptimiser
-from core.objectives import NoisedBatch
+from core.objectives import Losses, NoisedBatch, Objective
 from core.reverse import ReverseProcess
-
-Handle = tuple[Tensor, Tensor]
-"""epsilon_mse and posterior_kl (M * N,), by row of `Members`, still on the device."""
 
 
 class TorchGroupTrainer:
@@ -43,7 +40,7 @@ class TorchGroupTrainer:
         settings: NetworkSettings,
         weights: Sequence[Weights],
         process: ReverseProcess,
-        objectives: Sequence[str],
+        objectives: Sequence[str | Objective],
         recipe: TrainingRecipe,
         execution: Execution,
     ) -> None:
@@ -72,39 +69,38 @@ class TorchGroupTrainer:
             output = torch.vmap(one)(stacked, x_t.unflatten(0, (count, -1)), told.unflatten(0, (count, -1)))
         return output.flatten(0, 1)
 
-    def _forward(self, process: ReverseProcess, draws: DeviceDraws) -> tuple[Tensor, Tensor, Tensor]:
-        """What is minimised (), the sum of what each member minimises, and both losses (M * N,)."""
+    def _forward(self, process: ReverseProcess, draws: DeviceDraws) -> tuple[Tensor, Losses]:
+        """What is minimised (), the sum of what each member minimises, and what is recorded (M * N,), by row."""
         batch, output = run_batch(self._networks, process, draws, self._xp, self._execution)
         each = [self._part(part, process, draws, batch, output) for part in self._members.parts]
-        minimised, mse, kl = zip(*each, strict=True)
-        return torch.stack(minimised).sum(), torch.cat(mse), torch.cat(kl)
+        minimised, recorded = zip(*each, strict=True)
+        return torch.stack(minimised).sum(), Losses(*map(torch.cat, zip(*recorded, strict=True)))
 
     def _part(
         self, part: Part, process: ReverseProcess, draws: DeviceDraws, batch: NoisedBatch, output: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Losses]:
         """The same for the members that share an objective."""
         size = len(output) // len(self._members)
         rows = slice(part.first * size, part.last * size)
         batch = NoisedBatch(batch.x_0[rows], batch.epsilon[rows], batch.t[rows], batch.x_t[rows])
-        trained, mse, kl = losses(process, part.objective, batch, output[rows], self._xp)
-        return torch.sum(draws.weight[rows] * trained) * (part.scale / size), mse, kl
+        trained, recorded = losses(process, part.objective, batch, output[rows], self._xp)
+        return torch.sum(draws.weight[rows] * trained) * (part.scale / size), recorded
 
-    def step(self, draws: Sequence[Draws]) -> Handle:
+    def step(self, draws: Sequence[Draws]) -> Losses:
         """One optimiser step of every member; returns the losses without waiting for the device."""
         joined = self._members.joined(draws)
         check_draws(joined, self._members.settings, self._process)
         # Compiled, one process serves every batch: a second one would be a second compilation.
         process = self._cast if self._execution.compile else process_at(self._cast, joined.t)
-        minimised, mse, kl = self._run(process, upload(self._xp, joined, self._process))
+        minimised, recorded = self._run(process, upload(self._xp, joined, self._process))
         self._weights.grad = None
         minimised.backward()
         self._optimiser.update(self.step_count + 1)
         self.step_count += 1
-        return mse, kl
+        return recorded
 
-    def losses(self, handle: Handle) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        mse, kl = (self._members.by_member(to_numpy(rows).reshape(len(self._members), -1)) for rows in handle)
-        return list(zip(mse, kl, strict=True))
+    def losses(self, handle: Losses) -> list[Losses]:
+        return self._members.losses(Losses(*map(to_numpy, handle)))
 
     def weights(self, member: int, *, ema: bool = True) -> Weights:
         return self._named(self._optimiser.average if ema else self._weights, member)
@@ -127,7 +123,7 @@ def make_group_trainer(
     settings: NetworkSettings,
     weights: Sequence[Weights],
     process: ReverseProcess,
-    objectives: Sequence[str],
+    objectives: Sequence[str | Objective],
     recipe: TrainingRecipe,
     execution: Execution,
 ) -> TorchGroupTrainer:

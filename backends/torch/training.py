@@ -12,21 +12,17 @@ from torch import Tensor, nn
 from backends import states
 from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution, Weights
-from backends.learned import schedule_parts
 from backends.recipe import TrainingRecipe
+from backends.states import schedule_parts
 from backends.torch.arrays import maybe_compiled, namespace, to_numpy
-from backends.torch.flat import Flat
-from backends.torch.likelihood import DeviceDraws, losses, process_at, run_batch, upload
+from backends.torch.learned_schedule import TrainedSchedule
+from backends.torch.losses import DeviceDraws, losses, process_at, run_batch, upload
 from backends.torch.network import Network
-from backends.torch.optimiser import FlatOptimiser
-from backends.torch.schedule import TrainedSchedule
+from backends.torch.optimiser import Flat, FlatOptimiser
 from core.learned_schedule import LearnedSchedule, check_learnable
-from core.objectives import check_objective, unit_scale
+from core.objectives import Losses, Objective, as_objective, check_objective, unit_scale
 from core.reverse import ReverseProcess
 from core.schedules import Schedule
-
-Handle = tuple[Tensor, Tensor]
-"""epsilon_mse and posterior_kl (N,), still on the device."""
 
 
 class TorchTrainer:
@@ -39,11 +35,12 @@ class TorchTrainer:
         self,
         network: Network,
         process: ReverseProcess,
-        objective: str,
+        objective: str | Objective,
         recipe: TrainingRecipe,
         execution: Execution,
         learned: LearnedSchedule | None = None,
     ) -> None:
+        objective = as_objective(objective)
         check_objective(objective, process.variance)
         check_network(network.settings, process)
         self.step_count = 0
@@ -61,21 +58,21 @@ class TorchTrainer:
             self._schedule = TrainedSchedule(learned, recipe, self._xp)
         self._run = maybe_compiled(self._forward, execution)
 
-    def _forward(self, process: ReverseProcess, draws: DeviceDraws) -> tuple[Tensor, Tensor, Tensor]:
-        """What is minimised (), and both losses (N,)."""
+    def _forward(self, process: ReverseProcess, draws: DeviceDraws) -> tuple[Tensor, Losses]:
+        """What is minimised (), and what is recorded (N,)."""
         batch, output = run_batch(self._network, process, draws, self._xp, self._execution)
-        trained, mse, kl = losses(process, self._objective, batch, output, self._xp)
-        return torch.mean(draws.weight * trained) * self._scale, mse, kl
+        trained, recorded = losses(process, self._objective, batch, output, self._xp)
+        return torch.mean(draws.weight * trained) * self._scale, recorded
 
-    def step(self, draws: Draws) -> Handle:
-        """One optimiser step; returns the two losses without waiting for the device."""
+    def step(self, draws: Draws) -> Losses:
+        """One optimiser step; returns the losses without waiting for the device."""
         check_draws(draws, self._network.settings, self._process)
         # Compiled, one process serves every batch: a second one would be a second compilation.
         process = self._cast if self._execution.compile else process_at(self._cast, draws.t)
         on_device = upload(self._xp, draws, self._process)
         if self._schedule is not None:
             process = self._schedule.process(process)
-        minimised, mse, kl = self._run(process, on_device)
+        minimised, recorded = self._run(process, on_device)
         if self._schedule is not None:
             minimised = minimised + self._scale * self._schedule.prior_loss(on_device.x_0)
         minimised.backward()
@@ -84,11 +81,10 @@ class TorchTrainer:
         if self._schedule is not None:
             self._schedule.update(self.step_count + 1)
         self.step_count += 1
-        return mse, kl
+        return recorded
 
-    def losses(self, handle: Handle) -> tuple[NDArray[Any], NDArray[Any]]:
-        mse, kl = handle
-        return to_numpy(mse), to_numpy(kl)
+    def losses(self, handle: Losses) -> Losses:
+        return Losses(*map(to_numpy, handle))
 
     def weights(self, *, ema: bool = True) -> Weights:
         return self._named(self._optimiser.average if ema else self._flat.vector)
@@ -126,7 +122,7 @@ class TorchTrainer:
 def make_trainer(
     network: Network,
     process: ReverseProcess,
-    objective: str,
+    objective: str | Objective,
     recipe: TrainingRecipe,
     execution: Execution,
     learned: LearnedSchedule | None = None,

@@ -29,7 +29,7 @@ from core.estimators import (
     without_noise,
 )
 from core.reverse import ReverseProcess
-from core.timesteps import Strata, geometric_strata
+from core.strata import Strata, geometric_strata
 from studies.cell.draws import generator
 
 Terms = Callable[[Draws], tuple[NDArray, NDArray]]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from core.bounds import bits_per_dim, prior_kl
 from core.oracles import EmpiricalDistribution, GaussianMixture, epsilon_mse_floor, posterior_kl_floor
 from core.reverse import ReverseProcess
-from core.timesteps import Strata, geometric_strata
+from core.strata import Strata, geometric_strata
 from studies.cell.bound import BoundEstimate, Terms, evaluate_terms
 from studies.cell.draws import generator
 from studies.store.files import Row, row

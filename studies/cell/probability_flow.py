@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bounds import bits_per_dim
-from core.flow import (
+from core.probability_flow import (
     DataEnd,
     FlowSolution,
     ProbedField,
@@ -166,9 +166,10 @@ def evaluate_flow(
     """The negative log likelihood of `test` (N, ...) under the flow `field` of `process`.
 
     `end`: "decoder" (needs `terms`, the backend's `bound_terms`; comparable with the bound, from which it differs in
-    p(x_1) alone), "uniform" (data with levels: dequantised) or "density" (continuous data); see `core.flow`. The first
-    two draw noise, `repeats` times an example, and their mean is a bound on the likelihood. The divergence is exact up
-    to 16 dims unless `exact` says otherwise, and else estimated by `probes` Rademacher vectors an example and draw.
+    p(x_1) alone), "uniform" (data with levels: dequantised) or "density" (continuous data); see
+    `core.probability_flow`. The first two draw noise, `repeats` times an example, and their mean is a bound on the
+    likelihood. The divergence is exact up to 16 dims unless `exact` says otherwise, and else estimated by `probes`
+    Rademacher vectors an example and draw.
     `tolerance`: nats per dim that an example may move when its steps are doubled, from `first_steps` on, up to
     `max_steps`.
     """

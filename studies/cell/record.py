@@ -15,6 +15,7 @@ from backends.checkpoints import load_weights, save_weights
 from backends.interface import Backend, Draws, Execution, Weights
 from backends.networks import NetworkSettings
 from core.bounds import bits_per_dim
+from core.objectives import Losses, as_objective
 from core.reverse import ReverseProcess
 from core.timesteps import SecondMoments
 from studies.cell.draws import training_draws
@@ -110,10 +111,9 @@ class Record:
             self.moments.probabilities() if cell.timesteps == "importance" else None,
         )
 
-    def remember(self, t: NDArray[np.int64], losses: tuple[NDArray, NDArray], step: int) -> None:
-        """Adds to the history the losses of the term that is hard to sample: the KL, unless only the MSE is trained."""
-        mse, kl = losses
-        loss = mse if self.context.cell.objective in ("epsilon_mse", "target_mse") else kl
+    def remember(self, t: NDArray[np.int64], losses: Losses, step: int) -> None:
+        """Adds to the history the losses that importance sampling goes by, which the objective knows."""
+        loss = as_objective(self.context.cell.objective).remembers(losses)
         if not np.all(np.isfinite(loss)):
             self.diverged = step
         else:
@@ -122,14 +122,14 @@ class Record:
     def add_curve(
         self,
         weights: Sequence[NDArray],
-        losses: Sequence[tuple[NDArray, NDArray]],
+        losses: Sequence[Losses],
         step: int,
         lasted: list[Row],
     ) -> None:
         """Both losses averaged over the window's draws, each weighted back to uniform t, and how long a step took."""
         weight = np.concatenate(weights)
-        mse = weight * np.concatenate([np.asarray(one, np.float64) for one, _ in losses])
-        kl = weight * np.concatenate([np.asarray(two, np.float64) for _, two in losses])
+        mse = weight * np.concatenate([np.asarray(of_batch.epsilon_mse, np.float64) for of_batch in losses])
+        kl = weight * np.concatenate([np.asarray(of_batch.posterior_kl, np.float64) for of_batch in losses])
         if not (np.all(np.isfinite(mse)) and np.all(np.isfinite(kl))):
             self.diverged = step
             return

@@ -47,7 +47,7 @@ class Alone:
         (only,) = draws
         return self._trainer.step(only)
 
-    def losses(self, handle: Any) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    def losses(self, handle: Any) -> list[Losses]:
         return [self._trainer.losses(handle)]
 
     def weights(self, member: int, *, ema: bool = True) -> Weights:

@@ -21,7 +21,7 @@ from scipy.special import ndtr
 
 from backends.interface import Draws
 from core.reverse import ReverseProcess
-from core.timesteps import geometric_strata
+from core.strata import geometric_strata
 from studies.cell.bound import Control, Terms, evaluate_terms, linear_denoiser
 from studies.cell.draws import generator
 from studies.store import files

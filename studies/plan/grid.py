@@ -11,7 +11,6 @@ from core.learned_schedule import check_learnable
 from core.objectives import check_objective
 from core.reverse import reverse_process
 from core.samplers import make_sampler
-from core.variances import check_variance
 from studies.datasets import dataset_label
 from studies.plan.schedules import learned_schedule, schedule_of
 from studies.plan.settings import StudySettings
@@ -41,7 +40,6 @@ def check_cells(cells: list[Cell], settings: StudySettings) -> None:
     """Raises for the first cell that cannot run, before any of them has started."""
     for cell in cells:
         check_backend(cell.backend)
-        check_variance(cell.variance)
         check_objective(cell.objective, cell.variance)
         if learned_schedule(cell.schedule, settings.num_steps, None) is not None:
             check_learnable(cell.objective)

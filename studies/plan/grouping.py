@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from backends import trains_together
 from backends.networks import MLPSettings, NetworkSettings, parameter_count
-from core.variances import LEARNED_VARIANCES
+from core.variances import as_variance
 from studies.plan.schedules import is_learned
 from studies.plan.settings import StudySettings
 from studies.store.cells import FACTORS, Cell
@@ -38,7 +38,7 @@ def groups_of(
     """
     together: dict[object, list[Cell]] = {}
     for cell in cells:
-        network = settings.network(shape, cell.variance in LEARNED_VARIANCES)
+        network = settings.network(shape, as_variance(cell.variance).is_learned)
         key = _program(cell) if _wanted(cell, settings, network, on_gpu) else cell
         together.setdefault(key, []).append(cell)
     groups: list[Group] = []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.variances import LEARNED_VARIANCES
+from core.variances import as_variance
 from studies.datasets import Dataset
 from studies.plan.command import to_json
 from studies.plan.grouping import Group, groups_of
@@ -54,7 +54,7 @@ def run_study(
     if settings.tensorboard:
         check_tensorboard()
     for variance in {cell.variance for cell in cells}:
-        settings.network(dataset.shape, variance in LEARNED_VARIANCES)  # a ValueError now rather than in every cell
+        settings.network(dataset.shape, as_variance(variance).is_learned)  # a ValueError now rather than in every cell
     files.open_run(run, to_json(settings), study)
     record_environment(run, study, argv)
     _record_reference(run, dataset)

@@ -60,7 +60,7 @@ def exact_bound(process, mean, std) -> float:
 GENTLE = schedules(min_steps=2).filter(lambda s: s.beta.max() < 0.9999)  # 1 - beta is formed by the oracle
 
 
-@given(GENTLE, predictions, st.sampled_from(VARIANCES), st.floats(-1, 1), st.floats(0.05, 2))
+@given(GENTLE, predictions, st.sampled_from([*VARIANCES]), st.floats(-1, 1), st.floats(0.05, 2))
 def test_bound_of_the_exact_denoiser_of_a_gaussian(schedule, prediction, variance, mean, std):
     """Entropy + KL(q(x_T) || p(x_T)) where the variance is optimal, plus the cost of the variance where it is fixed."""
     process = reverse_process(schedule, prediction, variance)

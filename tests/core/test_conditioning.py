@@ -50,7 +50,7 @@ def posterior_at(schedule, y, known, noise_variance, t):
     return mean + gain * (y - MEAN), variance - gain * signal * VARIANCE
 
 
-@given(schedules(), predictions, st.sampled_from(VARIANCES), st.floats(0, 4), st.integers(0, 2**32 - 1))
+@given(schedules(), predictions, st.sampled_from([*VARIANCES]), st.floats(0, 4), st.integers(0, 2**32 - 1))
 def test_one_step_is_the_product_of_two_normals(schedule, prediction, variance, noise_variance, seed):
     """Precisions add, and means weighted by them: the kernel times N(centre, variance) at every t."""
     process = reverse_process(schedule, prediction, variance)

@@ -21,7 +21,7 @@ from core.estimators import (
 from core.objectives import kl_weight
 from core.reverse import reverse_process
 from core.schedules import linear
-from core.timesteps import Strata, geometric_strata
+from core.strata import Strata, geometric_strata
 
 seeds = st.integers(0, 2**32 - 1)
 

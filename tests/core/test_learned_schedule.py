@@ -38,7 +38,7 @@ def assert_same_tables(tables, expected, tolerance):
             np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance, err_msg=field.name)
 
 
-@given(schedules(min_steps=2), predictions, st.sampled_from(VARIANCES), st.sampled_from([*FIRST_VARIANCES]))
+@given(schedules(min_steps=2), predictions, st.sampled_from([*VARIANCES]), st.sampled_from([*FIRST_VARIANCES]))
 def test_it_starts_at_its_start(schedule, prediction, variance, first_variance):
     """Parameters 0 give every table that `reverse_process` makes by another way."""
     family = reverse_process(schedule, prediction, variance, first_variance=first_variance)
@@ -96,7 +96,7 @@ def test_log_snr_falls_and_its_ends_keep_their_limits(case):
     assert abs(log_snr[-1] - start[-1]) <= min(learned.last_reach, quarter) + 1e-12
 
 
-@given(moved(size=3.0), predictions, st.sampled_from(VARIANCES), st.sampled_from([*FIRST_VARIANCES]))
+@given(moved(size=3.0), predictions, st.sampled_from([*VARIANCES]), st.sampled_from([*FIRST_VARIANCES]))
 def test_tables_are_those_of_the_frozen_schedule(case, prediction, variance, first_variance):
     """Two ways from parameters to tables: through log SNR and softplus, and through betas and their running sum."""
     learned, parameters = case

@@ -26,13 +26,13 @@ from core.objectives import (
 )
 from core.reverse import reverse_process
 from core.schedules import linear
-from core.variances import FIXED_VARIANCES, LEARNED_VARIANCES, VARIANCES
-from tests.strategies import predictions, schedules
+from core.variances import VARIANCES
+from tests.strategies import FIXED_VARIANCES, LEARNED_VARIANCES, predictions, schedules
 
 EPS = 2.0**-52
 DIMS = 3
 seeds = st.integers(0, 2**32 - 1)
-variances = st.sampled_from(VARIANCES)
+variances = st.sampled_from([*VARIANCES])
 
 
 def every_step(schedule, process, seed):
@@ -250,9 +250,9 @@ def test_losses_are_finite_one_per_example_of_any_shape(variance, levels):
         for name, objective in OBJECTIVES.items():
             if name == "hybrid" and not process.learns_variance:
                 continue
-            double = objective(process, noised_batch(process, x_0, epsilon, t), output, NUMPY)
+            double = objective.loss(process, noised_batch(process, x_0, epsilon, t), output, NUMPY)
             batch = noised_batch(single, x_0.astype(np.float32), epsilon.astype(np.float32), t)
-            got = objective(single, batch, output.astype(np.float32), NUMPY)
+            got = objective.loss(single, batch, output.astype(np.float32), NUMPY)
             assert got.shape == (6,)
             assert got.dtype == np.float32
             # Errors are of the size of the target, so float32 rounds them by 1e-7; squares and sums over bins of

@@ -25,8 +25,8 @@ from core.oracles import (
 )
 from core.reverse import reverse_process
 from core.schedules import from_betas, linear
-from core.variances import FIXED_VARIANCES, LEARNED_VARIANCES, VARIANCES
-from tests.strategies import predictions, schedules
+from core.variances import VARIANCES
+from tests.strategies import FIXED_VARIANCES, LEARNED_VARIANCES, predictions, schedules
 
 seeds = st.integers(0, 2**32 - 1)
 PAIR = GaussianMixture([0.3, 0.7], [[-0.8], [0.5]], [0.04, 0.09])
@@ -260,7 +260,7 @@ def test_training_loss_of_the_training_sets_denoiser_is_its_floor():
             assert worse.mean() > 5 * worse.std() / math.sqrt(examples)
 
 
-@given(mixtures(), schedules(min_steps=2), predictions, st.sampled_from(VARIANCES), seeds)
+@given(mixtures(), schedules(min_steps=2), predictions, st.sampled_from([*VARIANCES]), seeds)
 def test_floors_are_minima_over_outputs(mixture, schedule, prediction, variance, seed):
     """The mean loss of the best output over x_0 = x_0_hat +- std is the floor.
 

@@ -11,7 +11,7 @@ from core.forward import marginal, posterior
 from core.predictions import PREDICTIONS, prediction_tables
 from core.reverse import reverse_process
 from core.schedules import linear
-from core.variances import LEARNED_VARIANCES, VARIANCES, floor_and_span, log_beta, log_beta_tilde
+from core.variances import VARIANCES, as_variance, log_beta, log_beta_tilde
 from tests.strategies import predictions, schedules
 
 EPS = 2.0**-52
@@ -168,7 +168,7 @@ def test_split(variance):
     process = reverse_process(linear(4), variance=variance)
     output = np.arange(24.0).reshape(2, 3, 4)
     prediction, value = process.split(output)
-    assert process.learns_variance == (variance in LEARNED_VARIANCES)
+    assert process.learns_variance == (variance in ("learned_range", "learned_diagonal"))
     if process.learns_variance:
         np.testing.assert_array_equal(np.concatenate([prediction, value], axis=-1), output)
         assert prediction.shape == (2, 3, 2)
@@ -181,7 +181,7 @@ def test_cast_keeps_everything_but_the_dtype():
     process = reverse_process(linear(4), "v", "beta", levels=9)
     cast = process.cast(lambda table: table.astype(np.float32))
     assert {table.dtype for table in vars(cast.tables).values()} == {np.dtype(np.float32)}
-    assert (cast.prediction, cast.variance, cast.levels, cast.num_steps) == ("v", "beta", 9, 4)
+    assert (cast.prediction.name, cast.variance.name, cast.levels, cast.num_steps) == ("v", "beta", 9, 4)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_cast_keeps_everything_but_the_dtype():
             "discrete data has at least 2 levels, got 1; continuous data has none (None)",
         ),
         (
-            lambda: floor_and_span("", np.zeros(3), np.zeros(3)),
+            lambda: as_variance(""),
             "unknown variance ''; known: beta_tilde, beta, learned_range, learned_diagonal",
         ),
     ],

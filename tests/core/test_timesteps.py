@@ -1,4 +1,4 @@
-"""Draws of t: unbiased for the mean over 1..T, evenly spread, and allocated as Neyman's rule says."""
+"""Draws of t: unbiased for the mean over 1..T, and evenly spread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.timesteps import SecondMoments, allocate, geometric_strata, importance, stratified, uniform
+from core.timesteps import SecondMoments, importance, stratified, uniform
 
 num_steps_ = st.integers(1, 60)
 positive_lists = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=30)

@@ -144,16 +144,18 @@ class TrainingContract(Contract):
 
     @pytest.mark.parametrize("objective", OBJECTIVES)
     def test_recorded_losses_are_the_bound_terms_before_the_step(self, objective):
-        """Both losses are recorded whichever is trained."""
+        """Both losses are recorded whichever is trained, and with them the trained one."""
         variance = "learned_range" if objective == "hybrid" else "beta_tilde"
         process = reverse_process(linear(50), variance=variance, levels=17)
         network = self.small_network(process)
         draws = make_draws(process, (3,))
         mse, kl = self.backend.bound_terms(network, process, FLOAT64)(draws)
         trainer = self.backend.make_trainer(network, process, objective, RECIPE, FLOAT64)
+        trained, _ = self.backend.loss_and_gradients(network, process, objective, draws, FLOAT64)
         recorded = trainer.losses(trainer.step(draws))
-        np.testing.assert_allclose(recorded[0], mse, rtol=1e-13)
-        np.testing.assert_allclose(recorded[1], kl, rtol=1e-13)
+        np.testing.assert_allclose(recorded.epsilon_mse, mse, rtol=1e-13)
+        np.testing.assert_allclose(recorded.posterior_kl, kl, rtol=1e-13)
+        np.testing.assert_allclose(recorded.trained, trained, rtol=1e-13)
 
     def test_an_interrupted_run_ends_in_the_same_bits(self):
         """state() and load_state() into a new trainer change nothing, in float32 as in the default study."""
@@ -249,9 +251,10 @@ class TrainingContract(Contract):
         weights["linear_out.bias"][0] = np.nan
         network = self.backend.make_network(settings, weights, FLOAT32)
         trainer = self.backend.make_trainer(network, process, "epsilon_mse", RECIPE, FLOAT32)
-        mse, kl = trainer.losses(trainer.step(make_draws(process, (3,))))
-        assert np.isnan(mse).all()
-        assert np.isnan(kl).all()
+        losses = trainer.losses(trainer.step(make_draws(process, (3,))))
+        assert np.isnan(losses.epsilon_mse).all()
+        assert np.isnan(losses.posterior_kl).all()
+        assert np.isnan(losses.trained).all()
 
     def test_an_objective_that_cannot_train_the_variance_is_refused(self):
         process = reverse_process(linear(10), variance="learned_range")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from backends.torch.flat import Flat
+from backends.torch.optimiser import Flat
 from core.reverse import reverse_process
 from core.schedules import linear
 from tests.backends.contract.training import RECIPE, TrainingContract, draws_for

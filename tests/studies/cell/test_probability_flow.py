@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from core.flow import density_end, flow_log_density
 from core.oracles import GaussianMixture
+from core.probability_flow import density_end, flow_log_density
 from core.reverse import reverse_process
 from core.schedules import from_log_snr
 from studies.cell.probability_flow import FlowEstimate, evaluate_flow, flow_rows
-from tests.oracle_flow import MIXTURES, drawn, oracle_field
+from tests.oracle_probability_flow import MIXTURES, drawn, oracle_field
 
 SCHEDULE = from_log_snr(np.linspace(9, -30, 200))
 CONTINUOUS = reverse_process(SCHEDULE)
@@ -127,7 +127,7 @@ def test_neither_the_batch_size_nor_the_other_examples_change_a_value():
 
 
 def test_two_dims_of_a_mixture_have_no_error_to_speak_of():
-    """The oracle of `tests.oracle_flow` gives the same through the harness's rules of refinement."""
+    """The oracle of `tests.oracle_probability_flow` gives the same through the harness's rules of refinement."""
     oracle, test = MIXTURES[1], drawn(MIXTURES[1], 20)
     exact = oracle_field(oracle)
 

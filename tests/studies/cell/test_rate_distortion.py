@@ -17,7 +17,7 @@ from core.bounds import in_levels, rate_distortion
 from core.objectives import noised_batch
 from core.reverse import reverse_process
 from core.schedules import linear
-from core.timesteps import Strata, geometric_strata
+from core.strata import Strata, geometric_strata
 from studies.cell.bound import BoundEstimate, TermEstimate, evaluate_bound
 from studies.cell.rate_distortion import rate_distortion_rows
 from studies.reporting.figures.rate_distortion import rate_and_distortion

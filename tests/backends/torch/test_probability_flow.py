@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core.oracles import GaussianMixture
-from tests.backends.contract.flow import FlowContract, MixtureNetwork
+from tests.backends.contract.probability_flow import MixtureNetwork, ProbabilityFlowContract
 from tests.backends.torch.helpers import OnTorch
 
 pytestmark = pytest.mark.torch
@@ -27,7 +27,7 @@ class TorchMixture(MixtureNetwork):
         return torch.sqrt(noise[:, 0]) * (torch.softmax(log_joint, 1)[:, :, None] * offset / total).sum(1)
 
 
-class TestFlow(OnTorch, FlowContract):
+class TestFlow(OnTorch, ProbabilityFlowContract):
     """What every backend does."""
 
     def mixture_network(self, oracle: GaussianMixture) -> MixtureNetwork:

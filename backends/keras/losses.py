@@ -14,8 +14,19 @@ from backends.interface import Draws, Execution, Weights
 from backends.keras.arrays import KerasNamespace, mean, namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.network import MLP, UNet, neutral_variables, run_network, to_neutral
-from core.arrays import Array, dims_per_example
-from core.objectives import NoisedBatch, check_objective, epsilon_mse, noised_batch, posterior_kl, training_loss
+from core.arrays import Array
+from core.objectives import (
+    Losses,
+    NoisedBatch,
+    Objective,
+    as_objective,
+    check_objective,
+    epsilon_mse,
+    noised_batch,
+    posterior_kl,
+    recorded_losses,
+    training_loss,
+)
 from core.reverse import ReverseProcess
 
 R = TypeVar("R")
@@ -43,16 +54,16 @@ def run_batch(
 
 
 def losses(
-    process: ReverseProcess, objective: str, batch: NoisedBatch, output: Array, xp: KerasNamespace
-) -> tuple[Array, Array, Array]:
-    """The training loss (N,), and (epsilon_mse, posterior_kl) (N,) without gradients; nothing is computed twice."""
-    shared, fixed, dims = xp.as_shared(), ops.stop_gradient(output), dims_per_example(batch.x_0)
+    process: ReverseProcess, objective: Objective, batch: NoisedBatch, output: Array, xp: KerasNamespace
+) -> tuple[Array, Losses]:
+    """The training loss (N,), and what is recorded, without gradients; nothing is computed twice."""
+    shared = xp.as_shared()
 
-    def evaluate(process: ReverseProcess) -> tuple[Array, Array, Array]:
+    def evaluate(process: ReverseProcess) -> tuple[Array, Losses]:
         trained = training_loss(process, objective, batch, output, shared)
-        kl = trained * dims if objective == "posterior_kl" else posterior_kl(process, batch, fixed, shared)
-        mse = trained if objective == "epsilon_mse" else epsilon_mse(process, batch, fixed, shared)
-        return trained, ops.stop_gradient(mse), ops.stop_gradient(kl)
+        fixed = ops.stop_gradient(output), ops.stop_gradient(trained)
+        recorded = recorded_losses(process, objective, batch, *fixed, shared)
+        return trained, Losses(*(ops.stop_gradient(loss) for loss in recorded))
 
     return with_process_at(process, batch.t, evaluate)
 
@@ -70,9 +81,10 @@ def with_process_at(process: ReverseProcess, t: Array, evaluate: Callable[[Rever
 
 
 def loss_and_gradients(
-    network: UNet | MLP, process: ReverseProcess, objective: str, draws: Draws, execution: Execution
+    network: UNet | MLP, process: ReverseProcess, objective: str | Objective, draws: Draws, execution: Execution
 ) -> tuple[NDArray[Any], Weights]:
     """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by name."""
+    objective = as_objective(objective)
     check_objective(objective, process.variance)
     check_network(network.settings, process)
     check_draws(draws, network.settings, process)

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.arrays import NUMPY, dims_per_example, sum_per_example
-from core.forward import posterior, step_coefficients
+from core.forward import StepCoefficients, step_coefficients
 from core.gaussian import bin_width, normal_log_density
 from core.reverse import ReverseProcess
 from core.schedules import Schedule, Table
@@ -64,72 +64,39 @@ class ProbabilityFlow:
         levels = self.process.schedule.log_snr
         if not levels[-1] <= log_snr <= levels[1]:
             raise ValueError(f"the flow runs between log SNRs {levels[-1]:g} and {levels[1]:g}, got {log_snr:g}")
-        on_x, on_output = _FORMS[self.process.prediction](self, log_snr)
-        return FlowCoefficients(on_x, on_output, float(self._told(log_snr)))
+        steps, told = self._between_steps(log_snr)
+        tables = self.process.prediction.tables(steps)
+        # The noise variance itself, as a rounded square root squared would not quite cancel.
+        on_x = 0.5 * (_noise_variance(log_snr) - steps.noise * tables.epsilon_on_x_t)
+        on_output = -0.5 * steps.noise * tables.epsilon_on_output
+        return FlowCoefficients(on_x.item(), on_output.item(), told)
 
-    def mean_coefficients(self, log_snr: float) -> tuple[float, float]:
-        """x_0_hat on x and on a predicted posterior mean; it exists at whole steps only, and is interpolated."""
-        log_on_x_0, on_x_t = self._mean_tables(log_snr)
-        on_output = math.exp(-log_on_x_0)
-        return -float(on_x_t) * on_output, on_output
+    def _between_steps(self, log_snr: float) -> tuple[StepCoefficients, float]:
+        """What a prediction is made of at a log SNR, (1,) each, and the fractional step there.
 
-    def offset_scale(self, log_snr: float) -> float:
-        """The unit of a predicted offset in terms of v (`core.predictions.offset`), likewise interpolated."""
-        return math.exp(float(self._log_offset_scale(log_snr)))
+        Signal and noise are exact. A posterior mean exists at whole steps only: its coefficients are interpolated, that
+        on x_0 in logs, and in logs so is its product with `signal_before`.
+        """
+        told, log_on_x_0, on_x_t, log_product = np.split(np.asarray(self._by_log_snr(log_snr)), 4)
+        on_x_0 = np.exp(log_on_x_0)
+        return StepCoefficients(
+            signal_before=np.exp(log_product) / on_x_0,
+            signal=np.array([math.sqrt(_noise_variance(-log_snr))]),
+            noise=np.array([math.sqrt(_noise_variance(log_snr))]),
+            mean_on_x_0=on_x_0,
+            mean_on_x_t=on_x_t,
+        ), told.item()
 
     @cached_property
-    def _told(self) -> Callable[[float], Any]:
-        return self._interpolated(self.process.schedule.steps[1:].astype(np.float64))
-
-    @cached_property
-    def _mean_tables(self) -> Callable[[float], Any]:
-        q = posterior(self.process.schedule, np.arange(1, self.process.num_steps + 1))
-        return self._interpolated(np.stack([np.log(q.on_x_0), q.on_x_t], axis=1))
-
-    @cached_property
-    def _log_offset_scale(self) -> Callable[[float], Any]:
-        steps = step_coefficients(self.process.schedule)
-        return self._interpolated(0.5 * np.log(steps.mean_on_x_0 * steps.signal_before))
-
-    def _interpolated(self, by_step: Table) -> Callable[[float], Any]:
+    def _by_log_snr(self) -> Callable[[float], Any]:
+        """The monotone cubics through what is known at whole steps."""
         from scipy.interpolate import PchipInterpolator  # not at import time: it would multiply what importing costs
 
-        return PchipInterpolator(self.process.schedule.log_snr[:0:-1], by_step[::-1])
-
-
-def _epsilon(flow: ProbabilityFlow, log_snr: float) -> tuple[float, float]:
-    variance = _noise_variance(log_snr)
-    return 0.5 * variance, -0.5 * math.sqrt(variance)
-
-
-def _x_0(flow: ProbabilityFlow, log_snr: float) -> tuple[float, float]:
-    share = _noise_variance(-log_snr)
-    return -0.5 * share, 0.5 * math.sqrt(share)
-
-
-def _v(flow: ProbabilityFlow, log_snr: float) -> tuple[float, float]:
-    return 0.0, -0.5 * math.sqrt(_noise_variance(log_snr) * _noise_variance(-log_snr))
-
-
-def _mean(flow: ProbabilityFlow, log_snr: float) -> tuple[float, float]:
-    on_x, on_x_0_hat = _x_0(flow, log_snr)
-    x_0_on_x, x_0_on_output = flow.mean_coefficients(log_snr)
-    return on_x + on_x_0_hat * x_0_on_x, on_x_0_hat * x_0_on_output
-
-
-def _offset(flow: ProbabilityFlow, log_snr: float) -> tuple[float, float]:
-    on_x, on_v = _v(flow, log_snr)
-    return on_x, -on_v / flow.offset_scale(log_snr)
-
-
-_FORMS: dict[str, Callable[[ProbabilityFlow, float], tuple[float, float]]] = {
-    "epsilon": _epsilon,
-    "x_0": _x_0,
-    "mean": _mean,
-    "v": _v,
-    "offset": _offset,
-}
-"""(on_x, on_output) by prediction: epsilon_hat written in what the network puts out, with nothing left to cancel."""
+        schedule, steps = self.process.schedule, step_coefficients(self.process.schedule)
+        log_on_x_0 = np.log(steps.mean_on_x_0)
+        product = np.log(steps.mean_on_x_0 * steps.signal_before)
+        by_step = np.stack([schedule.steps[1:].astype(np.float64), log_on_x_0, steps.mean_on_x_t, product], axis=1)
+        return PchipInterpolator(schedule.log_snr[:0:-1], by_step[::-1])
 
 
 def _noise_variance(log_snr: float) -> float:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from core.flow import (
+from core.oracles import GaussianMixture
+from core.probability_flow import (
     ProbabilityFlow,
     basis_probes,
     decoder_end,
@@ -24,11 +25,10 @@ from core.flow import (
     with_exact_divergence,
     with_probes,
 )
-from core.oracles import GaussianMixture
 from core.reverse import reverse_process
 from core.samplers import ddim_step
 from core.schedules import cosine, from_log_snr, linear
-from tests.oracle_flow import MIXTURES, drawn, oracle_field
+from tests.oracle_probability_flow import MIXTURES, drawn, oracle_field
 from tests.strategies import predictions, schedules
 
 LONG = from_log_snr(np.linspace(9, -30, 200))  # the noise at T is normal to 1e-7

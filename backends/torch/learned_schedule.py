@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from backends.interface import Weights
-from backends.learned import PREFIX
 from backends.recipe import TrainingRecipe
+from backends.states import SCHEDULE
 from backends.torch.arrays import TorchNamespace, to_numpy
 from backends.torch.optimiser import FlatOptimiser
 from core.learned_schedule import LearnedSchedule
@@ -48,8 +48,8 @@ class TrainedSchedule:
         return self._learned.frozen(to_numpy(self._optimiser.average if ema else self._parameters))
 
     def state(self) -> Weights:
-        return {f"{PREFIX}{part}": to_numpy(tensor) for part, tensor in self._optimiser.parts().items()}
+        return {f"{SCHEDULE}{part}": to_numpy(tensor) for part, tensor in self._optimiser.parts().items()}
 
     def load_state(self, parts: Mapping[str, NDArray[Any]], step: int) -> None:
-        """Goes on from what `backends.learned.schedule_parts` found, after so many steps."""
+        """Goes on from what `backends.states.schedule_parts` found, after so many steps."""
         self._optimiser.load({part: self._xp.asarray(array) for part, array in parts.items()}, step)

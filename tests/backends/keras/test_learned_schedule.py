@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.backends.contract.schedule import LearnedScheduleContract
+from tests.backends.contract.learned_schedule import LearnedScheduleContract
 from tests.backends.keras.helpers import OnKeras
 
 pytestmark = pytest.mark.keras

@@ -33,7 +33,7 @@ from tests.backends.reference import (
 TOLERANCES = [(FLOAT64, 1e-12), (FLOAT32, 1e-5)]
 
 
-class LikelihoodContract(Contract):
+class LossesContract(Contract):
     """Numbers that are the reference's, at every step, and bad input refused in one line."""
 
     def test_the_module_is_the_contract(self):

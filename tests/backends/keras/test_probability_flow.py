@@ -14,7 +14,7 @@ from backends.networks import time_frequencies
 from core.oracles import GaussianMixture
 from core.reverse import reverse_process
 from core.schedules import linear
-from tests.backends.contract.flow import FlowContract, MixtureNetwork
+from tests.backends.contract.probability_flow import MixtureNetwork, ProbabilityFlowContract
 from tests.backends.keras.helpers import OnKeras
 from tests.backends.reference import FLOAT64
 
@@ -37,7 +37,7 @@ class KerasMixture(MixtureNetwork):
         return ops.sqrt(noise[:, 0]) * ops.sum(responsibility * offset / total, axis=1)
 
 
-class TestFlow(OnKeras, FlowContract):
+class TestFlow(OnKeras, ProbabilityFlowContract):
     """What every backend does, and what graphs change."""
 
     def mixture_network(self, oracle: GaussianMixture) -> MixtureNetwork:

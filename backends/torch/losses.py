@@ -15,13 +15,16 @@ from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution, Weights
 from backends.torch.arrays import TorchNamespace, maybe_compiled, namespace, to_numpy
 from backends.torch.network import Network, run_network
-from core.arrays import dims_per_example
 from core.objectives import (
+    Losses,
     NoisedBatch,
+    Objective,
+    as_objective,
     check_objective,
     epsilon_mse,
     noised_batch,
     posterior_kl,
+    recorded_losses,
     training_loss,
 )
 from core.reverse import ReverseProcess
@@ -70,25 +73,20 @@ def run_batch(
 
 
 def losses(
-    process: ReverseProcess, objective: str, batch: NoisedBatch, output: Tensor, xp: TorchNamespace
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The training loss (N,), and (epsilon_mse, posterior_kl) (N,) without gradients; nothing is computed twice."""
+    process: ReverseProcess, objective: Objective, batch: NoisedBatch, output: Tensor, xp: TorchNamespace
+) -> tuple[Tensor, Losses]:
+    """The training loss (N,), and what is recorded, without gradients; nothing is computed twice."""
     shared = xp.as_shared()
     trained = training_loss(process, objective, batch, output, shared)
     with torch.no_grad():
-        output = output.detach()
-        if objective == "epsilon_mse":
-            return trained, trained.detach(), posterior_kl(process, batch, output, shared)
-        mse = epsilon_mse(process, batch, output, shared)
-        if objective == "posterior_kl":
-            return trained, mse, trained.detach() * dims_per_example(batch.x_0)
-        return trained, mse, posterior_kl(process, batch, output, shared)
+        return trained, recorded_losses(process, objective, batch, output.detach(), trained.detach(), shared)
 
 
 def loss_and_gradients(
-    network: Network, process: ReverseProcess, objective: str, draws: Draws, execution: Execution
+    network: Network, process: ReverseProcess, objective: str | Objective, draws: Draws, execution: Execution
 ) -> tuple[NDArray[Any], Weights]:
     """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by name."""
+    objective = as_objective(objective)
     check_objective(objective, process.variance)
     check_network(network.settings, process)
     check_draws(draws, network.settings, process)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.flow import Field
 from core.oracles import GaussianMixture
+from core.probability_flow import Field
 from core.schedules import from_log_snr
 
 MIXTURES = [

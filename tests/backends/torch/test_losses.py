@@ -9,14 +9,14 @@ import pytest
 
 from core.reverse import reverse_process
 from core.schedules import linear
-from tests.backends.contract.likelihood import LikelihoodContract
+from tests.backends.contract.losses import LossesContract
 from tests.backends.reference import FLOAT64, make_draws
 from tests.backends.torch.helpers import OnTorch
 
 pytestmark = pytest.mark.torch
 
 
-class TestLikelihood(OnTorch, LikelihoodContract):
+class TestLikelihood(OnTorch, LossesContract):
     """What every backend does, and torch.compile."""
 
     @pytest.mark.parametrize("objective", ["epsilon_mse", pytest.param("posterior_kl", marks=pytest.mark.slow)])

@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from core.reverse import reverse_process
 from core.schedules import linear
-from tests.backends.contract.likelihood import LikelihoodContract
+from tests.backends.contract.losses import LossesContract
 from tests.backends.keras.helpers import OnKeras
 from tests.backends.reference import FLOAT64, make_draws, random_weights, unet_settings
 
 pytestmark = pytest.mark.keras
 
 
-class TestLikelihood(OnKeras, LikelihoodContract):
+class TestLikelihood(OnKeras, LossesContract):
     """What every backend does, and compilation."""
 
     @pytest.mark.usefixtures("graphs")

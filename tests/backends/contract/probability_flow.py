@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from backends.networks import MLPSettings
-from core.flow import basis_probes, density_end, flow_log_density, with_exact_divergence
 from core.oracles import GaussianMixture
 from core.predictions import PREDICTIONS
+from core.probability_flow import basis_probes, density_end, flow_log_density, with_exact_divergence
 from core.reverse import reverse_process
 from core.schedules import from_log_snr, linear
 from tests.backends.contract.base import Contract
 from tests.backends.reference import FLOAT32, FLOAT64, random_weights, unet_settings
-from tests.oracle_flow import MIXTURES, drawn
+from tests.oracle_probability_flow import MIXTURES, drawn
 
 EVEN = from_log_snr(np.linspace(9, -20, 300))  # log SNR is linear in t, so the step told gives it back
 
@@ -35,7 +35,7 @@ class MixtureNetwork:
         return 9 - (told - 1) * (29 / 299)
 
 
-class FlowContract(Contract):
+class ProbabilityFlowContract(Contract):
     """Numbers that are the reference's, and bad input refused in one line."""
 
     @abstractmethod

@@ -15,7 +15,7 @@ from backends.keras.arrays import namespace, on_device, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.network import MLP, UNet, run_network
 from core.arrays import Array
-from core.flow import ProbabilityFlow, ProbedField, flow_terms
+from core.probability_flow import ProbabilityFlow, ProbedField, flow_terms
 from core.reverse import ReverseProcess
 
 Function = Callable[[Array], Array]
@@ -24,7 +24,7 @@ Function = Callable[[Array], Array]
 def flow_field(network: UNet | MLP, process: ReverseProcess, execution: Execution) -> ProbedField:
     """(x (N, ...), log_snr, probes (P, N, ...)) -> dx / d log_snr (N, ...), v^T Jacobian v (P, N); float64 numpy.
 
-    The network is told a fractional step (`core.flow`). One pass forward and P back.
+    The network is told a fractional step (`core.probability_flow`). One pass forward and P back.
     """
     check_network(network.settings, process)
     flow, xp = ProbabilityFlow(process), namespace(execution)

@@ -12,15 +12,15 @@ from backends.checks import check_network
 from backends.interface import Execution
 from backends.torch.arrays import namespace, to_numpy
 from backends.torch.network import Network, run_network
-from core.flow import ProbabilityFlow, ProbedField, flow_terms
+from core.probability_flow import ProbabilityFlow, ProbedField, flow_terms
 from core.reverse import ReverseProcess
 
 
 def flow_field(network: Network, process: ReverseProcess, execution: Execution) -> ProbedField:
     """(x (N, ...), log_snr, probes (P, N, ...)) -> dx / d log_snr (N, ...), v^T Jacobian v (P, N); float64 numpy.
 
-    The network is told a fractional step (`core.flow`). One pass forward and P back, never compiled: the same graph is
-    walked P times.
+    The network is told a fractional step (`core.probability_flow`). One pass forward and P back, never compiled: the
+    same graph is walked P times.
     """
     check_network(network.settings, process)
     flow, xp = ProbabilityFlow(process), namespace(execution)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from backends.interface import Weights
 from backends.keras.arrays import KerasNamespace, mean, to_numpy
 from backends.keras.optimiser import FlatOptimiser
-from backends.learned import PREFIX
 from backends.recipe import TrainingRecipe
+from backends.states import SCHEDULE
 from core.arrays import Array
 from core.learned_schedule import LearnedSchedule
 from core.reverse import ReverseProcess
@@ -52,9 +52,9 @@ class TrainedSchedule:
 
     def state(self) -> Weights:
         parts = {"weights": self.parameters, **self._optimiser.variables}
-        return {f"{PREFIX}{part}": to_numpy(variable) for part, variable in parts.items()}
+        return {f"{SCHEDULE}{part}": to_numpy(variable) for part, variable in parts.items()}
 
     def load_state(self, parts: Mapping[str, NDArray[Any]]) -> None:
-        """Goes on from what `backends.learned.schedule_parts` found."""
+        """Goes on from what `backends.states.schedule_parts` found."""
         for part, variable in {"weights": self.parameters, **self._optimiser.variables}.items():
             variable.assign(parts[part])

@@ -1,0 +1,73 @@
+"""Strata hold every step once, and evaluations are allocated to them as Neyman's rule says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.strata import allocate, geometric_strata
+
+positive_lists = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=30)
+
+
+@given(st.integers(1, 4000), st.floats(0, 1))
+def test_strata_hold_each_step_once(num_steps, growth):
+    strata = geometric_strata(num_steps, growth)
+    steps = np.concatenate([np.arange(a, b + 1) for a, b in zip(strata.first, strata.last, strict=True)])
+    np.testing.assert_array_equal(steps, np.arange(1, num_steps + 1))
+    assert len(strata) == len(strata.size)
+    assert np.all(strata.size <= 1 + growth * strata.first)
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=1, max_size=30), st.integers(0, 4), st.integers(0, 500))
+def test_allocation_spends_the_budget(scale, minimum, extra):
+    """Counts add up to the budget, and none is below the minimum."""
+    budget = minimum * len(scale) + extra
+    counts = allocate(scale, budget, minimum)
+    assert counts.dtype == np.int64
+    assert counts.sum() == budget
+    assert counts.min() >= minimum
+
+
+@given(positive_lists.filter(lambda sizes: len(sizes) > 1), st.integers(0, 200), st.data())
+def test_allocation_is_neymans(scale, extra, data):
+    """No move of one evaluation between strata lowers sum(scale^2 / n) by more than rounding to whole numbers can."""
+    budget = 2 * len(scale) + extra
+    counts = allocate(scale, budget)
+    scale = np.array(scale)
+    variance = np.sum(scale**2 / counts)
+    # The continuous optimum under n >= 2 by bisection on its multiplier: n = max(2, scale / multiplier).
+    low, high = scale.sum() / budget / 1e3, scale.max()
+    for _ in range(200):
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if np.maximum(2, scale / middle).sum() > budget else (low, middle)
+    best = np.maximum(2, scale / high)
+    assert best.sum() == pytest.approx(budget, rel=1e-9)
+    # Fractions go to the largest remainders.
+    up = counts > best
+    assert np.all(np.abs(counts - best) < 1 + 1e-6)
+    assert np.max((best % 1)[~up & (best > 2)], initial=0) <= np.min((best % 1)[up], initial=1) + 1e-6
+    assert variance >= np.sum(scale**2 / best) * (1 - 1e-9)
+
+
+def test_allocation_follows_the_scale():
+    assert allocate([3.0, 1.0], 8).tolist() == [6, 2]
+    assert allocate([1.0, 1.0, 0.0], 12).tolist() == [5, 5, 2]
+    assert allocate([0.0, 0.0], 5).tolist() == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("scale", "budget", "message"),
+    [
+        ([1.0, 1.0], 3, "2 strata with at least 2 evaluations each need a budget of 4, got 3"),
+        ([1.0, np.nan], 9, "the scale of a stratum is finite and at least 0, got nan"),
+        ([1.0, -1.0], 9, "the scale of a stratum is finite and at least 0, got -1.0"),
+        ([np.inf, 1.0], 9, "the scale of a stratum is finite and at least 0, got inf"),
+    ],
+)
+def test_bad_allocations(scale, budget, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
+        allocate(scale, budget)
+    assert str(caught.value) == message
