@@ -220,6 +220,22 @@ def test_no_noise_is_used_twice(seen, name):
     assert len(np.unique(numbers)) == len(numbers)
 
 
+def test_strata_of_the_bound_meet_the_examples_in_orders_of_their_own(seen):
+    """An order that strata shared would tie their errors together. Of 12 examples two agree by a chance of 1e-8."""
+    bound = seen["first"].evaluation.bound
+    orders = [bound.x_0[bound.t == t][:8, 0] for t in range(2, 10)]  # the first eight visits
+    assert len({tuple(order) for order in orders if len(order) == 8}) == len(orders)
+
+
+def test_samples_of_several_batches_are_drawn_from_noise_of_their_own(fake, tmp_path):
+    """A chain takes 512 at once."""
+    points = write_points(tmp_path / "points.npz", train=40, test=20, dims=1)
+    run_alone(tmp_path, make_cell(points), fake, points, samples=530, full_samples=0, flow_examples=0)
+    whole, rest = fake.evaluations[0].chains
+    assert (len(whole.x_T), len(rest.x_T)) == (512, 18)
+    share_nothing(drawn_by(whole), drawn_by(rest))
+
+
 @pytest.mark.parametrize(
     ("alone", "together"),
     [
