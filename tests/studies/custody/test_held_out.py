@@ -16,9 +16,12 @@ from tests.studies.custody.fake_backend import FakeBackend, of_t
 
 
 def examples_in(draws: Draws, data: np.ndarray) -> list[int]:
-    """Which example of `data` each draw is of; an error for a draw that is none of them."""
+    """Which example of `data` each draw is of: every one is of one."""
     index = {example.tobytes(): i for i, example in enumerate(data)}
-    return [index[np.ascontiguousarray(x_0, np.float64).tobytes()] for x_0 in draws.x_0]
+    keys = [np.ascontiguousarray(x_0, np.float64).tobytes() for x_0 in draws.x_0]
+    strangers = [x_0.tolist() for x_0, key in zip(draws.x_0, keys, strict=True) if key not in index]
+    assert not strangers
+    return [index[key] for key in keys]
 
 
 @pytest.mark.parametrize("timesteps", ["uniform", "stratified", "importance"])
@@ -48,6 +51,13 @@ def test_the_bound_visits_every_test_example_and_no_other(fake, points, tmp_path
     test = np.load(points)["test"][:limit]
     visited = np.array(examples_in(fake.evaluations[0].bound, test))
     assert set(visited) == set(range(len(test)))
+
+
+def test_a_groups_members_are_judged_by_the_limited_test_set_too(fake, points, tmp_path):
+    cells = [make_cell(points, seed=seed) for seed in (0, 1)]
+    run_group(tmp_path, cells, fake, points, test_examples=7)
+    test = np.load(points)["test"][:7]
+    assert [set(examples_in(evaluation.bound, test)) for evaluation in fake.evaluations] == 2 * [set(range(7))]
 
 
 @pytest.mark.parametrize("limit", [None, 7])

@@ -220,6 +220,13 @@ def test_no_noise_is_used_twice(seen, name):
     assert len(np.unique(numbers)) == len(numbers)
 
 
+@pytest.mark.parametrize("name", ["first", "stratified", "together posterior_kl"])
+def test_every_step_of_training_has_examples_and_t_of_its_own(seen, name):
+    steps = seen[name].trained.steps
+    assert len({tuple(draws.t) for draws in steps}) == len(steps)
+    assert len({tuple(draws.x_0[:, 0]) for draws in steps}) == len(steps)
+
+
 def test_strata_of_the_bound_meet_the_examples_in_orders_of_their_own(seen):
     """An order that strata shared would tie their errors together. Of 12 examples two agree by a chance of 1e-8."""
     bound = seen["first"].evaluation.bound
