@@ -53,6 +53,18 @@ def test_the_bound_visits_every_test_example_and_no_other(fake, points, tmp_path
     assert set(visited) == set(range(len(test)))
 
 
+def test_the_bound_goes_through_the_test_set_again_in_another_order(fake, points, tmp_path):
+    """At the t that is met most often, a stratum of its own: the pilot's two pairs count as a visit each."""
+    run_alone(tmp_path, make_cell(points), fake, points, bound_evaluations=40)
+    bound = fake.evaluations[0].bound
+    most = 2 + np.argmax(np.bincount(bound.t)[2:])
+    visits = np.array(examples_in(bound, np.load(points)["test"]))[bound.t == most]
+    visits = np.concatenate([visits[:4:2], visits[4:]])
+    first, second = visits[:12].tolist(), visits[12:24].tolist()
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second
+
+
 def test_a_groups_members_are_judged_by_the_limited_test_set_too(fake, points, tmp_path):
     cells = [make_cell(points, seed=seed) for seed in (0, 1)]
     run_group(tmp_path, cells, fake, points, test_examples=7)
