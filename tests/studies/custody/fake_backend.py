@@ -451,9 +451,9 @@ def joined(batches: Sequence[Draws]) -> Draws:
 
 
 def unpadded(draws: Draws) -> Draws:
-    last = len(draws.t) - 1
-    while last > 0 and all(
-        np.array_equal(array[last], array[last - 1]) for array in (draws.x_0, draws.epsilon, draws.t)
-    ):
-        last -= 1
-    return Draws(*(array[: last + 1] for array in (draws.x_0, draws.epsilon, draws.t, draws.weight)))
+    same = np.ones(len(draws.t), bool)
+    for array in (draws.x_0, draws.epsilon, draws.t):
+        same &= (array == array[-1:]).reshape(len(array), -1).all(axis=1)
+    behind = np.flatnonzero(~same)  # all that differ from the last draw
+    end = behind[-1] + 2 if behind.size else 1
+    return Draws(*(array[:end] for array in (draws.x_0, draws.epsilon, draws.t, draws.weight)))

@@ -16,9 +16,12 @@ from tests.studies.custody.fake_backend import FakeBackend, of_t
 
 
 def examples_in(draws: Draws, data: np.ndarray) -> list[int]:
-    """Which example of `data` each draw is of; an error for a draw that is none of them."""
+    """Which example of `data` each draw is of: every one is of one."""
     index = {example.tobytes(): i for i, example in enumerate(data)}
-    return [index[np.ascontiguousarray(x_0, np.float64).tobytes()] for x_0 in draws.x_0]
+    keys = [np.ascontiguousarray(x_0, np.float64).tobytes() for x_0 in draws.x_0]
+    strangers = [x_0.tolist() for x_0, key in zip(draws.x_0, keys, strict=True) if key not in index]
+    assert not strangers
+    return [index[key] for key in keys]
 
 
 @pytest.mark.parametrize("timesteps", ["uniform", "stratified", "importance"])
@@ -48,6 +51,25 @@ def test_the_bound_visits_every_test_example_and_no_other(fake, points, tmp_path
     test = np.load(points)["test"][:limit]
     visited = np.array(examples_in(fake.evaluations[0].bound, test))
     assert set(visited) == set(range(len(test)))
+
+
+def test_the_bound_goes_through_the_test_set_again_in_another_order(fake, points, tmp_path):
+    """At the t that is met most often, a stratum of its own: the pilot's two pairs count as a visit each."""
+    run_alone(tmp_path, make_cell(points), fake, points, bound_evaluations=40)
+    bound = fake.evaluations[0].bound
+    most = 2 + np.argmax(np.bincount(bound.t)[2:])
+    visits = np.array(examples_in(bound, np.load(points)["test"]))[bound.t == most]
+    visits = np.concatenate([visits[:4:2], visits[4:]])
+    first, second = visits[:12].tolist(), visits[12:24].tolist()
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second
+
+
+def test_a_groups_members_are_judged_by_the_limited_test_set_too(fake, points, tmp_path):
+    cells = [make_cell(points, seed=seed) for seed in (0, 1)]
+    run_group(tmp_path, cells, fake, points, test_examples=7)
+    test = np.load(points)["test"][:7]
+    assert [set(examples_in(evaluation.bound, test)) for evaluation in fake.evaluations] == 2 * [set(range(7))]
 
 
 @pytest.mark.parametrize("limit", [None, 7])
@@ -135,7 +157,7 @@ def test_samples_are_judged_by_the_test_set_and_their_floor_is_the_training_sets
     Between Gaussians on a line the squared Fréchet distance is that of the means and that of the deviations.
     """
     rng = np.random.default_rng(5)
-    train, test = 0.1 * rng.standard_normal(80), 10 + 0.2 * rng.standard_normal(30)
+    train, test = 0.1 * rng.standard_normal(80), 10 + 0.2 * rng.standard_normal(44)
     data = line(tmp_path / "line.npz", train, test)
     samples = 3 + 0.4 * rng.standard_normal((24, 1))
     fake.samples, fake.losses = samples, of_t(np.ones(12), np.ones(12))
@@ -146,7 +168,7 @@ def test_samples_are_judged_by_the_test_set_and_their_floor_is_the_training_sets
     # Of some 24 of the training examples, whichever they are, whose mean lies within 0.1 of theirs (5 standard errors).
     assert value_of(rows, "frechet_floor", sampler=chain) == pytest.approx((train.mean() - test.mean()) ** 2, abs=2.1)
     assert value_of(rows, "scored_samples", sampler=chain) == 24
-    assert value_of(rows, "scored_reference", sampler=chain) == 30
+    assert value_of(rows, "scored_reference", sampler=chain) == 44
 
 
 @pytest.mark.parametrize(("copied", "share"), [("train", 1.0), ("test", 0.5)])

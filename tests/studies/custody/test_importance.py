@@ -16,6 +16,9 @@ from backends.interface import Draws
 from tests.studies.custody.entry import make_cell, run_alone, run_group
 from tests.studies.custody.fake_backend import FakeBackend, Trained
 
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in sqrt:RuntimeWarning")
+"""An epsilon MSE that is the smallest where the bound is cheapest may be estimated below 0, and its root is NaN."""
+
 T, DIMS, STEPS = 4, 3, 125
 SETTINGS = {
     "num_steps": T, "sample_steps": 2, "train_steps": STEPS, "batch_size": 6, "flow_examples": 0,
@@ -83,23 +86,32 @@ def test_each_member_of_a_group_has_its_own_history(known, points, tmp_path):
         check_weights(trained, OBJECTIVES[objective])
 
 
+def uniform_numbers(known: FakeBackend, points, folder) -> list[np.ndarray]:
+    """The seed's u at every step, rounded down to 0.001: its uniform t of 1000 are 1 + floor(1000 u)."""
+    fine = {**SETTINGS, "num_steps": 1000, "full_samples": 0, "bound_evaluations": 1}
+    run_alone(folder, make_cell(points, objective="posterior_kl"), known, points, **fine)
+    return [(draws.t - 1) / 1000 for draws in known.trainings[-1].steps]
+
+
 def test_t_is_drawn_by_these_probabilities(known, points, tmp_path):
-    """From the uniform numbers that the seed's uniform t are made of, which t = 1 + floor(1000 u) tells to 0.001."""
+    """By inverting their sums, from the uniform numbers of the seed's uniform t."""
     run_alone(tmp_path, cell_of(points, "posterior_kl"), known, points, **SETTINGS)
-    by_importance = known.trainings[0]
-    known.calls.clear()
-    fine = {**SETTINGS, "num_steps": 1000, "sample_steps": 2, "full_samples": 0, "bound_evaluations": 1}
-    run_alone(tmp_path, make_cell(points, objective="posterior_kl"), known, points, **fine)
-    uniform = known.trainings[0]
-    for draws, other, p in zip(
-        by_importance.steps, uniform.steps, probabilities_by_hand(by_importance, "kl"), strict=True
-    ):
-        u = (other.t - 1) / 1000
+    trained = known.trainings[0]
+    numbers, probabilities = uniform_numbers(known, points, tmp_path / "fine"), probabilities_by_hand(trained, "kl")
+    for draws, u, p in zip(trained.steps, numbers, probabilities, strict=True):
         edges = np.append(0.0, np.cumsum(p))
         assert np.all(edges[draws.t] > u - 1e-9)
         assert np.all(edges[draws.t - 1] <= u + 1e-3)
-    # The history's t = 1 has about two thirds of the probability: of 600 draws at least half, but for a chance of 1e-9.
-    assert np.mean(np.concatenate([draws.t for draws in by_importance.steps[-100:]]) == 1) > 0.5
+    # The KL gives t = 1 about two thirds of the probability: of 600 draws at least half, but for a chance of 1e-9.
+    assert np.mean(np.concatenate([draws.t for draws in trained.steps[-100:]]) == 1) > 0.5
+
+
+def test_stratified_t_are_one_in_each_part_from_the_same_uniform_numbers(known, points, tmp_path):
+    run_alone(tmp_path, cell_of(points, "posterior_kl", timesteps="stratified"), known, points, **SETTINGS)
+    trained = known.trainings[0]
+    for draws, u in zip(trained.steps, uniform_numbers(known, points, tmp_path / "fine"), strict=True):
+        part = T * (np.arange(6) + u) / 6
+        assert np.all((np.floor(part) <= draws.t - 1) & (draws.t - 1 <= np.floor(part + 0.001 * T / 6)))
 
 
 @pytest.mark.parametrize("timesteps", ["uniform", "stratified"])

@@ -186,7 +186,8 @@ def test_another_seed_has_numbers_of_its_own_in_everything_but_the_choice_of_exa
     one, two = first.evaluation, other.evaluation
     share_nothing(one.bound.epsilon, two.bound.epsilon)
     assert np.any(one.bound.x_0[one.bound.t == 1][:16] != two.bound.x_0[two.bound.t == 1][:16])
-    assert np.any(one.bound.t[: two.bound.t.size] != two.bound.t[: one.bound.t.size])
+    pilot = 16 + 15 * 4  # the first batch: so many draws of t = 1, and of each of 15 other strata
+    assert np.any(one.bound.t[:pilot] != two.bound.t[:pilot])
     share_nothing(one.floors.epsilon, two.floors.epsilon)
     share_nothing(one.flow_end.epsilon, two.flow_end.epsilon)
     np.testing.assert_array_equal(one.flow_end.x_0, two.flow_end.x_0)
@@ -218,6 +219,29 @@ def test_no_noise_is_used_twice(seen, name):
         ]
     )
     assert len(np.unique(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("name", ["first", "stratified", "together posterior_kl"])
+def test_every_step_of_training_has_examples_and_t_of_its_own(seen, name):
+    steps = seen[name].trained.steps
+    assert len({tuple(draws.t) for draws in steps}) == len(steps)
+    assert len({tuple(draws.x_0[:, 0]) for draws in steps}) == len(steps)
+
+
+def test_strata_of_the_bound_meet_the_examples_in_orders_of_their_own(seen):
+    """An order that strata shared would tie their errors together. Of 12 examples two agree by a chance of 1e-8."""
+    bound = seen["first"].evaluation.bound
+    orders = [bound.x_0[bound.t == t][:8, 0] for t in range(2, 10)]  # the first eight visits
+    assert len({tuple(order) for order in orders if len(order) == 8}) == len(orders)
+
+
+def test_samples_of_several_batches_are_drawn_from_noise_of_their_own(fake, tmp_path):
+    """A chain takes 512 at once."""
+    points = write_points(tmp_path / "points.npz", train=40, test=20, dims=1)
+    run_alone(tmp_path, make_cell(points), fake, points, samples=530, full_samples=0, flow_examples=0)
+    whole, rest = fake.evaluations[0].chains
+    assert (len(whole.x_T), len(rest.x_T)) == (512, 18)
+    share_nothing(drawn_by(whole), drawn_by(rest))
 
 
 @pytest.mark.parametrize(
