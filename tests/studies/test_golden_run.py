@@ -15,8 +15,8 @@ from backends import installed_backends
 from tests.studies.golden.make import NAMES, kept_numbers, names, numbers, results
 
 RELATIVE = 1e-4
-"""With a processor's oldest instructions in place of its newest, and with two threads in place of one, bounds, losses
-and distances move by up to 2e-7 of themselves and standard errors by 4e-6: 30 steps of float32 have no time to drift."""
+"""With a processor's oldest instructions in place of its newest, bounds, losses and distances move by up to 2e-7 of
+themselves, and standard errors by 4e-6: 30 steps of float32 have no time to drift."""
 ABSOLUTE = {"precision": 0.05, "recall": 0.05, "coverage": 0.05, "memorisation": 0.01}
 """Shares of 30 points, one of which may change sides."""
 
