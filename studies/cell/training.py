@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from backends.interface import Draws, GroupTrainer, Trainer, Weights
 from backends.networks import initial_weights, parameter_count
+from core.objectives import Losses
 from studies.cell.ahead import ahead
 from studies.cell.drift import as_arrays, sketch, sketched_steps
 from studies.cell.record import CellContext, Record, Trained

@@ -21,6 +21,14 @@ def test_strata_hold_each_step_once(num_steps, growth):
     assert np.all(strata.size <= 1 + growth * strata.first)
 
 
+def test_strata_grow_by_a_tenth_of_t():
+    """Steps of their own up to 9; from t on 1 + t // 10 together; the last run ends with the chain."""
+    first = [*range(1, 11), 12, 14, 16, 18, 20, 23, 26, 29, 32, 36, 40, 45, 50, 56, 62, 69, 76, 84, 93]
+    strata = geometric_strata(100)
+    assert strata.first.tolist() == first
+    assert strata.last.tolist() == [*(t - 1 for t in first[1:]), 100]
+
+
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=30), st.integers(0, 4), st.integers(0, 500))
 def test_allocation_spends_the_budget(scale, minimum, extra):
     """Counts add up to the budget, and none is below the minimum."""

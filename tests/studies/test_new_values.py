@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from studies.harness.training import Record
 
 from core.objectives import OBJECTIVES, Losses
 from core.reverse import reverse_process
 from core.schedules import linear
+from studies.cell.record import Record
 from tests.new_values import MIN_SNR_MSE
 
 MSE, KL, TRAINED = np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([5.0, 6.0])
