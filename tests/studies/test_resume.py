@@ -17,7 +17,7 @@ import pytest
 
 from backends import installed_backends
 from backends.checkpoints import load_weights, save_weights
-from studies.cell import training
+from studies.cell import record, training
 from studies.cell.draws import training_draws
 from studies.cell.drift import sketched_steps
 from studies.cell.stages import run_cell
@@ -105,7 +105,7 @@ class Outcome:
     def of(cls, settings: StudySettings, cell: Cell) -> Outcome:
         folder = files.cell_folder(settings.out, cell.id)
         assert files.is_finished(settings.out, cell.id)
-        assert not (folder / training.STATE).exists()
+        assert not (folder / record.STATE).exists()
         learned = folder / schedules.FILE
         return cls(
             pd.read_csv(folder / files.ROWS),
@@ -137,7 +137,7 @@ def check_equal(found: Outcome, expected: Outcome) -> None:
 
 
 def saved_state(settings: StudySettings, cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    return load_weights(files.cell_folder(settings.out, cell.id) / training.STATE)
+    return load_weights(files.cell_folder(settings.out, cell.id) / record.STATE)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -212,9 +212,7 @@ def test_the_seconds_of_every_part_add_up(tmp_path):
     run_until("train", 9, settings, cells)
     state, metadata = saved_state(settings, cells[0])
     assert 0 < float(metadata["seconds"]) < 600
-    save_weights(
-        files.cell_folder(settings.out, cells[0].id) / training.STATE, state, {**metadata, "seconds": "1000000"}
-    )
+    save_weights(files.cell_folder(settings.out, cells[0].id) / record.STATE, state, {**metadata, "seconds": "1000000"})
     run_until("train", CUT, settings, cells)
     so_far = float(saved_state(settings, cells[0])[1]["seconds"])
     assert 1e6 < so_far < 1e6 + 600

@@ -10,10 +10,11 @@ from core.oracles import EmpiricalDistribution, GaussianMixture, optimal_output
 from core.predictions import PREDICTIONS
 from core.reverse import reverse_process
 from core.schedules import linear
-from core.variances import FIXED_VARIANCES, VARIANCES
+from core.variances import VARIANCES
 from studies.cell.bound import evaluate_bound
 from studies.cell.floors import entropy_rows, evaluate_excess, excess_rows
 from studies.datasets import load_dataset, mixture
+from tests.strategies import FIXED_VARIANCES
 
 SCHEDULE = linear(60)
 MIXTURE = GaussianMixture([0.3, 0.7], [[-0.8, 0.1], [0.5, -0.2]], [[0.04, 0.3], [0.09, 0.02]])

@@ -10,7 +10,7 @@ import pytest
 
 from backends import installed_backends
 from backends.checkpoints import load_weights
-from studies.cell import training
+from studies.cell import record, training
 from studies.cell.stages import run_cell
 from studies.cell.together import run_together
 from studies.datasets import load_dataset
@@ -130,7 +130,7 @@ def test_what_goes_wrong_with_one_cell_ends_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "initial_weights", initial_weights)
     folder = files.cell_folder(tmp_path, broken.id)
     folder.mkdir(parents=True)
-    (folder / training.STATE).write_bytes(b"not a checkpoint")
+    (folder / record.STATE).write_bytes(b"not a checkpoint")
     ended = []
     run_together(tmp_path, [broken, diverging, sound], settings, lambda stage, *_, cell, **__: ended.append(cell))
     assert set(ended) == {diverging.id, sound.id}
