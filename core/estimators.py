@@ -120,7 +120,8 @@ def noise_control(
     of_noise = alpha_bar * variance / total
     of_data = np.sqrt(alpha_bar * noise) / total * (x_0 - mean)
     per_number = of_noise**2 * (epsilon**2 - 1) - 2 * of_noise * of_data * epsilon
-    return np.sum(per_number.reshape(len(per_number), -1), axis=1)
+    control: Table = np.sum(per_number.reshape(len(per_number), -1), axis=1)
+    return control
 
 
 def without_noise(
@@ -144,7 +145,8 @@ def without_noise(
         left = square[near].sum() - square[h]
         slope[h] = (product[near].sum() - product[h]) / np.where(left > 0, left, np.inf)
     slope[~np.isfinite(slope)] = 0  # near a diverged step there is nothing to be learned
-    return y - slope.ravel()[group] * z
+    residual: Table = y - slope.ravel()[group] * z
+    return residual
 
 
 def without_examples(
@@ -171,7 +173,8 @@ def without_examples(
     square = np.bincount(stratum, control**2, len(scale))
     left = square.sum() - square
     slope = np.clip((product.sum() - product) / np.where(left > 0, left, np.inf), 0, 1)
-    return y - np.where(np.isfinite(scale), slope * scale, 0)[stratum] * control
+    residual: Table = y - np.where(np.isfinite(scale), slope * scale, 0)[stratum] * control
+    return residual
 
 
 def smoothed_deviations(variance: ArrayLike, own: int, scale: ArrayLike = 1.0, window: int = 3) -> Table:
@@ -184,12 +187,12 @@ def smoothed_deviations(variance: ArrayLike, own: int, scale: ArrayLike = 1.0, w
     """
     variance = np.asarray(variance, np.float64)
     scale = np.broadcast_to(np.asarray(scale, np.float64), variance.shape)
-    result = np.sqrt(variance)
+    deviations: Table = np.sqrt(variance)
     for h in range(own, len(variance)):
         neighbours = np.r_[max(own, h - window) : h, h + 1 : min(len(variance), h + window + 1)]
         if neighbours.size:
-            result[h] = scale[h] * np.sqrt(np.mean(variance[neighbours] / scale[neighbours] ** 2))
-    return result
+            deviations[h] = scale[h] * np.sqrt(np.mean(variance[neighbours] / scale[neighbours] ** 2))
+    return deviations
 
 
 def plan(strata: Strata, deviations: Table, spent: NDArray[np.int64], budget: int) -> NDArray[np.int64]:

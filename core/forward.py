@@ -121,4 +121,5 @@ def _pair(schedule: Schedule, steps: tuple[ArrayLike, ...]) -> tuple[np.ndarray,
 def _log_alpha_bar_ratio(schedule: Schedule, s: np.ndarray, t: np.ndarray) -> Table:
     """log(alpha_bar_t / alpha_bar_s), both words, so that neighbouring steps keep full relative accuracy."""
     high, low = schedule.log_alpha_bar, schedule.log_alpha_bar_low
-    return (high[t] - high[s]) + (low[t] - low[s])
+    log_ratio: Table = (high[t] - high[s]) + (low[t] - low[s])
+    return log_ratio

@@ -60,7 +60,7 @@ class LearnedSchedule:
     @property
     def size(self) -> int:
         """How many parameters there are."""
-        return 2 + self._interpolation.shape[1]
+        return 2 + int(self._interpolation.shape[1])
 
     def initial(self) -> Table:
         """The parameters of `start`: all 0."""

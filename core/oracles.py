@@ -67,7 +67,7 @@ class GaussianMixture:
     @property
     def dims(self) -> int:
         """D."""
-        return self.means.shape[1]
+        return int(self.means.shape[1])
 
     @property
     def mean(self) -> Table:
@@ -84,7 +84,8 @@ class GaussianMixture:
         cumulative = np.cumsum(self.weights)
         k = np.searchsorted(cumulative / cumulative[-1], np.asarray(u), side="right")
         k = np.minimum(k, self.weights.size - 1)
-        return self.means[k] + np.sqrt(self.variances[k]) * np.asarray(normal)
+        x_0: Table = self.means[k] + np.sqrt(self.variances[k]) * np.asarray(normal)
+        return x_0
 
     def marginal(self, schedule: Schedule, t: int) -> GaussianMixture:
         """The distribution of x_t, itself a mixture; t in 0..T."""
@@ -195,7 +196,8 @@ class _Conditional:
     variances: Table
 
     def average(self, by_component: Table) -> Table:
-        return np.einsum("nk,nkd->nd", self.responsibility, by_component)
+        average: Table = np.einsum("nk,nkd->nd", self.responsibility, by_component)
+        return average
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +263,8 @@ class EmpiricalDistribution:
 
     @cached_property
     def _centred(self) -> Table:
-        return self._flat - self._flat.mean(axis=0)
+        centred: Table = self._flat - self._flat.mean(axis=0)
+        return centred
 
     def _chunks(self, schedule: Schedule, x_t: ArrayLike, t: ArrayLike) -> Iterator[tuple[Table, Table, Table, Table]]:
         """By rows of x_t: flat x (n, D), alpha_bar (n,), 1 - alpha_bar (n,), log odds (n, M) up to a constant each."""
@@ -290,7 +293,8 @@ def reverse_variance(schedule: Schedule, x_0_variance: ArrayLike, t: ArrayLike) 
     """
     x_0_variance = np.asarray(x_0_variance, np.float64)
     q = posterior(schedule, t)
-    return _rows(q.variance, x_0_variance) + _rows(q.on_x_0, x_0_variance) ** 2 * x_0_variance
+    variance: Table = _rows(q.variance, x_0_variance) + _rows(q.on_x_0, x_0_variance) ** 2 * x_0_variance
+    return variance
 
 
 def epsilon_mse_floor(schedule: Schedule, x_0_variance: ArrayLike, t: ArrayLike) -> Table:
@@ -301,7 +305,8 @@ def epsilon_mse_floor(schedule: Schedule, x_0_variance: ArrayLike, t: ArrayLike)
     """
     x_0_variance = np.asarray(x_0_variance, np.float64)
     snr = np.exp(schedule.log_snr[schedule.check_steps(t)])
-    return snr * np.mean(x_0_variance, axis=tuple(range(1, x_0_variance.ndim)))
+    mse: Table = snr * np.mean(x_0_variance, axis=tuple(range(1, x_0_variance.ndim)))
+    return mse
 
 
 def posterior_kl_floor(process: ReverseProcess, x_0_variance: ArrayLike, t: ArrayLike) -> Table:
@@ -329,7 +334,8 @@ def posterior_kl_floor(process: ReverseProcess, x_0_variance: ArrayLike, t: Arra
             first = 0.5 * np.log(2 * math.pi * math.e * mean_variance)
     else:
         first = 0.5 * (math.log(2 * math.pi) + floor) + at_floor
-    return np.sum(np.where(is_first, first, later), axis=tuple(range(1, x_0_variance.ndim)))
+    nats: Table = np.sum(np.where(is_first, first, later), axis=tuple(range(1, x_0_variance.ndim)))
+    return nats
 
 
 def optimal_output(process: ReverseProcess, oracle: Oracle, x_t: ArrayLike, t: ArrayLike) -> Table:
@@ -341,7 +347,7 @@ def optimal_output(process: ReverseProcess, oracle: Oracle, x_t: ArrayLike, t: A
     x_t = np.asarray(x_t, np.float64)
     t = np.broadcast_to(process.schedule.check_steps(t), x_t.shape[:1])
     schedule, tables = process.schedule, process.tables
-    mean = process.target(oracle.x_0_hat(schedule, x_t, t), oracle.epsilon_hat(schedule, x_t, t), t)
+    mean: Table = process.target(oracle.x_0_hat(schedule, x_t, t), oracle.epsilon_hat(schedule, x_t, t), t)
     if not process.learns_variance:
         return mean
     log_variance = np.log(reverse_variance(schedule, oracle.x_0_variance(schedule, x_t, t), t))
@@ -366,17 +372,22 @@ def _rows(rows: ArrayLike, like: Table) -> Table:
 
 def _log_joint(mixture: GaussianMixture, offset: Table, variances: Table) -> Table:
     """log(weights[k] N(offset; 0, variances)), (N, K), from offsets (N, K, D)."""
-    return np.log(mixture.weights) - 0.5 * np.sum(np.log(2 * math.pi * variances) + offset**2 / variances, axis=2)
+    log_joint: Table = np.log(mixture.weights) - 0.5 * np.sum(
+        np.log(2 * math.pi * variances) + offset**2 / variances, axis=2
+    )
+    return log_joint
 
 
 def _log_sum_exp(x: Table) -> Table:
     largest = np.max(x, axis=1)
-    return largest + np.log(np.sum(np.exp(x - largest[:, None]), axis=1))
+    log_sum: Table = largest + np.log(np.sum(np.exp(x - largest[:, None]), axis=1))
+    return log_sum
 
 
 def _softmax(x: Table) -> Table:
     exp = np.exp(x - np.max(x, axis=1, keepdims=True))
-    return exp / np.sum(exp, axis=1, keepdims=True)
+    shares: Table = exp / np.sum(exp, axis=1, keepdims=True)
+    return shares
 
 
 def _quadrature(means: Table, stds: Table, reach: float = 10.0) -> tuple[Table, Table]:

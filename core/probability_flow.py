@@ -96,7 +96,8 @@ class ProbabilityFlow:
         log_on_x_0 = np.log(steps.mean_on_x_0)
         product = np.log(steps.mean_on_x_0 * steps.signal_before)
         by_step = np.stack([schedule.steps[1:].astype(np.float64), log_on_x_0, steps.mean_on_x_t, product], axis=1)
-        return PchipInterpolator(schedule.log_snr[:0:-1], by_step[::-1])
+        by_log_snr: Callable[[float], Any] = PchipInterpolator(schedule.log_snr[:0:-1], by_step[::-1])
+        return by_log_snr
 
 
 def _noise_variance(log_snr: float) -> float:
@@ -152,13 +153,15 @@ def flow_log_density(field: Field, x: Table, log_snr: float, last_log_snr: float
         slope_4, change_4 = field(x + step * slope_3, end)
         x = x + step / 6 * (slope_1 + 2 * (slope_2 + slope_3) + slope_4)
         integral = integral + step / 6 * (change_1 + 2 * (change_2 + change_3) + change_4)
-    return _log_standard_normal(x) + integral
+    log_density: Table = _log_standard_normal(x) + integral
+    return log_density
 
 
 def _log_standard_normal(x: Table) -> Table:
     """log N(x; 0, I), (N,)."""
     zero = np.zeros_like(x)
-    return sum_per_example(NUMPY, normal_log_density(x, zero, zero))
+    log_density: Table = sum_per_example(NUMPY, normal_log_density(x, zero, zero))
+    return log_density
 
 
 @dataclass(frozen=True, eq=False)

@@ -200,7 +200,8 @@ def _distinct(steps: NDArray[Any], num_steps: int) -> NDArray[np.int64]:
     """Steps that do not fall, made to rise within 1..num_steps: a repeat moves up, or down where it would pass T."""
     i = np.arange(1, len(steps) + 1)
     moved_up = i + np.maximum.accumulate(steps.astype(np.int64) - i).clip(0)
-    return np.minimum(moved_up, num_steps - len(steps) + i)
+    distinct: NDArray[np.int64] = np.minimum(moved_up, num_steps - len(steps) + i)
+    return distinct
 
 
 _SPACINGS: dict[str, Callable[[int, int, ArrayLike | None], NDArray[np.int64]]] = {

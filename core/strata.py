@@ -68,7 +68,7 @@ def allocate(scale: ArrayLike, budget: int, minimum: int = 2) -> NDArray[np.int6
             counts = wanted
             break
         free &= ~low
-    whole = np.floor(counts).astype(np.int64)
+    whole: NDArray[np.int64] = np.floor(counts).astype(np.int64)
     most_cut = np.argsort(whole - counts, kind="stable")[: budget - whole.sum()]
     whole[most_cut] += 1
     return whole

@@ -98,4 +98,5 @@ class SecondMoments:
         root = np.sqrt(np.mean(self.losses**2, axis=1))
         if not self.warm or not root.any():
             return np.full(num_steps, 1 / num_steps)
-        return (1 - uniform_share) * root / root.sum() + uniform_share / num_steps
+        probabilities: Table = (1 - uniform_share) * root / root.sum() + uniform_share / num_steps
+        return probabilities

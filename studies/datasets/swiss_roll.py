@@ -44,14 +44,16 @@ def log_density(x: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
     for some in np.array_split(points, max(1, len(points) * nodes // 2**22)):
         exponent = -((some[:, None] - curve) ** 2).sum(axis=2) / (2 * noise**2)
         parts.append(logsumexp(exponent, axis=1) - np.log(nodes))
-    return np.concatenate(parts) - np.log(2 * np.pi * noise**2) + 2 * np.log(std)
+    log_density: NDArray[np.float64] = np.concatenate(parts) - np.log(2 * np.pi * noise**2) + 2 * np.log(std)
+    return log_density
 
 
 def _points(noise: float) -> NDArray[np.float64]:
     from sklearn.datasets import make_swiss_roll
 
     points, _ = make_swiss_roll(TRAIN_EXAMPLES + TEST_EXAMPLES, noise=noise, random_state=0)
-    return points[:, [0, 2]]
+    plane: NDArray[np.float64] = points[:, [0, 2]]
+    return plane
 
 
 def _centre_and_scale(plane: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -24,4 +24,4 @@ def evaluation_batch(network: NetworkSettings, device: str) -> int:
     if memory is None:
         return CPU_BATCH
     fitting = SHARE * memory / (4 * layer_outputs(network))
-    return min(MOST, max(LEAST, 2 ** math.floor(math.log2(max(1.0, fitting)))))
+    return min(MOST, max(LEAST, 1 << math.floor(math.log2(max(1.0, fitting)))))

@@ -34,11 +34,12 @@ from backends.interface import Draws, Execution, Weights
 from backends.networks import NetworkSettings
 from backends.recipe import TrainingRecipe
 from core.learned_schedule import LearnedSchedule
+from core.objectives import Losses
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
 from core.schedules import Schedule
 
-Losses = Callable[[Weights, ReverseProcess, Draws], tuple[NDArray[np.float64], NDArray[np.float64]]]
+LossesOf = Callable[[Weights, ReverseProcess, Draws], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 PACE = {"epsilon_mse": 1 / 8, "target_mse": 1 / 4, "posterior_kl": 1 / 2, "hybrid": 1.0}
 """By how much a step moves every raw weight; the average moves a quarter as far."""
@@ -67,7 +68,7 @@ def of_everything(
     return size * of_draws, 3 * size * of_draws / np.sqrt(draws.t)
 
 
-def of_t(epsilon_mse: Sequence[float], posterior_kl: Sequence[float]) -> Losses:
+def of_t(epsilon_mse: Sequence[float], posterior_kl: Sequence[float]) -> LossesOf:
     """Losses known by t: entry t - 1 of each."""
     mse, kl = np.asarray(epsilon_mse, np.float64), np.asarray(posterior_kl, np.float64)
     return lambda weights, process, draws: (mse[draws.t - 1], kl[draws.t - 1])
@@ -176,13 +177,14 @@ class FakeTrainer:
     def step(self, draws: Draws) -> Any:
         draws = copied(draws)
         self.record.steps.append(draws)
-        losses = self.backend.losses(self._at(ema=False), self.record.process, draws)
+        mse, kl = self.backend.losses(self._at(ema=False), self.record.process, draws)
         self.step_count += 1
-        return losses
+        kl_per_dim = kl / np.prod(draws.x_0.shape[1:])
+        trained = {"posterior_kl": kl_per_dim, "hybrid": mse + kl_per_dim}.get(self.record.objective, mse)
+        return Losses(mse, kl, trained)
 
-    def losses(self, handle: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        mse, kl = handle
-        return mse, kl
+    def losses(self, handle: Any) -> Losses:
+        return Losses(*handle)
 
     def weights(self, *, ema: bool = True) -> Weights:
         self.record.asked.append(ema)
@@ -247,7 +249,7 @@ class FakeGroup:
     def step(self, draws: Sequence[Draws]) -> Any:
         return [member.step(own) for member, own in zip(self.members, draws, strict=True)]
 
-    def losses(self, handle: Any) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    def losses(self, handle: Any) -> list[Losses]:
         return list(handle)
 
     def weights(self, member: int, *, ema: bool = True) -> Weights:
@@ -267,7 +269,7 @@ class FakeBackend:
     def __init__(self, name: str) -> None:
         self.__name__ = f"backends.{name}"
         self.name = name
-        self.losses: Losses = of_everything
+        self.losses: LossesOf = of_everything
         self.samples: NDArray[np.float64] | None = None
         self.calls: list[Any] = []
 
