@@ -42,17 +42,23 @@ ROUNDING = 2e-5
 
 @dataclass(frozen=True)
 class Kind:
-    """What a run's cells have in common, in the words of its command, and the data's levels (None: a density)."""
+    """What a run's cells have in common beside the settings below, and the data's levels (None: a density)."""
 
-    words: tuple[str, ...]
+    first_variance: str
+    variances: tuple[str, ...]
     prediction: str
     levels: int | None
     seeds: int
 
+    @property
+    def words(self) -> list[str]:
+        chosen = ["--first-variance", self.first_variance, "--predictions", self.prediction]
+        return [*chosen, "--variances", *self.variances]
+
 
 KINDS = {
-    "density": Kind((), "epsilon", None, SEEDS),
-    "levels": Kind(("--variances", "beta", "--first-variance", "beta", "--predictions", "x_0"), "x_0", 9, 1),
+    "density": Kind("next", ("beta_tilde",), "epsilon", None, SEEDS),
+    "levels": Kind("beta", ("beta_tilde", "beta"), "x_0", 9, 1),
 }
 
 
@@ -79,7 +85,7 @@ class FinishedRun:
 
     def cells(self) -> list[Cell]:
         found = [Cell(self, path) for path in sorted((self.folder / "cells").iterdir())]
-        assert len(found) == 2 * self.kind.seeds * len(BACKENDS)
+        assert len(found) == 2 * len(self.kind.variances) * self.kind.seeds * len(BACKENDS)
         return found
 
 
@@ -97,7 +103,7 @@ def run(request, tmp_path_factory) -> FinishedRun:
         "mlp-depth": 2, "bound-evaluations": 1000, "flow-examples": 0, "samples": SAMPLES,
         "sample-steps": SAMPLE_STEPS, "full-samples": SAMPLES, "jobs": 1,
     }  # fmt: skip
-    words = [word for name, value in settings.items() for word in (f"--{name}", str(value))] + [*kind.words]
+    words = [word for name, value in settings.items() for word in (f"--{name}", str(value))] + kind.words
     asked = parse_settings(words, description="")
     outcome = run_study("compare_objectives", asked, grid(asked), words, load_dataset(asked.dataset))
     assert not outcome.failed
@@ -109,7 +115,8 @@ class Cell:
 
     def __init__(self, run: FinishedRun, folder: Path) -> None:
         self.run, self.kind = run, run.kind
-        self.seed = int(json.loads((folder / "cell.json").read_text())["factors"]["seed"])
+        factors = json.loads((folder / "cell.json").read_text())["factors"]
+        self.seed, self.variance = int(factors["seed"]), factors["variance"]
         weights = load_file(folder / "checkpoint.safetensors")
         self.weights = {name: value.astype(np.float64) for name, value in weights.items()}
         self.rows = pd.read_csv(folder / "rows.csv")
@@ -128,12 +135,12 @@ BETA = np.append(0.0, np.linspace(1e-4, 0.02, T))
 ALPHA_BAR = np.cumprod(1 - BETA)
 
 
-def reverse_variance(kind: Kind, beta: np.ndarray, alpha_bar: np.ndarray) -> np.ndarray:
-    """sigma_t^2 of the run: beta_t, or beta tilde_t with beta tilde_2 at t = 1, where it would be 0."""
-    if kind.words:
+def reverse_variance(cell: Cell, beta: np.ndarray, alpha_bar: np.ndarray) -> np.ndarray:
+    """sigma_t^2 of the cell: beta_t, or beta tilde_t with beta tilde_2 or beta_1 at t = 1, where it would be 0."""
+    if cell.variance == "beta":
         return beta
     tilde = np.append(0.0, beta[1:] * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:]))
-    tilde[1] = tilde[2]
+    tilde[1] = {"next": tilde[2], "beta": beta[1]}[cell.kind.first_variance]
     return tilde
 
 
@@ -180,17 +187,17 @@ def log_decoder(x_0: np.ndarray, mean: np.ndarray, variance: float, levels: int 
 
 
 def losses(
-    kind: Kind, output: np.ndarray, x_0: np.ndarray, epsilon: np.ndarray, t: int
+    cell: Cell, output: np.ndarray, x_0: np.ndarray, epsilon: np.ndarray, t: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(epsilon MSE per dim, L_{t-1} in nats) of every example."""
     a, b = ALPHA_BAR[t], ALPHA_BAR[t - 1]
     x_t = math.sqrt(a) * x_0 + math.sqrt(1 - a) * epsilon
-    guess = epsilon_hat(kind, output, x_t, a)
+    guess = epsilon_hat(cell.kind, output, x_t, a)
     mse = np.mean((epsilon - guess) ** 2, axis=-1)
-    variance = reverse_variance(kind, BETA, ALPHA_BAR)[t]
+    variance = reverse_variance(cell, BETA, ALPHA_BAR)[t]
     mean = (x_t - BETA[t] / math.sqrt(1 - a) * guess) / math.sqrt(1 - BETA[t])
     if t == 1:
-        return mse, -log_decoder(x_0, mean, variance, kind.levels)
+        return mse, -log_decoder(x_0, mean, variance, cell.kind.levels)
     posterior_variance = BETA[t] * (1 - b) / (1 - a)
     posterior_mean = math.sqrt(b) * BETA[t] / (1 - a) * x_0 + math.sqrt(1 - BETA[t]) * (1 - b) / (1 - a) * x_t
     ratio = posterior_variance / variance
@@ -208,7 +215,7 @@ def expected_losses(cell: Cell, nodes: int = 14) -> tuple[np.ndarray, np.ndarray
     totals = []
     for t in range(1, T + 1):
         x_t = math.sqrt(ALPHA_BAR[t]) * x_0 + math.sqrt(1 - ALPHA_BAR[t]) * epsilon
-        both = losses(cell.kind, network(cell.weights, x_t, t), x_0, epsilon, t)
+        both = losses(cell, network(cell.weights, x_t, t), x_0, epsilon, t)
         totals.append([float(np.mean(part.reshape(TEST, -1) @ weight)) for part in both])
     mse, kl = np.transpose(totals)
     return mse, kl
@@ -298,7 +305,7 @@ def test_the_curve_starts_with_a_network_that_puts_out_zero(run):
         t = 1 + (T * drawn(cell.seed, "t", 1).random(BATCH)).astype(int)
         epsilon = drawn(cell.seed, "epsilon", 1).standard_normal((BATCH, 2))
         batch = zip(x_0, epsilon, t, strict=True)
-        mse, kl = np.transpose([losses(run.kind, np.zeros(2), *example) for example in batch])
+        mse, kl = np.transpose([losses(cell, np.zeros(2), *example) for example in batch])
         first = {"step": 1}
         assert cell.row("train_epsilon_mse", **first)["value"] == pytest.approx(mse.mean(), rel=1e-5)
         assert cell.row("train_posterior_kl", **first)["value"] == pytest.approx(BITS * T * kl.mean(), rel=1e-4)
@@ -309,7 +316,7 @@ def ancestral(cell: Cell, steps: int) -> np.ndarray:
     visited = np.append(0, np.rint(np.linspace(1, T, steps)).astype(int))
     alpha_bar = ALPHA_BAR[visited]
     beta = np.append(0.0, 1 - alpha_bar[1:] / alpha_bar[:-1])
-    sigma = np.sqrt(reverse_variance(cell.kind, beta, alpha_bar))
+    sigma = np.sqrt(reverse_variance(cell, beta, alpha_bar))
     stream = f"ancestral-{steps} from 0"
     x = drawn(cell.seed, f"x_T of {stream}").standard_normal((SAMPLES, 2))
     for i in range(steps, 0, -1):
@@ -400,6 +407,7 @@ TWO_DEGREES = 0.95 / math.sqrt(2 * 0.975 * 0.025)
 MINUS = "\N{MINUS SIGN}"
 
 
+@pytest.mark.parametrize("run", ["density"], indirect=True)
 @pytest.mark.parametrize(
     ("metric", "sampler", "column"),
     [("bound", None, 0), ("epsilon_mse", None, 1), ("frechet", f"ancestral-{SAMPLE_STEPS}", 2)],
@@ -416,10 +424,6 @@ def test_the_closing_table_has_the_paired_interval(run, metric, sampler, column)
     by_seed = [[side["value"][side["seed"] == seed].mean() for seed in range(run.kind.seeds)] for side in sides]
     differences = np.subtract(*by_seed)
     mean = differences.mean()
+    half_width = TWO_DEGREES * math.sqrt(np.sum((differences - mean) ** 2) / 2 / SEEDS)
     decimals = [len(text.partition(".")[2]) for text in printed]
-    assert printed[0] == f"{mean:+.{decimals[0]}f}"
-    if run.kind.seeds == 1:
-        assert len(printed) == 1  # one seed has no interval
-    else:
-        half_width = TWO_DEGREES * math.sqrt(np.sum((differences - mean) ** 2) / 2 / SEEDS)
-        assert printed[1] == f"{half_width:.{decimals[1]}f}"
+    assert printed == [f"{mean:+.{decimals[0]}f}", f"{half_width:.{decimals[1]}f}"]
