@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,11 @@ from studies.cell.drift import Sketches
 from studies.datasets import Dataset
 from studies.plan.compiling import execution_of
 from studies.plan.settings import StudySettings
+from studies.run.process import Report
 from studies.store.cells import Cell
 from studies.store.files import Row, row
 
 STATE = "state.safetensors"
-
-
-Report = Callable[..., None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,14 +1,16 @@
-"""One cell, in a process of its own: train, likelihood, sample, score; results come back as files.
+"""A group of cells, of one or many: trained as one program, then measured and sampled one after another.
 
-Run as `python -m studies.cell.stages RUN CELL_ID`; progress goes to standard output as one JSON object a
-line. A process a cell, because TensorFlow and JAX take a whole GPU where they can, and a crash in one cell
-must not end the others.
+Cells of a group differ in objective and seed alone. Each has its folder, progress, rows and saved state, whether it
+is alone or not. What goes wrong with one cell's files or measurements is its failure alone; what goes wrong in the
+program is that of all its cells.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +20,13 @@ from backends.checkpoints import save_network
 from backends.networks import parameter_count
 from studies.cell.likelihood import likelihood
 from studies.cell.model import TrainedModel, cell_process
-from studies.cell.record import STATE, CellContext, Record, Report, Trained
+from studies.cell.record import STATE, CellContext, Record, Trained
 from studies.cell.sampling import Chain, draw_samples, score
 from studies.cell.training import train
 from studies.datasets import Dataset, load_dataset
 from studies.metrics.evaluation import LEAST
 from studies.plan.settings import StudySettings, read_settings
-from studies.run.process import print_progress, run_in_process
+from studies.run.process import ENDED, Report, failure_noted
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row, row
@@ -41,8 +43,30 @@ SAMPLE_METRICS = (
 )
 
 
+def run_recorded(run: Path, cells: Sequence[Cell], report: Report) -> None:
+    """`run_group` with the settings recorded in the run's folder."""
+    run_group(run, cells, read_settings(run), report)
+
+
+def run_group(run: Path, cells: Sequence[Cell], settings: StudySettings, report: Report) -> None:
+    """Runs the cells and writes their folders; `report` is told the `cell` too, and when one has ended."""
+    started = time.perf_counter()
+    dataset = load_dataset(settings.dataset, settings.test_examples)
+    records: list[Record] = []
+    for cell in cells:
+        with failure_noted([files.cell_folder(run, cell.id)]):
+            records.append(Record(make_context(run, cell, settings, dataset, partial(report, cell=cell.id))))
+    trainings: list[Trained] = []
+    with failure_noted([record.context.folder for record in records]):
+        trainings = train(records, started)
+    for record, trained in zip(records, trainings, strict=False):  # none where training failed
+        with failure_noted([record.context.folder]):
+            finish_cell(record.context, trained)
+        record.context.report(ENDED, 1, 1)
+
+
 def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> None:
-    """Runs the cell and writes its folder; rows.csv comes last and marks it finished."""
+    """Runs one cell whose failure is raised, not noted; rows.csv comes last and marks it finished."""
     started = time.perf_counter()
     context = make_context(run, cell, settings, load_dataset(settings.dataset, settings.test_examples), report)
     (trained,) = train([Record(context)], started)
@@ -112,12 +136,3 @@ def sample(context: CellContext, model: TrainedModel) -> list[Row]:
         if count >= LEAST:
             rows += score(dataset, chain.name, arrays[chain.name], SAMPLE_METRICS)
     return rows
-
-
-def run_folder_cell(run: Path, cell: Cell) -> None:
-    """The cell of a run's folder, with the settings recorded there."""
-    run_cell(run, cell, read_settings(run), print_progress)
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_in_process(run_folder_cell))

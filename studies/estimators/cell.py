@@ -1,6 +1,6 @@
 """One model in a process of its own: its table, every estimator's cost, and the calibration of ours.
 
-Run as `python -m studies.estimators.cell OUT CELL_ID`.
+Run as `python -m studies.estimators.cell OUT CELL_ID...`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from studies.estimators.settings import EstimatorSettings, example_counts
 from studies.estimators.table import TermTable, read_table, save_table, tabulate
 from studies.plan.command import read_recorded
 from studies.plan.settings import read_settings
-from studies.run.process import print_progress, run_in_process
+from studies.run.process import Report, one_after_another, run_in_process
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row, row
@@ -154,7 +154,7 @@ def _error_ratio(metric: str, computed: NDArray[np.float64], scatter: float, cou
     return row(metric, ratio, "ratio", standard_error=ratio / np.sqrt(2 * count), estimator="ours")
 
 
-def run_cell(out: Path, cell: Cell) -> None:
+def run_cell(out: Path, cell: Cell, report: Report) -> None:
     """Tabulates the cell's model and compares the estimators; rows.csv comes last and marks it finished."""
     settings = read_recorded(out, EstimatorSettings)
     trained = read_settings(settings.models)
@@ -169,12 +169,12 @@ def run_cell(out: Path, cell: Cell) -> None:
     else:
         table = tabulate(
             terms, model.process, test, cell.seed, settings.noise_draws,
-            lambda done, total: print_progress("tabulate", done, total),
+            lambda done, total: report("tabulate", done, total),
         )  # fmt: skip
         save_table(folder / TABLE, table)
     rows: list[Row] = []
     for done, size in enumerate(sizes):
-        print_progress("compare", done, len(sizes))
+        report("compare", done, len(sizes))
         part = table.first(size)
         found, cost = compare(part, model.process, settings, dataset.dims)
         if settings.network_repeats:
@@ -188,4 +188,4 @@ def run_cell(out: Path, cell: Cell) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_in_process(run_cell))
+    raise SystemExit(run_in_process(one_after_another(run_cell)))

@@ -1,6 +1,6 @@
 """One cell in a process of its own: every chain's samples of a trained network, scored; results come back as files.
 
-Run as `python -m studies.samplers.cell OUT CELL_ID`.
+Run as `python -m studies.samplers.cell OUT CELL_ID...`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from studies.cell.sampling import draw_samples, score
 from studies.datasets import load_dataset
 from studies.plan.command import read_recorded
 from studies.plan.settings import read_settings
-from studies.run.process import print_progress, run_in_process
+from studies.run.process import Report, one_after_another, run_in_process
 from studies.samplers.settings import SamplerSettings, chains
 from studies.store import files
 from studies.store.cells import Cell
@@ -25,7 +25,7 @@ STREAM = "compare_samplers"
 """All chains share one stream of noise, so that they differ by the sampler alone."""
 
 
-def run_cell(out: Path, cell: Cell) -> None:
+def run_cell(out: Path, cell: Cell, report: Report) -> None:
     """Samples and scores the cell; rows.csv comes last and marks it finished."""
     settings = read_recorded(out, SamplerSettings)
     trained = read_settings(settings.run)
@@ -36,7 +36,7 @@ def run_cell(out: Path, cell: Cell) -> None:
     rows: list[Row] = []
     arrays = {}
     for chain in todo:
-        print_progress("sample", done, total)
+        report("sample", done, total)
         begun = time.perf_counter()
         samples = draw_samples(model, chain, settings.samples, clip=settings.clip_x_0, stream=STREAM).samples
         rows.append(row("sample_seconds", time.perf_counter() - begun, "s", sampler=chain.name))
@@ -52,4 +52,4 @@ def run_cell(out: Path, cell: Cell) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_in_process(run_cell))
+    raise SystemExit(run_in_process(one_after_another(run_cell)))

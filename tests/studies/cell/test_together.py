@@ -11,8 +11,8 @@ import pytest
 from backends import installed_backends
 from backends.checkpoints import load_weights
 from studies.cell import training
-from studies.cell.stages import run_cell
-from studies.cell.together import run_together
+from studies.cell.record import STATE
+from studies.cell.stages import run_cell, run_group
 from studies.datasets import load_dataset
 from studies.plan.command import to_json
 from studies.plan.grid import grid
@@ -103,16 +103,16 @@ def test_an_interrupted_group_goes_on_alone_and_in_smaller_groups(tmp_path, monk
         if stage == "train" and done >= 12:
             raise PowerCut
 
-    run_together(whole.out, cells, whole, quiet)
+    run_group(whole.out, cells, whole, quiet)
     with pytest.raises(PowerCut):
-        run_together(cut.out, cells, cut, stop)
+        run_group(cut.out, cells, cut, stop)
     reported: dict[str, list[int]] = {cell.id: [] for cell in cells}
 
     def listen(stage, done, total, loss=None, rows=(), cell=cells[0].id):
         reported[cell] += [one["step"] for one in rows if one["metric"] == "train_epsilon_mse"]
 
     run_cell(cut.out, cells[0], cut, listen)
-    run_together(cut.out, cells[1:], cut, listen)
+    run_group(cut.out, cells[1:], cut, listen)
     for cell in cells:
         assert reported[cell.id] == [4, 8, 12, 16, 20, 24] if cell != cells[0] else reported[cell.id][-1] == 24
         check_same(numbers(whole.out, cell), numbers(cut.out, cell))
@@ -130,9 +130,9 @@ def test_what_goes_wrong_with_one_cell_ends_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "initial_weights", initial_weights)
     folder = files.cell_folder(tmp_path, broken.id)
     folder.mkdir(parents=True)
-    (folder / training.STATE).write_bytes(b"not a checkpoint")
+    (folder / STATE).write_bytes(b"not a checkpoint")
     ended = []
-    run_together(tmp_path, [broken, diverging, sound], settings, lambda stage, *_, cell, **__: ended.append(cell))
+    run_group(tmp_path, [broken, diverging, sound], settings, lambda stage, *_, cell, **__: ended.append(cell))
     assert set(ended) == {diverging.id, sound.id}
     assert files.failure(tmp_path, broken.id)
     assert numbers(tmp_path, diverging)["metric"].tolist() == ["parameters", "diverged"]
@@ -140,7 +140,7 @@ def test_what_goes_wrong_with_one_cell_ends_no_other(tmp_path, monkeypatch):
     weights, _ = load_weights(files.cell_folder(tmp_path, sound.id) / files.CHECKPOINT)
     assert all(np.isfinite(array).all() for array in weights.values())
     with pytest.raises(PowerCut):
-        run_together(tmp_path, [sound], settings, _cut)  # goes out as it came: it is no cell's failure
+        run_group(tmp_path, [sound], settings, _cut)  # goes out as it came: it is no cell's failure
     assert files.failure(tmp_path, sound.id) is None
 
 
