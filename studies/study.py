@@ -14,7 +14,7 @@ from studies.plan.machine import default_jobs, uses_gpu
 from studies.plan.settings import StudySettings
 from studies.run.runner import run_study
 from studies.run.seeds import add_seeds, check_sequential
-from studies.store.cells import Cell
+from studies.store.cells import FACTORS, Cell
 
 
 def run_and_report(
@@ -59,17 +59,8 @@ def run_and_report(
 def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Dataset) -> str:
     """What the study will do, and for U-Nets on a CPU about how long it will take."""
     jobs = settings.jobs or default_jobs(settings.device, settings.threads)
-    factors: dict[str, set] = {
-        "objectives": {cell.objective for cell in cells},
-        "backends": {cell.backend for cell in cells},
-        "seeds": {cell.seed for cell in cells},
-        "predictions": {cell.prediction for cell in cells},
-        "variances": {cell.variance for cell in cells},
-        "schedules": {cell.schedule for cell in cells},
-        "ways to draw t": {cell.timesteps for cell in cells},
-        "precisions": {cell.dtype for cell in cells},
-    }
-    varied = " x ".join(f"{len(values)} {name}" for name, values in factors.items() if len(values) > 1)
+    counts = {factor.plural: len({getattr(cell, factor.name) for cell in cells}) for factor in FACTORS}
+    varied = " x ".join(f"{count} {plural}" for plural, count in counts.items() if count > 1)
     lines = [
         f"{len(cells)} cells on {settings.dataset}" + (f" ({varied})" if varied else "") + f", {jobs} side by side:",
         f"  {settings.train_steps} steps of batch {settings.batch_size}, T = {settings.num_steps}, "

@@ -16,7 +16,9 @@ from studies.reporting.figures import write_figures
 from studies.reporting.names import name_of, plain
 from studies.reporting.page import aligned
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Key, Panel, Plot, log_axis
+from studies.store.cells import FACTOR_NAMES
 from studies.store.files import RESULTS, write_text
+from studies.store.reading import with_later_factors
 
 NAMES = {
     "full_sweep": "full sweep over t",
@@ -31,14 +33,13 @@ NAMES = {
     "limit": "best allocation over t, if it were known",
 }
 SHOWN = ("full_sweep", "importance_with_history", "importance_grid_with_history", "ours", "limit")
-MODEL = ("dataset", "schedule", "prediction", "variance", "objective", "backend", "seed")
 GOAL = 20
 TELLING = 0.01  # the error of a coverage that can be told from one outside 93-97 %
 
 
 def write_report(out: Path) -> Path:
     """Writes figures/evaluations.{png,pdf,svg,csv} and report.md from the folder alone."""
-    rows = pd.read_csv(out / RESULTS)
+    rows = with_later_factors(pd.read_csv(out / RESULTS))
     write_figures([figure(rows)], out / "figures")
     settings = json.loads((out / "settings.json").read_text())
     environment = json.loads((out / "environment.json").read_text())
@@ -62,7 +63,7 @@ def write_report(out: Path) -> Path:
 
 def closing_table(out: Path) -> str:
     """The tables and the verdict as plain text."""
-    rows = pd.read_csv(out / RESULTS)
+    rows = with_later_factors(pd.read_csv(out / RESULTS))
     lines: list[str] = []
     for name, part in _models(rows):
         lines += [name, *aligned(cost_table(part)), "", *aligned(calibration_table(part)), ""]
@@ -157,7 +158,7 @@ def figure(rows: pd.DataFrame) -> Plot:
         "Network evaluations for the error bar of one full sweep",
         "Per test example, by number of test examples. A pilot’s or history’s cost is shared by all of them.",
         panels,
-        costs[[*MODEL, "examples", "estimator", "value"]],
+        costs[[*FACTOR_NAMES, "examples", "estimator", "value"]],
         [Key(NAMES[name], colours[name], marker=MARKERS[0]) for name in SHOWN],
     )
 
@@ -178,7 +179,7 @@ def _draw(part: pd.DataFrame, colours: Mapping[Hashable, str]) -> Callable[[Axes
 
 def _models(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Each model's rows, by what tells it from the others."""
-    varying = [factor for factor in MODEL if rows[factor].nunique() > 1] or ["objective"]
+    varying = [factor for factor in FACTOR_NAMES if rows[factor].nunique() > 1] or ["objective"]
     groups = rows.groupby(varying, sort=False)
     return [
         (" · ".join(name_of(level) for level in np.atleast_1d(np.array(key, object))), part) for key, part in groups

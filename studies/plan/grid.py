@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
+from typing import Any
 
 from backends import check_backend, installed_backends
 from core.learned_schedule import check_learnable
@@ -13,7 +15,7 @@ from core.variances import check_variance
 from studies.datasets import dataset_label
 from studies.plan.schedules import learned_schedule, schedule_of
 from studies.plan.settings import StudySettings
-from studies.store.cells import Cell
+from studies.store.cells import FACTORS, Cell
 
 
 def grid(settings: StudySettings) -> list[Cell]:
@@ -23,18 +25,12 @@ def grid(settings: StudySettings) -> list[Cell]:
     """
     if not settings.backends and not installed_backends():
         raise ImportError("no backend is installed; pip install 'diffusion-objectives[torch]', or [keras], or both")
-    combinations = itertools.product(
-        range(settings.seeds),
-        settings.schedules,
-        settings.predictions,
-        settings.variances,
-        settings.objectives,
-        settings.timesteps,
-        settings.dtypes,
-        settings.backends or installed_backends(),
-    )
-    label = dataset_label(settings.dataset)
-    cells = [Cell(label, sch, p, v, o, b, seed, t, d) for seed, sch, p, v, o, t, d, b in combinations]
+    values: dict[str, Iterable[Any]] = {factor.name: getattr(settings, factor.setting) for factor in FACTORS}
+    values["dataset"] = (dataset_label(settings.dataset),)
+    values["backend"] = settings.backends or installed_backends()
+    values["seed"] = range(settings.seeds)
+    cells = [Cell(**dict(zip(values, combination, strict=True))) for combination in itertools.product(*values.values())]
+    cells.sort(key=lambda cell: cell.seed)
     if not cells:
         raise ValueError("the study has no cells; name at least one objective, prediction, variance and schedule")
     check_cells(cells, settings)

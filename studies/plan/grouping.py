@@ -19,7 +19,7 @@ from backends.networks import MLPSettings, NetworkSettings, parameter_count
 from core.variances import LEARNED_VARIANCES
 from studies.plan.schedules import is_learned
 from studies.plan.settings import StudySettings
-from studies.store.cells import Cell
+from studies.store.cells import FACTORS, Cell
 
 Group = tuple[Cell, ...]
 
@@ -51,9 +51,9 @@ def groups_of(
     return sorted(groups, key=lambda group: place[group[0]])
 
 
-def _program(cell: Cell) -> tuple[str, ...]:
+def _program(cell: Cell) -> tuple[object, ...]:
     """What cells that train together have in common."""
-    return (cell.dataset, cell.schedule, cell.prediction, cell.variance, cell.timesteps, cell.dtype, cell.backend)
+    return tuple(getattr(cell, factor.name) for factor in FACTORS if not factor.shares_program)
 
 
 def _wanted(cell: Cell, settings: StudySettings, network: NetworkSettings, on_gpu: bool) -> bool:

@@ -16,10 +16,12 @@ from backends.interface import Execution
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 from backends.recipe import TrainingRecipe
 from studies.plan.command import Flag, check_at_least, read_recorded, settings_from
+from studies.store.cells import FACTORS
 
 DTYPES = ("float32", "float64", "bfloat16")
 TIMESTEPS = ("uniform", "stratified", "importance")
 CHOICES = ("auto", "on", "off")
+SHARE = " and ".join(factor.name for factor in FACTORS if factor.shares_program)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class StudySettings:
     ] = "auto"
     together: Annotated[
         str,
-        Flag(help="train cells that differ in objective and seed alone as one program: auto (where faster), on or off"),
+        Flag(help=f"train cells that differ in {SHARE} alone as one program: auto (where faster), on or off"),
     ] = "auto"
     jobs: Annotated[int, Flag(help="cells that run side by side; 0: one a core on a CPU, one on a GPU")] = 0
     threads: Annotated[int, Flag(help="threads of each cell on a CPU")] = 1

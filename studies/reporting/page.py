@@ -44,8 +44,9 @@ from studies.reporting.plotting import DARK, FAINT, GRID, PALETTE, PARTS, Plot, 
 from studies.reporting.verdict import findings, headline, trouble, verdict_sentences
 from studies.reporting.view import View
 from studies.statistics import complete_seeds, mean_interval, probability_of_improvement, variance_split
+from studies.store.cells import FACTORS
 from studies.store.files import write_text
-from studies.store.reading import FIRST_STAGE, Run, levels, read_run, recipe_factors, side_by_side
+from studies.store.reading import FIRST_STAGE, RUN, Run, levels, read_run, recipe_factors, side_by_side
 
 MOST_SAMPLE_COLUMNS = 3
 SHARES = (PALETTE[0], PALETTE[2], FAINT, PALETTE[3], PARTS[3], PARTS[1], GRID)  # in the order of the terms
@@ -58,15 +59,7 @@ PAPERS = (
     ("Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice", "https://arxiv.org/abs/2108.13264"),
 )  # fmt: skip
 FIRST_VARIANCE = {"next": "β̃₂, the next step’s", "beta": "β₁"}
-HEADINGS = {
-    "objective": "Objective",
-    "run": "Run",
-    "prediction": "Prediction",
-    "variance": "Variance",
-    "schedule": "Schedule",
-    "timesteps": "Steps drawn",
-    "dtype": "Precision",
-}
+HEADINGS = {RUN: "Run", **{factor.name: factor.heading for factor in FACTORS}}
 
 
 def write_report(run_folder: Path) -> Path:
@@ -212,7 +205,7 @@ def _numbers(view: View) -> dict[str, Any]:
         "title": name_of(view.dataset) if view.run.rows["dataset"].nunique() > 1 else "",
         "caption": "Means over seeds ± the half width of their 95 % interval (Student’s t). Seeds share their draws, so"
         " cells are better compared by the paired differences below than by these intervals." + drawn,
-        "recipe_heading": " · ".join(HEADINGS.get(name, name) for name in factors),
+        "recipe_heading": " · ".join(HEADINGS[name] for name in factors),
         "columns": [_column(rows, *column) for column in columns] + _cost_column(rows),
         "cells": [_cell_row(view, key, tables) for key in view.groups()],
         "difference_columns": [_column(rows, *column) for column in columns],

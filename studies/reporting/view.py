@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from studies.reporting.names import name_of
 from studies.reporting.plotting import MARKERS, PALETTE, Key
-from studies.store.reading import FACTORS, CellRecord, Run, levels
+from studies.store.reading import FACTOR_COLUMNS, CellRecord, Run, levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +69,10 @@ class View:
         match = rows[(rows["recipe"] == recipe) & (rows["backend"] == backend) & (rows["seed"] == seed)]
         if match.empty:
             return None
-        wanted = match.iloc[0][list(FACTORS)]
+        wanted = match.iloc[0][list(FACTOR_COLUMNS)]
         return next(
-            (cell for cell in self.run.cells if all(str(cell.factors[n]) == str(wanted[n]) for n in FACTORS)), None
+            (cell for cell in self.run.cells if all(str(cell.factors[n]) == str(wanted[n]) for n in FACTOR_COLUMNS)),
+            None,
         )
 
 

@@ -8,7 +8,7 @@ from studies.datasets import Dataset
 from studies.plan.settings import StudySettings
 from studies.run.runner import Outcome, run_study
 from studies.store import files
-from studies.store.cells import FACTORS, Cell
+from studies.store.cells import FACTOR_NAMES, Cell
 from studies.store.files import RESULTS
 
 MAX_SEEDS = 100
@@ -60,8 +60,9 @@ def bound_differences(settings: StudySettings) -> list[float]:
     import pandas as pd
 
     from studies.statistics import paired_differences
+    from studies.store.reading import with_later_factors
 
-    results = pd.read_csv(settings.out / RESULTS)
+    results = with_later_factors(pd.read_csv(settings.out / RESULTS))
     second, first = sorted(results["objective"].unique())
-    frame = results.loc[results["metric"] == "bound", [*FACTORS, "metric", "value"]]
+    frame = results.loc[results["metric"] == "bound", [*FACTOR_NAMES, "metric", "value"]]
     return list(paired_differences(frame, "objective", first, second, metric="bound").sort_index())

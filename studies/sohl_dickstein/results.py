@@ -25,7 +25,7 @@ from studies.reporting.figures.gain import FILE as GAIN
 from studies.reporting.names import name_of, plain, plus_minus
 from studies.reporting.page import aligned
 from studies.statistics.intervals import mean_interval
-from studies.store.cells import FACTORS, Cell
+from studies.store.cells import FACTOR_NAMES, Cell
 from studies.store.files import write_arrays, write_text
 from studies.store.reading import Run, read_run
 
@@ -145,5 +145,5 @@ def _shown_model(run: Run, out: Path, dataset: Dataset) -> TrainedModel | None:
         return None
     bounds = run.rows[run.rows["metric"] == "bound"].sort_values("seed", kind="stable")
     last = bounds[bounds["recipe"] == run.rows["recipe"].iloc[-1]].iloc[0]
-    cell = Cell(**{name: last[name] for name in FACTORS} | {"seed": int(last["seed"])})
+    cell = Cell(**{name: last[name] for name in FACTOR_NAMES} | {"seed": int(last["seed"])})
     return load_model(out, cell, read_settings(out), dataset)

@@ -11,14 +11,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from studies.store.cells import Cell, chosen_cells
+from studies.store.cells import FACTOR_NAMES, Cell, chosen_cells
 
-COLUMNS = (
-    "dataset", "schedule", "prediction", "variance", "objective", "timesteps", "dtype", "backend", "seed",
-    "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit",
-)  # fmt: skip
+COLUMNS = (*FACTOR_NAMES, "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
-
 
 ROWS, FAILURE, RESULTS, CHECKPOINT = "rows.csv", "failed.txt", "results.csv", "checkpoint.safetensors"
 SKETCHES, SEQUENTIAL = "weights_sketch.npz", "sequential.json"

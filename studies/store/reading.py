@@ -2,7 +2,7 @@
 
 Everything a report says comes from here, so that a report can be made again anywhere the folder is copied to.
 A study varies some factors and holds the others; which ones is read from the data. A *recipe* is one combination of
-the varying factors that are not the dataset, the backend or the seed: what the study compares.
+the varying factors that are `in_recipe`, which the dataset, the backend and the seed are not: what the study compares.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from studies.store.cells import LATER_FACTORS
-from studies.store.files import SKETCHES, first_stage
+from studies.store.cells import FACTOR_NAMES, FACTORS, LATER_FACTORS
+from studies.store.files import COLUMNS, SKETCHES, first_stage
 
-FACTORS = (
-    "run", "dataset", "schedule", "prediction", "variance", "objective", "timesteps", "dtype", "backend", "seed",
-)  # fmt: skip
-COLUMNS = (*FACTORS[1:], "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
-NOT_IN_RECIPE = ("dataset", "backend", "seed")
+RUN = "run"
+"""The run's name: a factor of reports that set several runs side by side."""
+FACTOR_COLUMNS = (RUN, *FACTOR_NAMES)
+IN_RECIPE = (RUN, *(factor.name for factor in FACTORS if factor.in_recipe))
 PREFERRED_UNITS = ("bits/dim", "per dim")
 SEPARATOR = " · "
 """Between the levels of a recipe's factors."""
@@ -57,7 +56,7 @@ class CellRecord:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run, or several set side by side: `rows` has every column of FACTORS, `recipe`, and the values."""
+    """A run, or several set side by side: `rows` has every column of FACTOR_COLUMNS, `recipe`, and the values."""
 
     name: str
     folder: Path
@@ -84,12 +83,11 @@ def read_run(folder: Path) -> Run:
     cells = tuple(_read_cell(path) for path in sorted(folder.glob("cells/*")) if (path / "cell.json").is_file())
     table = folder / "results.csv"
     rows = pd.read_csv(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
-    for name, value in LATER_FACTORS.items():  # in a run that was added to later, only some rows lack them
-        rows[name] = rows[name].fillna(value) if name in rows else value
+    rows = with_later_factors(rows)
     missing = [name for name in COLUMNS if name not in rows.columns]
     if missing:
         raise ValueError(f"{table}: expected the columns {', '.join(COLUMNS)}; missing {', '.join(missing)}")
-    rows = with_recipes(_one_unit(rows).assign(run=folder.resolve().name))
+    rows = with_recipes(_one_unit(rows).assign(**{RUN: folder.resolve().name}))
     if (first := first_stage(folder)) is not None:
         rows.attrs[FIRST_STAGE] = first
     return Run(
@@ -98,9 +96,18 @@ def read_run(folder: Path) -> Run:
         settings=_json(folder / "settings.json"),
         environment=_json(folder / "environment.json") if (folder / "environment.json").is_file() else {},
         rows=rows,
-        cells=tuple(replace(cell, factors={"run": folder.resolve().name, **cell.factors}) for cell in cells),
+        cells=tuple(replace(cell, factors={RUN: folder.resolve().name, **cell.factors}) for cell in cells),
         reference=_arrays(folder / "reference.npz"),
     )
+
+
+def with_later_factors(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with a value of every factor, also where they were written before a factor was one.
+
+    In a run that was added to later, only some rows lack it.
+    """
+    before = {name: rows[name].fillna(value) if name in rows else value for name, value in LATER_FACTORS.items()}
+    return rows.assign(**before)
 
 
 def side_by_side(runs: Sequence[Run]) -> Run:
@@ -120,13 +127,13 @@ def side_by_side(runs: Sequence[Run]) -> Run:
 
 
 def varying_factors(rows: pd.DataFrame) -> list[str]:
-    """The factors with more than one level, in the order of FACTORS."""
-    return [name for name in FACTORS if name in rows and rows[name].nunique(dropna=False) > 1]
+    """The factors with more than one level, in the order of FACTOR_COLUMNS."""
+    return [name for name in FACTOR_COLUMNS if name in rows and rows[name].nunique(dropna=False) > 1]
 
 
 def recipe_factors(rows: pd.DataFrame) -> list[str]:
     """The factors whose combinations are the recipes; the objective alone when nothing but it could be named."""
-    return [name for name in varying_factors(rows) if name not in NOT_IN_RECIPE] or ["objective"]
+    return [name for name in varying_factors(rows) if name in IN_RECIPE] or ["objective"]
 
 
 def with_recipes(rows: pd.DataFrame) -> pd.DataFrame:
@@ -149,7 +156,7 @@ def _read_cell(folder: Path) -> CellRecord:
     failure = None if lines is None else (lines[0].strip() if lines and lines[0].strip() else "no reason was recorded")
     return CellRecord(
         folder=folder,
-        factors={name: factors.get(name) for name in FACTORS[1:]},
+        factors={name: factors.get(name) for name in FACTOR_NAMES},
         description=cell.get("description") or {},
         failure=failure,
         finished=(folder / "rows.csv").is_file() and failure is None,

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 from studies.statistics import seeds_needed, unpaired_seeds_needed
+from studies.store.reading import with_later_factors
 
 BOUND_HALF_WIDTH, SAMPLES_SHARE = 0.02, 0.1
 """Of the bound in bits/dim, and of the Fréchet distance as a share of the better objective's."""
-FACTORS = ("train", "bound", "sample", "seeds")
+PARTS = ("train", "bound", "sample", "seeds")
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,7 @@ def spreads(results: pd.DataFrame, question: Question) -> list[Spread]:
 
     `results`: rows of results.csv of two objectives. Backends are averaged. ValueError for other runs.
     """
-    asked = _asked(results, question)
-    drawn = asked["timesteps"] if "timesteps" in asked else pd.Series("uniform", asked.index)
-    by_way = asked.groupby(drawn.fillna("uniform"), sort=False)
+    by_way = with_later_factors(_asked(results, question)).groupby("timesteps", sort=False)
     return [_spread(str(how), part, question.half_width) for how, part in by_way]
 
 
@@ -120,8 +119,8 @@ def shares(usual: Way, ours: Way) -> dict[str, float]:
 
     Shapley: the logarithm's change when a part goes from the usual way to ours, averaged over all orders of changing.
     """
-    total = dict.fromkeys(FACTORS, 0.0)
-    orders = list(permutations(FACTORS))
+    total = dict.fromkeys(PARTS, 0.0)
+    orders = list(permutations(PARTS))
     for order in orders:
         at = usual
         for factor in order:

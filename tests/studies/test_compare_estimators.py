@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from dataclasses import asdict
@@ -19,12 +20,14 @@ from core.schedules import linear
 from core.timesteps import uniform
 from studies.cell.bound import full_sweep
 from studies.estimators.cell import from_table
+from studies.estimators.report import closing_table, figure
 from studies.estimators.rivals import cost_at, history_probabilities, independent, one_grid
 from studies.estimators.table import read_table, save_table, tabulate, tabulated_steps
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import StudySettings
 from studies.store import files
+from studies.store.cells import Cell
 
 ROOT = Path(__file__).resolve().parents[2]
 T = 150
@@ -118,6 +121,30 @@ def test_cost_is_found_from_any_guess(guess):
 def test_a_diverged_model_has_no_table():
     with pytest.raises(ValueError, match=r"^terms at t = 1 are not finite: the model has diverged"):
         tabulate(lambda d: (terms(d)[0], np.inf * terms(d)[1]), PROCESS, TEST, seed=0, num_draws=2)
+
+
+def test_models_that_differ_in_any_factor_have_tables_of_their_own(tmp_path):
+    """Two ways of drawing t in two precisions: four tables, each with its own costs; and so in the figure's data."""
+    costs = {"full_sweep": 150.0, "ours": 7.0, "limit": 4.0}
+    rows = []
+    models = itertools.product(("uniform", "importance"), ("float32", "bfloat16"))
+    for model, (timesteps, dtype) in enumerate(models):
+        cell = asdict(Cell("digits", "linear", "epsilon", "beta_tilde", "hybrid", "torch", 0, timesteps, dtype))
+        for size in (8, 20):
+            measured = [
+                files.row("evaluations", n + 1000 * model + size, "", estimator=name) for name, n in costs.items()
+            ]
+            measured.append(files.row("sweep_error", 0.01, "bits/dim", estimator="full_sweep"))
+            measured.append(files.row("coverage", 0.95, "", standard_error=0.01, estimator="ours"))
+            rows += [{**cell, **one, "examples": size} for one in measured]
+    pd.DataFrame(rows).to_csv(tmp_path / "results.csv", index=False)
+    lines = closing_table(tmp_path).splitlines()
+    ours = [line.split()[-4::2] for line in lines if line.startswith("this harness, pilot")]
+    names = ["uniform t · float32", "uniform t · bfloat16", "t by importance · float32", "t by importance · bfloat16"]
+    assert [line for line in lines if line in names] == names
+    assert ours == [["15.0", "27.0"], ["1,015", "1,027"], ["2,015", "2,027"], ["3,015", "3,027"]]
+    plotted = figure(pd.read_csv(tmp_path / "results.csv")).data
+    assert not plotted.duplicated(["timesteps", "dtype", "examples", "estimator"]).any()
 
 
 @pytest.mark.parametrize(

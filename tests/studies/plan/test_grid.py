@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
+from studies.datasets import load_dataset
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import StudySettings, from_json
+from studies.study import announcement
 
 BOTH = StudySettings(
     backends=("torch",), seeds=2, timesteps=("uniform", "importance"), dtypes=("float32", "bfloat16"), device="cpu"
@@ -20,6 +24,29 @@ def test_every_combination_is_one_cell(monkeypatch):
     assert {(cell.timesteps, cell.dtype) for cell in cells} == {
         (how, dtype) for how in BOTH.timesteps for dtype in BOTH.dtypes
     }
+
+
+def test_order_is_that_of_the_columns_with_seeds_outermost(monkeypatch):
+    """The backend changes fastest, so that the frameworks' cells of a recipe run beside each other."""
+    monkeypatch.setattr("studies.plan.grid.check_cells", lambda cells, settings: None)
+    settings = BOTH.replace(
+        schedules=("linear", "cosine"), predictions=("v", "epsilon"), variances=("beta_tilde", "beta"),
+        backends=("torch", "keras"),
+    )  # fmt: skip
+    parts = itertools.product(
+        (0, 1), ("linear", "cosine"), ("v", "epsilon"), ("beta_tilde", "beta"), ("epsilon_mse", "posterior_kl"),
+        ("uniform", "importance"), ("float32", "bfloat16"), ("torch", "keras"),
+    )  # fmt: skip
+    assert [
+        (c.seed, c.schedule, c.prediction, c.variance, c.objective, c.timesteps, c.dtype, c.backend)
+        for c in grid(settings)
+    ] == list(parts)
+
+
+def test_what_varies_is_announced(monkeypatch):
+    monkeypatch.setattr("studies.plan.grid.check_backend", lambda name: None)
+    first = announcement(BOTH, grid(BOTH), load_dataset("digits")).partition("\n")[0]
+    assert first.startswith("16 cells on digits (2 objectives x 2 ways to draw t x 2 precisions x 2 seeds), ")
 
 
 def test_names_leave_out_what_older_runs_do_not_have(monkeypatch):

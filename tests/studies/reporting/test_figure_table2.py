@@ -9,7 +9,8 @@ import pytest
 
 from studies.reporting.figures.table2 import against_ho, by_cell, table2
 from studies.reporting.view import View
-from studies.store.reading import COLUMNS, Run, with_recipes
+from studies.store.files import COLUMNS
+from studies.store.reading import Run, with_recipes
 
 CELLS = (
     ("mean", "posterior_kl", "learned_diagonal"),

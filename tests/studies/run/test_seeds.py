@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import asdict
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from backends import installed_backends
@@ -11,8 +15,10 @@ from studies.datasets import load_dataset
 from studies.plan.grid import grid
 from studies.plan.settings import StudySettings
 from studies.run.runner import Outcome
+from studies.run.seeds import bound_differences
 from studies.statistics import sequential_interval, stein_seeds
 from studies.store import files
+from studies.store.cells import Cell
 
 DIFFERENCES = np.concatenate([[0.02, 0.05, 0.08], 0.05 + 0.02 * np.random.default_rng(0).standard_normal(97)])
 DIGITS = load_dataset("digits")
@@ -61,3 +67,18 @@ def test_a_continued_study_keeps_its_first_stage(tmp_path, asked):
 
 def test_a_run_without_it_has_no_first_stage(tmp_path):
     assert files.first_stage(tmp_path) is None
+
+
+@pytest.mark.parametrize("written_before", [slice(None), slice(10)])
+def test_differences_of_a_run_that_older_seeds_are_part_of(tmp_path, written_before):
+    """Rows from before a factor was one, all or some, are of the value that there was: paired with the others."""
+    cells = itertools.product(range(4), ("epsilon_mse", "posterior_kl"), ("torch", "keras"))
+    rows = []
+    for seed, objective, backend in cells:
+        cell = Cell("digits", "linear", "epsilon", "beta_tilde", objective, backend, seed)
+        value = 3 + seed + (objective == "posterior_kl") * (0.1 * seed + 0.02 * (backend == "keras"))
+        rows.append({**asdict(cell), **files.row("bound", value, "bits/dim")})
+    frame = pd.DataFrame(rows)
+    frame.loc[frame.index[written_before], ["timesteps", "dtype"]] = None
+    frame.dropna(axis=1, how="all").to_csv(tmp_path / "results.csv", index=False)
+    assert bound_differences(StudySettings(out=tmp_path)) == pytest.approx([0.01, 0.11, 0.21, 0.31])
