@@ -20,7 +20,7 @@ from backends.checkpoints import save_network
 from backends.networks import parameter_count
 from studies.cell.likelihood import likelihood
 from studies.cell.model import TrainedModel, cell_process
-from studies.cell.record import STATE, CellContext, Record, Trained
+from studies.cell.record import CellContext, Record, Trained
 from studies.cell.sampling import Chain, draw_samples, score
 from studies.cell.training import train
 from studies.datasets import Dataset, load_dataset
@@ -30,6 +30,7 @@ from studies.run.process import ENDED, Report, failure_noted
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row, row
+from studies.store.folder import RunFolder
 
 SAMPLE_METRICS = (
     "frechet",
@@ -54,7 +55,7 @@ def run_group(run: Path, cells: Sequence[Cell], settings: StudySettings, report:
     dataset = load_dataset(settings.dataset, settings.test_examples)
     records: list[Record] = []
     for cell in cells:
-        with failure_noted([files.cell_folder(run, cell.id)]):
+        with failure_noted([RunFolder(run).cell(cell.id)]):
             records.append(Record(make_context(run, cell, settings, dataset, partial(report, cell=cell.id))))
     trainings: list[Trained] = []
     with failure_noted([record.context.folder for record in records]):
@@ -74,8 +75,8 @@ def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> 
 
 
 def make_context(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset, report: Report) -> CellContext:
-    folder = files.cell_folder(run, cell.id)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(run).cell(cell.id)
+    folder.path.mkdir(parents=True, exist_ok=True)
     process, backend = cell_process(cell, settings, dataset), load_backend(cell.backend)
     return CellContext(cell, settings, dataset, process, backend, folder, report)
 
@@ -85,8 +86,8 @@ def finish_cell(context: CellContext, trained: Trained) -> None:
     cell, settings, dataset, folder = context.cell, context.settings, context.dataset, context.folder
     rows = [row("parameters", parameter_count(context.network), "weights"), *trained.rows]
     if trained.weights is not None:
-        context = replace(context, process=cell_process(cell, settings, dataset, folder))
-        save_network(folder / files.CHECKPOINT, trained.weights, context.network, cell_metadata(context))
+        context = replace(context, process=cell_process(cell, settings, dataset, folder.path))
+        save_network(folder.checkpoint, trained.weights, context.network, cell_metadata(context))
         network = context.backend.make_network(context.network, trained.weights, context.execution)
         model = TrainedModel(context.backend, network, context.process, context.execution, dataset.shape, cell.seed)
         rows += likelihood(model, dataset, settings, context.report)
@@ -94,10 +95,7 @@ def finish_cell(context: CellContext, trained: Trained) -> None:
     description = context.backend.describe(context.execution)
     if trained.together > 1:
         description["training"] = f"one program of {trained.together} cells; each one's seconds are a share of its"
-    files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
-    files.write_rows(folder / files.ROWS, [{**asdict(cell), **row} for row in rows])
-    (folder / STATE).unlink(missing_ok=True)
-    (folder / files.FAILURE).unlink(missing_ok=True)
+    files.write_finished(folder, cell, description, rows)
 
 
 def cell_metadata(context: CellContext) -> dict[str, str]:
@@ -129,7 +127,7 @@ def sample(context: CellContext, model: TrainedModel) -> list[Row]:
             f"{chain.name}/trajectory_steps": drawn.guess_steps,
         }
     seconds = time.perf_counter() - begun
-    files.write_arrays(context.folder / "samples.npz", arrays)
+    files.write_arrays(context.folder.samples, arrays)
     rows = [row("sample_seconds", seconds, "s")]
     context.report("score", 0, 1)
     for chain, count in chains.items():

@@ -46,6 +46,7 @@ from studies.reporting.view import View
 from studies.statistics import complete_seeds, mean_interval, probability_of_improvement, variance_split
 from studies.store.cells import FACTORS
 from studies.store.files import write_text
+from studies.store.folder import RunFolder
 from studies.store.reading import FIRST_STAGE, RUN, Run, levels, read_run, recipe_factors, side_by_side
 
 MOST_SAMPLE_COLUMNS = 3
@@ -114,7 +115,7 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
     plots = figures_of(run)
-    write_figures(plots, out / "figures")
+    write_figures(plots, RunFolder(out).figures)
     sound = findings(run.rows)
     page = template("report.html").render(
         name=run.name,
@@ -136,7 +137,7 @@ def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
         papers=PAPERS,
         again=again,
     )
-    path = out / "report.html"
+    path = RunFolder(out).page
     write_text(path, page)
     return path
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from studies.plan.grouping import Group
 from studies.plan.machine import cell_environment
 from studies.run.process import News
-from studies.store import files
+from studies.store.folder import RunFolder
 
 
 class RunningGroup(Protocol):
@@ -52,7 +52,7 @@ class LocalProcesses:
 
     def start(self, run: Path, group: Group) -> RunningGroup:
         command = [sys.executable, "-m", self._module, str(run), *(cell.id for cell in group)]
-        return _LocalProcess(command, files.cell_folder(run, group[0].id) / "log.txt", self._threads)
+        return _LocalProcess(command, RunFolder(run).cell(group[0].id).log, self._threads)
 
 
 class _LocalProcess:

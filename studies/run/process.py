@@ -17,6 +17,7 @@ from typing import Any
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row
+from studies.store.folder import CellFolder, RunFolder
 
 ENDED = "ended"
 """The stage in which a group says that one of its cells has ended, well or not."""
@@ -39,20 +40,15 @@ def print_progress(
     print(json.dumps(news), flush=True)
 
 
-def read_cell(run: Path, cell_id: str) -> Cell:
-    """The cell whose folder has its factors in cell.json."""
-    return Cell(**json.loads((files.cell_folder(run, cell_id) / "cell.json").read_text())["factors"])
-
-
 @contextmanager
-def failure_noted(folders: Iterable[Path]) -> Iterator[None]:
+def failure_noted(folders: Iterable[CellFolder]) -> Iterator[None]:
     """What is raised within is written to the cells' folders, its reason as the first line, and goes no further."""
     try:
         yield
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         for folder in folders:
-            files.write_text(folder / files.FAILURE, f"{reason}\n\n{traceback.format_exc()}")
+            files.write_text(folder.failure, f"{reason}\n\n{traceback.format_exc()}")
 
 
 def one_after_another(body: Callable[[Path, Cell, Report], None]) -> GroupBody:
@@ -61,7 +57,7 @@ def one_after_another(body: Callable[[Path, Cell, Report], None]) -> GroupBody:
     def run_group(run: Path, cells: Sequence[Cell], report: Report) -> None:
         for cell in cells:
             report_of_cell = partial(report, cell=cell.id)
-            with failure_noted([files.cell_folder(run, cell.id)]):
+            with failure_noted([RunFolder(run).cell(cell.id)]):
                 body(run, cell, report_of_cell)
             report_of_cell(ENDED, 1, 1)
 
@@ -74,6 +70,7 @@ def run_in_process(body: GroupBody) -> int:
     What `body` raises is the failure of all of them.
     """
     run, cell_ids = Path(sys.argv[1]), sys.argv[2:]
-    with failure_noted([files.cell_folder(run, cell_id) for cell_id in cell_ids]):
-        body(run, [read_cell(run, cell_id) for cell_id in cell_ids], print_progress)
-    return 0 if all(files.is_finished(run, cell_id) for cell_id in cell_ids) else 1
+    folders = [RunFolder(run).cell(cell_id) for cell_id in cell_ids]
+    with failure_noted(folders):
+        body(run, [folder.read_cell() for folder in folders], print_progress)
+    return 0 if all(folder.rows.is_file() for folder in folders) else 1

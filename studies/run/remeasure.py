@@ -10,6 +10,7 @@ from studies.run.runner import outcome_of, run_groups
 from studies.run.watch import Watch
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import RunFolder
 
 
 def measure_and_report(
@@ -29,11 +30,11 @@ def measure_and_report(
         run_groups(executor, out, [(cell,) for cell in todo], jobs, watch)
     outcome = outcome_of(out, cells)
     # Cells of an earlier command in this folder count too.
-    files.gather_results(out, sorted(path.name for path in out.glob("cells/*")))
+    files.gather_results(out, [folder.id for folder in RunFolder(out).every_cell()])
     for cell_id, reason in outcome.failed.items():
         print(f"failed: {cell_id}: {reason}")
     if not outcome.finished:
-        print(f"no cell finished; the reasons are in {out / 'cells'}")
+        print(f"no cell finished; the reasons are in {RunFolder(out).cells}")
         return 1
     table, path = report(out)
     print(table)

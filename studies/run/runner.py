@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from studies.run.process import ENDED, News
 from studies.run.watch import Watch, Watcher
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import RunFolder
 
 REFERENCE_EXAMPLES = 256
 CELL = "studies.cell"
@@ -129,9 +130,9 @@ class _Account:
         self._run, self._watchers = run, watchers
         self._open = {cell.id: cell for cell in group}
         for cell in group:
-            folder = files.cell_folder(run, cell.id)
-            files.write_json(folder / "cell.json", {"factors": asdict(cell)})
-            (folder / files.FAILURE).unlink(missing_ok=True)
+            folder = RunFolder(run).cell(cell.id)
+            files.write_record(folder, cell)
+            folder.failure.unlink(missing_ok=True)
             for watcher in watchers:
                 watcher.started(cell)
 
@@ -148,7 +149,7 @@ class _Account:
         """The group has ended: so have its cells, and those that neither finished nor said why have failed."""
         for cell in list(self._open.values()):
             if not files.is_finished(self._run, cell.id) and files.failure(self._run, cell.id) is None:
-                files.write_text(files.cell_folder(self._run, cell.id) / files.FAILURE, f"{how_it_ended}\n")
+                files.write_text(RunFolder(self._run).cell(cell.id).failure, f"{how_it_ended}\n")
             self._end(cell)
 
     def _end(self, cell: Cell) -> None:
@@ -159,7 +160,7 @@ class _Account:
 
 def _record_reference(run: Path, dataset: Dataset) -> None:
     """Real examples for the report's pictures."""
-    path = run / "reference.npz"
+    path = RunFolder(run).reference
     if not path.is_file():
         parts = {"train": dataset.train, "test": dataset.test}
         files.write_arrays(path, {name: x[:REFERENCE_EXAMPLES].astype(np.float32) for name, x in parts.items()})

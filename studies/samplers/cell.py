@@ -6,7 +6,6 @@ Run as `python -m studies.samplers.cell OUT CELL_ID...`.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from studies.cell.model import load_model
@@ -19,6 +18,7 @@ from studies.samplers.settings import SamplerSettings, chains
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row, row
+from studies.store.folder import RunFolder
 
 METRICS = ("frechet", "frechet_features", "sliced_w2", "precision", "recall")
 STREAM = "compare_samplers"
@@ -43,12 +43,9 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
         rows += score(dataset, chain.name, samples, METRICS)
         arrays[chain.name] = samples
         done += chain.steps
-    folder = files.cell_folder(out, cell.id)
-    files.write_arrays(folder / "samples.npz", arrays)
-    description = model.backend.describe(model.execution)
-    files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
-    files.write_rows(folder / files.ROWS, [{**asdict(cell), **one} for one in rows])
-    (folder / files.FAILURE).unlink(missing_ok=True)
+    folder = RunFolder(out).cell(cell.id)
+    files.write_arrays(folder.samples, arrays)
+    files.write_finished(folder, cell, model.backend.describe(model.execution), rows)
 
 
 if __name__ == "__main__":

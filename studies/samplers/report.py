@@ -20,6 +20,7 @@ from studies.reporting.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, l
 from studies.reporting.view import View
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text
+from studies.store.folder import RunFolder
 from studies.store.reading import Run, levels, read_run
 
 LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
@@ -30,7 +31,7 @@ def write_report(out: Path) -> Path:
     run = read_run(out)
     view = View(run, levels(run.rows, "dataset")[0], run.rows)
     plot = quality_by_evaluations(view)
-    write_figures([plot], out / "figures")
+    write_figures([plot], RunFolder(out).figures)
     table = table_of(run.rows)
     finished = sum(cell.finished for cell in run.cells)
     page = template("samplers/report.html").render(
@@ -48,7 +49,7 @@ def write_report(out: Path) -> Path:
         metrics=metric_notes(run.rows),
         run=about(run),
     )
-    path = out / "report.html"
+    path = RunFolder(out).page
     write_text(path, page)
     return path
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from studies.reporting.page import aligned
 from studies.reporting.plotting import FAINT, INK, PALETTE, Panel, Plot
 from studies.statistics import Interval
 from studies.store import files
+from studies.store.folder import RunFolder
 from studies.throughput import account, answers, growth
 from studies.throughput.race import CEILINGS, FLOAT32, Case
 from studies.throughput.settings import PEERS, ThroughputSettings
@@ -65,12 +65,12 @@ def write_report(out: Path) -> Path:
     """Writes results.csv, figures/*.{png,pdf,svg,csv} and report.md from the folder alone."""
     cases = read_cases(out)
     found = pd.DataFrame([asdict(speed) for case in cases for speed in speeds(case)])
-    files.write_text(out / files.RESULTS, found.to_csv(index=False))
+    files.write_text(RunFolder(out).results, found.to_csv(index=False))
     plots = [figure(cases)]
     if (out / GROWTH).is_file():
         plots.append(growth.figure(pd.read_csv(out / GROWTH)))
-    write_figures(plots, out / "figures")
-    environment = json.loads((out / "environment.json").read_text())
+    write_figures(plots, RunFolder(out).figures)
+    environment = RunFolder(out).read_environment()
     lines = ["# Speed, and the time to a verdict", ""]
     lines += [f"- {sentence}" for sentence in sentences(out)]
     for title, table in tables(out):

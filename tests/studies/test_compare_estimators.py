@@ -28,6 +28,7 @@ from studies.plan.grid import grid
 from studies.plan.settings import StudySettings
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import CellFolder, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 T = 150
@@ -178,10 +179,10 @@ def trained(tmp_path_factory):
     )  # fmt: skip
     files.open_run(run, to_json(settings), "compare_objectives")
     for cell in grid(settings):
-        folder, network = files.cell_folder(run, cell.id), settings.network((2,), False)
+        folder, network = RunFolder(run).cell(cell.id).path, settings.network((2,), False)
         files.write_json(folder / "cell.json", {"factors": asdict(cell)})
         save_network(folder / "checkpoint.safetensors", initial_weights(network, cell.seed), network)
-        files.write_rows(folder / files.ROWS, [{**asdict(cell), **files.row("parameters", 1, "weights")}])
+        files.write_rows(CellFolder(folder).rows, [{**asdict(cell), **files.row("parameters", 1, "weights")}])
     return run
 
 

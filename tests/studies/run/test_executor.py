@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from backends import installed_backends
-from studies.cell.record import STATE
 from studies.cell.stages import run_recorded
 from studies.datasets import load_dataset
 from studies.plan.command import to_json
@@ -24,6 +23,7 @@ from studies.run.process import News
 from studies.run.runner import run_groups, run_study
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import RunFolder
 
 CELLS = tuple(Cell("digits", "linear", "epsilon", "beta_tilde", "epsilon_mse", "torch", seed) for seed in range(3))
 
@@ -87,14 +87,14 @@ def test_a_study_runs_on_an_executor_of_ones_own(tmp_path, monkeypatch, capsys):
     broken = cells[1]
     monkeypatch.setattr(LocalProcesses, "start", None)
     files.open_run(settings.out, to_json(settings), "compare_objectives")
-    files.write_text(files.cell_folder(settings.out, broken.id) / STATE, "not a checkpoint")
+    files.write_text(RunFolder(settings.out).cell(broken.id).state, "not a checkpoint")
     dataset, executor = load_dataset(settings.dataset), InThisProcess()
     outcome = run_study("compare_objectives", settings, cells, [], dataset, executor)
     assert executor.groups == [tuple(cells)]
     assert outcome.finished == [cells[0].id, cells[2].id]
     assert list(outcome.failed) == [broken.id]
     assert "not a safetensors file" in outcome.failed[broken.id]
-    results = pd.read_csv(settings.out / files.RESULTS)
+    results = pd.read_csv(RunFolder(settings.out).results)
     assert set(results[results["metric"] == "bound"]["seed"]) == {0, 2}
     assert "[3/3]" in capsys.readouterr().out
 
@@ -145,13 +145,13 @@ def test_every_cell_is_accounted_for(tmp_path):
         {"stage": "bound", "done": 1, "total": 2, "cell": failed.id},
         {"stage": "ended", "done": 1, "total": 1, "cell": finished.id},
     ]
-    files.write_text(files.cell_folder(tmp_path, finished.id) / files.ROWS, "")
-    files.write_text(files.cell_folder(tmp_path, silent.id) / files.FAILURE, "of an earlier attempt\n")
+    files.write_text(RunFolder(tmp_path).cell(finished.id).rows, "")
+    files.write_text(RunFolder(tmp_path).cell(silent.id).failure, "of an earlier attempt\n")
 
     class FailsInBetween(Scripted):
         def progress(self) -> Iterator[News]:
             yield from super().progress()
-            files.write_text(files.cell_folder(tmp_path, failed.id) / files.FAILURE, "ValueError: broken\n\nwhere\n")
+            files.write_text(RunFolder(tmp_path).cell(failed.id).failure, "ValueError: broken\n\nwhere\n")
 
     listener = Listener()
     run_groups(FailsInBetween(*reports), tmp_path, [CELLS], 4, listener)
