@@ -15,7 +15,7 @@ from studies.plan.settings import StudySettings, read_settings
 from studies.reporting.names import in_sentence, plain, quantity
 from studies.store.folder import RunFolder
 from studies.throughput import time_to_verdict
-from studies.throughput.race import Case
+from studies.throughput.cases import Case
 from studies.throughput.settings import PEERS
 from studies.throughput.table import REFERENCE, speeds
 

@@ -20,9 +20,8 @@ from studies.statistics import Interval
 from studies.store import files
 from studies.store.folder import RunFolder
 from studies.throughput import account, answers, growth
-from studies.throughput.race import CEILINGS, FLOAT32, Case
+from studies.throughput.cases import CEILINGS, FLOAT32, GROWTH, Case, read_cases
 from studies.throughput.settings import PEERS, ThroughputSettings
-from studies.throughput.study import GROWTH, read_cases
 from studies.throughput.table import (
     LOOPS,
     REFERENCE,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from studies.throughput.peers import diffusers_unet
 
 import backends.torch as backend
 from backends.interface import Execution
 from backends.networks import UNetSettings, time_frequencies, weight_specs
 from backends.torch.network import UNet
+from studies.throughput.peers import diffusers_unet
 
 
 class PreciseTime(torch.nn.Module):

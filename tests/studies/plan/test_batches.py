@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from studies.throughput.workloads import CIFAR10
 
 from backends.flops import layer_outputs
 from backends.networks import MLPSettings, UNetSettings
 from studies.plan import batches, machine
+from studies.throughput.workloads import CIFAR10
 
 DIGITS = UNetSettings((8, 8, 1), (16, 32))
 GIGABYTE = 2**30

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from backends import installed_backends
-from studies import study
 from studies.datasets import load_dataset
 from studies.plan.grid import grid
 from studies.plan.settings import StudySettings
+from studies.run import seeds
 from studies.run.runner import Outcome
 from studies.run.seeds import bound_differences
 from studies.statistics import sequential_interval, stein_seeds
@@ -35,8 +35,8 @@ def asked(monkeypatch) -> list[int]:
         assert len(cells) == 2 * settings.seeds
         return Outcome(finished=[cell.id for cell in cells], failed={})
 
-    monkeypatch.setattr(study, "run_study", run_study)
-    monkeypatch.setattr(study, "bound_differences", lambda settings: list(DIFFERENCES[: settings.seeds]))
+    monkeypatch.setattr(seeds, "run_study", run_study)
+    monkeypatch.setattr(seeds, "bound_differences", lambda settings: list(DIFFERENCES[: settings.seeds]))
     return numbers
 
 
@@ -47,7 +47,7 @@ def settings(out, **changes) -> StudySettings:
 def test_the_first_seeds_set_how_many_are_run(tmp_path, asked):
     expected = stein_seeds(DIFFERENCES[:3], HALF_WIDTH)
     assert expected == 9
-    outcome, closing = study._add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
+    outcome, closing = seeds.add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
     assert asked == [expected]
     assert len(outcome.finished) == 2 * expected
     assert files.first_stage(tmp_path) == 3
@@ -58,9 +58,9 @@ def test_the_first_seeds_set_how_many_are_run(tmp_path, asked):
 def test_a_continued_study_keeps_its_first_stage(tmp_path, asked):
     """With more seeds asked for at the start, the first 3 still set the number, and none that ran is left out."""
     expected = stein_seeds(DIFFERENCES[:3], HALF_WIDTH)
-    study._add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
-    study._add_seeds("compare_objectives", settings(tmp_path, seeds=5), grid, [], DIGITS)
-    study._add_seeds("compare_objectives", settings(tmp_path, seeds=expected + 2), grid, [], DIGITS)
+    seeds.add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
+    seeds.add_seeds("compare_objectives", settings(tmp_path, seeds=5), grid, [], DIGITS)
+    seeds.add_seeds("compare_objectives", settings(tmp_path, seeds=expected + 2), grid, [], DIGITS)
     assert asked == [expected, expected, expected + 2]
     assert files.first_stage(tmp_path) == 3
 
