@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = {"torch", "keras", "tensorflow", "jax", "safetensors"}
-STUDY_TOOLS = {"pandas", "sklearn", "matplotlib", "ot", "rich", "tyro", "jinja2", "statsmodels", "ray"}
+STUDY_TOOLS = {"pandas", "sklearn", "matplotlib", "ot", "rich", "tyro", "jinja2", "ray"}
 
 
 def modules(package: str) -> list[Path]:

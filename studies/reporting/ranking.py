@@ -23,6 +23,7 @@ from studies.reporting.contrasts import (
 )
 from studies.reporting.names import Quantity, quantity
 from studies.statistics.intervals import Interval
+from studies.statistics.multiplicity import joint_confidence
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def ranking(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Rank
         sides = (recipe, best) if sign > 0 else (best, recipe)
         if recipe != best and (one := contrast(table, "recipe", *sides)) is not None:
             contrasts[recipe] = one
-    leads = {recipe: one.interval(1 - 0.05 / pairs) for recipe, one in contrasts.items()}
+    leads = {recipe: one.interval(joint_confidence(pairs)) for recipe, one in contrasts.items()}
     return Ranking(about, best, means, leads, contrasts, pairs) if leads else None
 
 

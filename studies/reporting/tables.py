@@ -26,7 +26,13 @@ from studies.reporting.names import BEST_INSIDE, difference_name, name_of, quant
 from studies.reporting.numbers import listed, plain, plus_minus, seconds
 from studies.reporting.plotting import DARK, FAINT, GRID, PALETTE, PARTS
 from studies.reporting.view import View
-from studies.statistics import complete_seeds, mean_interval, probability_of_improvement, variance_split
+from studies.statistics import (
+    complete_seeds,
+    joint_confidence,
+    mean_interval,
+    probability_of_improvement,
+    variance_split,
+)
 from studies.store.reading import FIRST_STAGE, recipe_factors
 
 MOST_SAMPLE_COLUMNS = 3
@@ -162,7 +168,7 @@ def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
 def _difference(one: Contrast, metric: str, comparisons: int) -> dict[str, Any]:
     """A difference, whether its interval excludes zero, by itself and jointly with the other pooled `comparisons`."""
     interval, direction, notes = one.interval(), quantity(metric).direction, []
-    jointly = one.within is None and one.interval(1 - 0.05 / comparisons).excludes_zero
+    jointly = one.within is None and one.interval(joint_confidence(comparisons)).excludes_zero
     if one.left_out:
         notes.append(f"without seed {', '.join(map(str, one.left_out))}")
     if one.within is None and one.factor == "recipe" and direction and interval.n > 1:
