@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 
 from studies.estimators.rivals import HISTORY
 from studies.reporting.figures import write_figures
-from studies.reporting.names import name_of, plain
-from studies.reporting.page import aligned
+from studies.reporting.names import name_of
+from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Key, Panel, Plot, log_axis
+from studies.reporting.tables import aligned
 from studies.store.cells import FACTOR_NAMES
 from studies.store.files import write_text
 from studies.store.folder import RunFolder

@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 
 from studies.reporting.contrasts import sample_metrics
 from studies.reporting.figures import write_figures
-from studies.reporting.metric_notes import metric_notes
-from studies.reporting.names import count, family_name, name_of, quantity, unit_of
-from studies.reporting.page import about, aligned, shown, template
+from studies.reporting.names import family_name, name_of, quantity, unit_of
+from studies.reporting.numbers import count
+from studies.reporting.page import about, shown, template
 from studies.reporting.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
+from studies.reporting.tables import aligned, metric_notes
 from studies.reporting.view import View
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text

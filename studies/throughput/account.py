@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from studies.reporting.names import plain
+from studies.reporting.numbers import plain
 from studies.throughput.cases import Case, Facts
 from studies.throughput.operators import OUTSIDE
 from studies.throughput.table import REFERENCE, in_dtype, speeds

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from backends.interface import Execution
 from backends.networks import UNetSettings
-from studies.reporting.names import plain
+from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Panel, Plot, log_axis
 from studies.throughput.cases import Entry
 from studies.throughput.contestant import GROWTH

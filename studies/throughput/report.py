@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 
 from studies.plan.command import read_recorded
 from studies.reporting.figures import write_figures
-from studies.reporting.names import plain
-from studies.reporting.page import aligned
+from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, PALETTE, Panel, Plot
+from studies.reporting.tables import aligned
 from studies.statistics import Interval
 from studies.store import files
 from studies.store.folder import RunFolder
