@@ -73,7 +73,8 @@ def test_cells_train_as_one_program_where_it_allows_that(factor):
     """Those that differ in the objective or the seed alone."""
     together = StudySettings(together="on", device="cpu")
     groups = groups_of(pair(factor), together, (8, 8, 1), jobs=1, on_gpu=False)
-    assert len(groups) == (1 if factor.name in ("objective", "seed") else 2)
+    assert factor.shares_program is (factor.name in ("objective", "seed"))
+    assert len(groups) == (1 if factor.shares_program else 2)
 
 
 @pytest.mark.parametrize("factor", [factor for factor in FACTORS if factor.name != "dataset"], ids=lambda f: f.name)
