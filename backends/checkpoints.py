@@ -7,8 +7,6 @@ being told what it is, and one of another network is refused.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +19,7 @@ from safetensors.numpy import save
 
 from backends.interface import Weights
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_weights
+from backends.whole_files import write_whole
 
 NETWORK_KEY = "network"
 _NETWORKS: dict[str, type[UNetSettings] | type[MLPSettings]] = {"unet": UNetSettings, "mlp": MLPSettings}
@@ -28,18 +27,9 @@ _NETWORKS: dict[str, type[UNetSettings] | type[MLPSettings]] = {"unet": UNetSett
 
 def save_weights(path: Path | str, weights: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
     """Writes arrays and their metadata to `path`, whole or not at all: an older file there stays until then."""
-    path = Path(path)
     # C order, because the file has no other: the bytes of a transposed view would be read back scrambled.
     content = save({name: np.array(array, order="C") for name, array in weights.items()}, dict(metadata))
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(partial, 0o644)  # mkstemp's file is private
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    write_whole(Path(path), lambda file: file.write(content))
 
 
 def load_weights(path: Path | str) -> tuple[Weights, dict[str, str]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,10 +155,6 @@ def check_weights(settings: NetworkSettings, weights: dict[str, NDArray[np.float
 
 def parameter_count(settings: NetworkSettings) -> int:
     return sum(math.prod(spec.shape) for spec in weight_specs(settings).values())
-
-
-def with_learned_variance(settings: NetworkSettings, learns_variance: bool) -> NetworkSettings:
-    return replace(settings, learns_variance=learns_variance)
 
 
 def _start(spec: WeightSpec, name: str, seed: int) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from studies.plan.settings import StudySettings
 from studies.run.runner import run_study
 from studies.run.seeds import add_seeds, check_sequential
 from studies.store.cells import FACTORS, Cell
+from studies.store.folder import RunFolder
 
 
 def run_and_report(
@@ -43,7 +44,7 @@ def run_and_report(
     from studies.reporting.page import closing_table, write_report  # matplotlib and pandas, only needed now
 
     if not outcome.finished:
-        print(f"no cell finished; the reasons are in {settings.out / 'cells'}")
+        print(f"no cell finished; the reasons are in {RunFolder(settings.out).cells}")
         return 1
     added = "" if add_to_run is None else add_to_run(settings.out)
     report = write_report(settings.out)

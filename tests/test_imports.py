@@ -6,11 +6,12 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = {"torch", "keras", "tensorflow", "jax", "safetensors"}
-STUDY_TOOLS = {"pandas", "sklearn", "matplotlib", "ot", "rich", "tyro", "jinja2", "statsmodels", "ray"}
+STUDY_TOOLS = {"pandas", "sklearn", "matplotlib", "ot", "rich", "tyro", "jinja2", "ray"}
 
 
 def modules(package: str) -> list[Path]:
@@ -22,16 +23,21 @@ def modules(package: str) -> list[Path]:
 def imported(path: Path) -> set[str]:
     """Dotted names that a module imports anywhere in it, inside functions and under TYPE_CHECKING too."""
     names = set()
-    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(part for part in (above, node.module) if part)
+            module = source_of(node, path)
             names.update(f"{module}.{alias.name}" for alias in node.names)
             names.add(module)
     return names
+
+
+def source_of(node: ast.ImportFrom, path: Path) -> str:
+    """The module after `from`, a relative one by its whole name."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    above = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+    return ".".join(part for part in (above, node.module) if part)
 
 
 def offenders(package: str, *forbidden: str) -> list[str]:
@@ -78,6 +84,94 @@ def test_backends_import_no_study():
 def test_torch_and_keras_never_import_each_other():
     assert not offenders("backends/torch", "backends.keras", "keras", "tensorflow", "jax")
     assert not offenders("backends/keras", "backends.torch")
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of names each of which leads back to itself through the others (Tarjan 1972)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    groups: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        order[name] = lowest[name] = len(order)
+        path.append(name)
+        for target in sorted(arrows.get(name, ())):
+            if target not in order:
+                visit(target)
+                lowest[name] = min(lowest[name], lowest[target])
+            elif target in path:
+                lowest[name] = min(lowest[name], order[target])
+        if lowest[name] == order[name]:
+            group = path[path.index(name) :]
+            del path[path.index(name) :]
+            groups.append(sorted(group))
+
+    for name in sorted(arrows):
+        if name not in order:
+            visit(name)
+    return [group for group in groups if len(group) > 1]
+
+
+def arrows_between_files() -> dict[str, set[str]]:
+    """For every file of the project the files it imports, by dotted name."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in ("core", "backends", "studies")
+        for path in modules(package)
+    }
+    return {name: files_imported(path, files.keys()) - {name} for name, path in files.items()}
+
+
+def files_imported(path: Path, files: Collection[str]) -> set[str]:
+    """`from a import b` is of the file a.b where there is one, and else of a."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = source_of(node, path)
+            members = {f"{module}.{alias.name}" for alias in node.names}
+            names.update(member if member in files else module for member in members)
+    return names & set(files)
+
+
+def room_of(name: str) -> str:
+    """The folder a file is in; the figures of a report are in its room."""
+    parts = name.split(".")
+    if name not in ROOMS:
+        parts = parts[:-1]
+    return ".".join(parts[:2])
+
+
+ROOMS = {
+    ".".join(path.parent.relative_to(ROOT).parts)
+    for package in ("core", "backends", "studies")
+    for path in (ROOT / package).rglob("__init__.py")
+}
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == [["b", "c"]]
+    arrows = arrows_between_files()
+    assert "studies.cell.stages" in arrows["studies.cell.__main__"]
+    assert "studies.reporting.page" in arrows["studies.study"]  # inside a function
+    assert "backends.states" in arrows["backends.keras.group"]
+    assert "backends" in arrows["studies.cell.stages"]  # load_backend
+
+
+def test_no_file_imports_itself_through_others():
+    """No circle, imports within functions counted: a file can be read after those it needs."""
+    assert circles(arrows_between_files()) == []
+
+
+def test_no_room_imports_itself_through_others():
+    """Nor is there one between folders."""
+    between: dict[str, set[str]] = {}
+    for name, targets in arrows_between_files().items():
+        between.setdefault(room_of(name), set()).update({room_of(other) for other in targets} - {room_of(name)})
+    assert {"core", "backends", "backends.torch", "studies", "studies.cell", "studies.reporting"} <= between.keys()
+    assert circles(between) == []
 
 
 def test_nothing_imports_the_tests():

@@ -289,18 +289,3 @@ def evaluate_terms(
         parts.append(terms(Draws(x_0[rows], epsilon[rows], t[rows], np.ones(batch_size))))
     mse, kl = (np.concatenate(part)[: len(t)].astype(np.float64) for part in zip(*parts, strict=True))
     return mse, kl
-
-
-def full_sweep(
-    terms: Terms, process: ReverseProcess, test: NDArray[np.float64], seed: int, batch_size: int = 256
-) -> NDArray[np.float64]:
-    """L_{t-1} of every test example at every t with one noise draw each, nats, (N, T): what peers call the bound."""
-    num_steps, size = process.num_steps, len(test)
-    example = np.tile(np.arange(size), num_steps)
-    t = np.repeat(np.arange(1, num_steps + 1), size)
-    values = np.empty(len(t))
-    for start in range(0, len(t), batch_size):
-        part = slice(start, min(start + batch_size, len(t)))
-        noise = generator(seed, "sweep", start).standard_normal((part.stop - start, *test.shape[1:]))
-        values[part] = evaluate_terms(terms, test[example[part]], noise, t[part], batch_size)[1]
-    return values.reshape(num_steps, size).T

@@ -33,12 +33,6 @@ def sketch(weights: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     return total
 
 
-def distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Relative distance |w - w'| / sqrt(|w| |w'|) of the networks behind sketches (..., BUCKETS)."""
-    norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-    return np.linalg.norm(one - other, axis=-1) / np.sqrt(norms)
-
-
 def sketched_steps(train_steps: int) -> frozenset[int]:
     """About POINTS steps from 1 to `train_steps`, evenly spread in their log: most of the drift is at the start."""
     return frozenset(int(step) for step in np.rint(np.geomspace(1, train_steps, POINTS)))

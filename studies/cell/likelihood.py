@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 
 from core.oracles import EmpiricalDistribution
 from studies.cell.bound import BoundEstimate, Terms, evaluate_bound, linear_denoiser
@@ -19,6 +18,7 @@ from studies.cell.rate_distortion import rate_distortion_rows
 from studies.datasets import Dataset
 from studies.plan.batches import evaluation_batch
 from studies.plan.settings import StudySettings
+from studies.run.process import Report
 from studies.store.files import Row, row
 
 FLOW_EXAMPLES, FLOW_EXAMPLES_EXACT = 8, 32
@@ -29,8 +29,6 @@ FLOW_TOLERANCE = 1e-2
 FLOW_STEPS = 16
 FLOW_BOUND_EVALUATIONS = 500
 """Network evaluations per example for the bound of the flow's few examples: about what the flow takes itself."""
-
-Report = Callable[..., None]
 
 
 def likelihood(model: TrainedModel, dataset: Dataset, settings: StudySettings, report: Report) -> list[Row]:

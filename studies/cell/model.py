@@ -13,8 +13,8 @@ from core.reverse import ReverseProcess, reverse_process
 from studies.datasets import Dataset
 from studies.plan.schedules import is_learned, read_schedule, schedule_of
 from studies.plan.settings import StudySettings
-from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import RunFolder
 
 
 def cell_process(cell: Cell, settings: StudySettings, dataset: Dataset, trained: Path | None = None) -> ReverseProcess:
@@ -45,10 +45,10 @@ class TrainedModel:
 
 def load_model(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset, device: str = "auto") -> TrainedModel:
     """The cell's network as its run, of `settings`, left it, with its process."""
-    folder = files.cell_folder(run, cell.id)
-    process = cell_process(cell, settings, dataset, folder)
+    folder = RunFolder(run).cell(cell.id)
+    process = cell_process(cell, settings, dataset, folder.path)
     weights, network_settings = load_network(
-        folder / files.CHECKPOINT, settings.network(dataset.shape, process.learns_variance)
+        folder.checkpoint, settings.network(dataset.shape, process.learns_variance)
     )
     backend, execution = load_backend(cell.backend), replace(settings.execution(cell.dtype), device=device)
     network = backend.make_network(network_settings, weights, execution)

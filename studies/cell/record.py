@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +22,10 @@ from studies.cell.drift import Sketches
 from studies.datasets import Dataset
 from studies.plan.compiling import execution_of
 from studies.plan.settings import StudySettings
+from studies.run.process import Report
 from studies.store.cells import Cell
 from studies.store.files import Row, row
-
-STATE = "state.safetensors"
-
-
-Report = Callable[..., None]
+from studies.store.folder import CellFolder
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +37,7 @@ class CellContext:
     dataset: Dataset
     process: ReverseProcess
     backend: Backend
-    folder: Path
+    folder: CellFolder
     report: Report
 
     @property
@@ -79,7 +75,7 @@ class Record:
         self.seconds = 0.0
         self.trainer_state: Mapping[str, NDArray[Any]] | None = None
         self.diverged: int | None = None
-        path = context.folder / STATE
+        path = context.folder.state
         if path.is_file():
             state, metadata = load_weights(path)
             prefix = "trainer/"
@@ -97,7 +93,7 @@ class Record:
         state |= {"moments/losses": self.moments.losses, "moments/counts": self.moments.counts}
         state |= {f"sketch/{step}": value for step, value in self.sketches.items()}
         metadata = {"rows": json.dumps(self.rows), "seconds": str(self.seconds + seconds)}
-        save_weights(self.context.folder / STATE, state, metadata)
+        save_weights(self.context.folder.state, state, metadata)
 
     def draws(self, step: int) -> Draws:
         cell, settings = self.context.cell, self.context.settings

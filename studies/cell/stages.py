@@ -1,14 +1,16 @@
-"""One cell, in a process of its own: train, likelihood, sample, score; results come back as files.
+"""A group of cells, of one or many: trained as one program, then measured and sampled one after another.
 
-Run as `python -m studies.cell.stages RUN CELL_ID`; progress goes to standard output as one JSON object a
-line. A process a cell, because TensorFlow and JAX take a whole GPU where they can, and a crash in one cell
-must not end the others.
+Cells of a group differ in objective and seed alone. Each has its folder, progress, rows and saved state, whether it
+is alone or not. What goes wrong with one cell's files or measurements is its failure alone; what goes wrong in the
+program is that of all its cells.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +20,17 @@ from backends.checkpoints import save_network
 from backends.networks import parameter_count
 from studies.cell.likelihood import likelihood
 from studies.cell.model import TrainedModel, cell_process
-from studies.cell.record import STATE, CellContext, Record, Report, Trained
+from studies.cell.record import CellContext, Record, Trained
 from studies.cell.sampling import Chain, draw_samples, score
 from studies.cell.training import train
 from studies.datasets import Dataset, load_dataset
 from studies.metrics.evaluation import LEAST
 from studies.plan.settings import StudySettings, read_settings
-from studies.run.process import print_progress, run_in_process
+from studies.run.process import ENDED, Report, failure_noted
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row, row
+from studies.store.folder import RunFolder
 
 SAMPLE_METRICS = (
     "frechet",
@@ -41,8 +44,30 @@ SAMPLE_METRICS = (
 )
 
 
+def run_recorded(run: Path, cells: Sequence[Cell], report: Report) -> None:
+    """`run_group` with the settings recorded in the run's folder."""
+    run_group(run, cells, read_settings(run), report)
+
+
+def run_group(run: Path, cells: Sequence[Cell], settings: StudySettings, report: Report) -> None:
+    """Runs the cells and writes their folders; `report` is told the `cell` too, and when one has ended."""
+    started = time.perf_counter()
+    dataset = load_dataset(settings.dataset, settings.test_examples)
+    records: list[Record] = []
+    for cell in cells:
+        with failure_noted([RunFolder(run).cell(cell.id)]):
+            records.append(Record(make_context(run, cell, settings, dataset, partial(report, cell=cell.id))))
+    trainings: list[Trained] = []
+    with failure_noted([record.context.folder for record in records]):
+        trainings = train(records, started)
+    for record, trained in zip(records, trainings, strict=False):  # none where training failed
+        with failure_noted([record.context.folder]):
+            finish_cell(record.context, trained)
+        record.context.report(ENDED, 1, 1)
+
+
 def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> None:
-    """Runs the cell and writes its folder; rows.csv comes last and marks it finished."""
+    """Runs one cell whose failure is raised, not noted; rows.csv comes last and marks it finished."""
     started = time.perf_counter()
     context = make_context(run, cell, settings, load_dataset(settings.dataset, settings.test_examples), report)
     (trained,) = train([Record(context)], started)
@@ -50,8 +75,8 @@ def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> 
 
 
 def make_context(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset, report: Report) -> CellContext:
-    folder = files.cell_folder(run, cell.id)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(run).cell(cell.id)
+    folder.path.mkdir(parents=True, exist_ok=True)
     process, backend = cell_process(cell, settings, dataset), load_backend(cell.backend)
     return CellContext(cell, settings, dataset, process, backend, folder, report)
 
@@ -61,8 +86,8 @@ def finish_cell(context: CellContext, trained: Trained) -> None:
     cell, settings, dataset, folder = context.cell, context.settings, context.dataset, context.folder
     rows = [row("parameters", parameter_count(context.network), "weights"), *trained.rows]
     if trained.weights is not None:
-        context = replace(context, process=cell_process(cell, settings, dataset, folder))
-        save_network(folder / files.CHECKPOINT, trained.weights, context.network, cell_metadata(context))
+        context = replace(context, process=cell_process(cell, settings, dataset, folder.path))
+        save_network(folder.checkpoint, trained.weights, context.network, cell_metadata(context))
         network = context.backend.make_network(context.network, trained.weights, context.execution)
         model = TrainedModel(context.backend, network, context.process, context.execution, dataset.shape, cell.seed)
         rows += likelihood(model, dataset, settings, context.report)
@@ -70,10 +95,7 @@ def finish_cell(context: CellContext, trained: Trained) -> None:
     description = context.backend.describe(context.execution)
     if trained.together > 1:
         description["training"] = f"one program of {trained.together} cells; each one's seconds are a share of its"
-    files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
-    files.write_rows(folder / files.ROWS, [{**asdict(cell), **row} for row in rows])
-    (folder / STATE).unlink(missing_ok=True)
-    (folder / files.FAILURE).unlink(missing_ok=True)
+    files.write_finished(folder, cell, description, rows)
 
 
 def cell_metadata(context: CellContext) -> dict[str, str]:
@@ -105,19 +127,10 @@ def sample(context: CellContext, model: TrainedModel) -> list[Row]:
             f"{chain.name}/trajectory_steps": drawn.guess_steps,
         }
     seconds = time.perf_counter() - begun
-    files.write_arrays(context.folder / "samples.npz", arrays)
+    files.write_arrays(context.folder.samples, arrays)
     rows = [row("sample_seconds", seconds, "s")]
     context.report("score", 0, 1)
     for chain, count in chains.items():
         if count >= LEAST:
             rows += score(dataset, chain.name, arrays[chain.name], SAMPLE_METRICS)
     return rows
-
-
-def run_folder_cell(run: Path, cell: Cell) -> None:
-    """The cell of a run's folder, with the settings recorded there."""
-    run_cell(run, cell, read_settings(run), print_progress)
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_in_process(run_folder_cell))

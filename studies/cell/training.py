@@ -133,9 +133,9 @@ def _train(records: Sequence[Record], started: float) -> list[Trained]:
             record.rows.append(row("trained_together", len(records), "cells"))
         context = record.context
         sketches = as_arrays(record.sketches, parameter_count(context.network))
-        files.write_arrays(context.folder / files.SKETCHES, sketches)
+        files.write_arrays(context.folder.sketches, sketches)
         if isinstance(trainer, Alone):
-            trainer.write_schedule(context.folder)
+            trainer.write_schedule(context.folder.path)
     return [
         Trained([row("diverged", record.diverged, "step")], None, len(records))
         if record.diverged is not None

@@ -1,16 +1,15 @@
 """One model in a process of its own: its table, every estimator's cost, and the calibration of ours.
 
-Run as `python -m studies.estimators.cell OUT CELL_ID`.
+Run as `python -m studies.estimators.cell OUT CELL_ID...`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from core.bounds import bits_per_dim
@@ -24,10 +23,11 @@ from studies.estimators.settings import EstimatorSettings, example_counts
 from studies.estimators.table import TermTable, read_table, save_table, tabulate
 from studies.plan.command import read_recorded
 from studies.plan.settings import read_settings
-from studies.run.process import print_progress, run_in_process
+from studies.run.process import Report, one_after_another, run_in_process
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row, row
+from studies.store.folder import RunFolder
 
 TABLE = "terms.npz"
 COLUMNS = (*files.COLUMNS, "examples", "estimator")
@@ -154,7 +154,7 @@ def _error_ratio(metric: str, computed: NDArray[np.float64], scatter: float, cou
     return row(metric, ratio, "ratio", standard_error=ratio / np.sqrt(2 * count), estimator="ours")
 
 
-def run_cell(out: Path, cell: Cell) -> None:
+def run_cell(out: Path, cell: Cell, report: Report) -> None:
     """Tabulates the cell's model and compares the estimators; rows.csv comes last and marks it finished."""
     settings = read_recorded(out, EstimatorSettings)
     trained = read_settings(settings.models)
@@ -163,29 +163,25 @@ def run_cell(out: Path, cell: Cell) -> None:
     test = dataset.test[: max(sizes)]
     model = load_model(settings.models, cell, trained, dataset, settings.device)
     terms = model.backend.bound_terms(model.network, model.process, model.execution)
-    folder = files.cell_folder(out, cell.id)
-    if (folder / TABLE).is_file():
-        table = read_table(folder / TABLE)
+    folder = RunFolder(out).cell(cell.id)
+    if (folder.path / TABLE).is_file():
+        table = read_table(folder.path / TABLE)
     else:
         table = tabulate(
             terms, model.process, test, cell.seed, settings.noise_draws,
-            lambda done, total: print_progress("tabulate", done, total),
+            lambda done, total: report("tabulate", done, total),
         )  # fmt: skip
-        save_table(folder / TABLE, table)
+        save_table(folder.path / TABLE, table)
     rows: list[Row] = []
     for done, size in enumerate(sizes):
-        print_progress("compare", done, len(sizes))
+        report("compare", done, len(sizes))
         part = table.first(size)
         found, cost = compare(part, model.process, settings, dataset.dims)
         if settings.network_repeats:
             found += with_network(terms, model.process, test[:size], part, cost, settings.network_repeats)
         rows += [{**one, "examples": size} for one in found]
-    description = model.backend.describe(model.execution)
-    files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
-    frame = pd.DataFrame([{**asdict(cell), **one} for one in rows], columns=list(COLUMNS))
-    files.write_text(folder / files.ROWS, frame.to_csv(index=False))
-    (folder / files.FAILURE).unlink(missing_ok=True)
+    files.write_finished(folder, cell, model.backend.describe(model.execution), rows, COLUMNS)
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_in_process(run_cell))
+    raise SystemExit(run_in_process(one_after_another(run_cell)))

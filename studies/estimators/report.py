@@ -3,7 +3,6 @@
 # ruff: noqa: RUF001
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,11 +12,13 @@ from matplotlib.axes import Axes
 
 from studies.estimators.rivals import HISTORY
 from studies.reporting.figures import write_figures
-from studies.reporting.names import name_of, plain
-from studies.reporting.page import aligned
+from studies.reporting.names import name_of
+from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Key, Panel, Plot, log_axis
+from studies.reporting.tables import aligned
 from studies.store.cells import FACTOR_NAMES
-from studies.store.files import RESULTS, write_text
+from studies.store.files import write_text
+from studies.store.folder import RunFolder
 from studies.store.reading import with_later_factors
 
 NAMES = {
@@ -39,10 +40,10 @@ TELLING = 0.01  # the error of a coverage that can be told from one outside 93-9
 
 def write_report(out: Path) -> Path:
     """Writes figures/evaluations.{png,pdf,svg,csv} and report.md from the folder alone."""
-    rows = with_later_factors(pd.read_csv(out / RESULTS))
-    write_figures([figure(rows)], out / "figures")
-    settings = json.loads((out / "settings.json").read_text())
-    environment = json.loads((out / "environment.json").read_text())
+    rows = with_later_factors(pd.read_csv(RunFolder(out).results))
+    write_figures([figure(rows)], RunFolder(out).figures)
+    settings = RunFolder(out).read_settings()
+    environment = RunFolder(out).read_environment()
     lines = [
         "# Network evaluations for the error bar of one full sweep",
         "",
@@ -63,7 +64,7 @@ def write_report(out: Path) -> Path:
 
 def closing_table(out: Path) -> str:
     """The tables and the verdict as plain text."""
-    rows = with_later_factors(pd.read_csv(out / RESULTS))
+    rows = with_later_factors(pd.read_csv(RunFolder(out).results))
     lines: list[str] = []
     for name, part in _models(rows):
         lines += [name, *aligned(cost_table(part)), "", *aligned(calibration_table(part)), ""]

@@ -13,6 +13,7 @@ from studies.plan.grid import check_cells
 from studies.plan.machine import default_jobs
 from studies.plan.settings import StudySettings, read_settings
 from studies.run.environment import record_environment
+from studies.run.executor import LocalProcesses
 from studies.run.remeasure import measure_and_report
 from studies.run.runner import run_study
 from studies.store import files
@@ -37,7 +38,8 @@ def run_and_report(settings: EstimatorSettings, argv: Sequence[str]) -> int:
     cells = finished_cells(settings)
     jobs = settings.jobs or default_jobs(settings.device, settings.threads)
     print(announcement(settings, cells, jobs, test_size(settings)), flush=True)
-    return measure_and_report("studies.estimators.cell", out, cells, jobs, settings.threads, STAGES, _report)
+    executor = LocalProcesses("studies.estimators.cell", settings.threads)
+    return measure_and_report(executor, out, cells, jobs, STAGES, _report)
 
 
 def _report(out: Path) -> tuple[str, Path]:

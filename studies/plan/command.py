@@ -11,6 +11,8 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import tyro
 
+from studies.store.folder import RunFolder
+
 Flag = tyro.conf.arg
 
 
@@ -38,15 +40,14 @@ def to_json(settings: Any) -> str:
 
 def read_recorded(folder: Path, kind: type[S]) -> S:
     """The settings recorded in a study's folder, of whichever study. A ValueError in one line where there are none."""
-    path = folder / "settings.json"
-    if not path.is_file():
-        raise ValueError(f"{folder}: expected a run's folder with settings.json in it; give the folder a study wrote")
+    recorded = RunFolder(folder)
+    recorded.check()
     try:
-        values = json.loads(path.read_text())
+        values = recorded.read_settings()
         values.pop("study", None)
         return settings_from(values, kind)
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError):
-        raise ValueError(f"{path} holds no study's settings; give the folder a study wrote") from None
+        raise ValueError(f"{recorded.settings} holds no study's settings; give the folder a study wrote") from None
 
 
 def settings_from(values: Mapping[str, Any], kind: type[S]) -> S:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.reporting.names import name_of, plain, plus_minus
+from studies.reporting.names import name_of
+from studies.reporting.numbers import plain, plus_minus
 from studies.reporting.plotting import DARK
 from studies.reporting.view import View
 from studies.statistics import mean_interval

@@ -1,16 +1,13 @@
-"""How a report names things and writes numbers: levels of factors, metrics, samplers, intervals, seconds."""
+"""How a report names things: levels of factors, recipes, metrics, samplers."""
 
 # ruff: noqa: RUF001
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from studies.metrics.registry import METRICS
-from studies.statistics.intervals import Interval
 from studies.store.reading import SEPARATOR
 
 NAMES = {
@@ -129,61 +126,3 @@ def sampler_steps(sampler: str) -> int | None:
     """The steps in a sampler's name, "ddim-50" or "ddim-50-logsnr"; None where it carries no number."""
     found = re.search(r"-(\d+)(?:-|$)", sampler)
     return int(found[1]) if found else None
-
-
-def plain(value: float, digits: int = 4) -> str:
-    """A number to so many significant digits, without an exponent where it can be read without one; minus as −."""
-    if not math.isfinite(value):
-        return "not finite" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    if value == 0:
-        return "0"
-    if 1e-4 <= abs(value) < 1e6:
-        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-        return f"{value:,.{decimals}f}".replace("-", "−")
-    return f"{value:.{digits - 1}e}".replace("-", "−")
-
-
-def plus_minus(interval: Interval, signed: bool = False) -> str:
-    """ "0.031 ± 0.010"; "0.031" alone where one seed gives no interval. Minus is −; `signed` writes the plus too."""
-    text = plain(interval.estimate, 3) if math.isinf(interval.half_width) else str(interval).replace("-", "−")
-    text = text.replace(" ± ", "\u00a0±\u00a0")  # never broken over two lines
-    text = re.sub(r"e([+−]\d+)$", lambda found: f"\u00a0×\u00a010{_superscript(found[1])}", text)
-    return f"+{text}" if signed and interval.estimate > 0 and not text.startswith("(") else text
-
-
-def _superscript(exponent: str) -> str:
-    """ "−06" is "⁻⁶"."""
-    return str(int(exponent.replace("−", "-"))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def size_of(interval: Interval) -> str:
-    """The interval of an effect's size, the sign said in words elsewhere: |estimate| ± half width."""
-    sign = -1 if interval.estimate < 0 else 1
-    low, high = sorted((sign * interval.low, sign * interval.high))
-    return plus_minus(Interval(abs(interval.estimate), low, high, interval.confidence, interval.n))
-
-
-def seconds(value: float) -> str:
-    """ "8.2 s", "118 s", "21 min", "3.4 h"."""
-    if value < 600:
-        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
-
-
-def count(n: int, noun: str, plural: str | None = None) -> str:
-    """ "1 seed", "3 seeds"."""
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    words = list(words)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
-
-
-def in_sentence(title: str) -> str:
-    """A metric's title within a sentence: "sliced Wasserstein distance", but "Fréchet distance (data space)"."""
-    first = title.split()[0]
-    is_name = first in ("Fréchet", "Wasserstein") or first[:2].isupper()
-    title = f"{title.replace(', ', ' (', 1)})" if ", " in title else title
-    return title if is_name else title[0].lower() + title[1:]

@@ -32,8 +32,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from studies.reporting.names import plain
-from studies.store.files import write_text, write_whole
+from backends.whole_files import write_whole
+from studies.reporting.numbers import plain
+from studies.store.files import write_text
 
 WIDTH = 340  # of a panel, in CSS pixels; at 72 dots per inch a point is one of them
 

@@ -1,8 +1,7 @@
 """The verdict in words: what the run found, with intervals, and nothing beyond what it found.
 
 A difference whose 95 % interval holds zero is said to be unresolved, with the seeds it would take; one seed gives no
-interval and therefore no verdict. With more than two recipes the best is chosen by the data, so its intervals are
-widened (Bonferroni over all pairs) to hold jointly.
+interval and therefore no verdict.
 """
 
 # ruff: noqa: RUF001
@@ -10,95 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from studies.reporting.contrasts import (
-    Contrast,
-    against_reference,
-    by_cell,
-    by_t,
-    contrast,
     floor,
     levels_in,
     main_sampler,
     sample_metrics,
     values,
 )
-from studies.reporting.names import (
-    Quantity,
-    count,
-    full_name_of,
-    in_sentence,
-    listed,
-    name_of,
-    plain,
-    plus_minus,
-    quantity,
-    sampler_name,
-    seconds,
-    size_of,
-)
+from studies.reporting.names import full_name_of, name_of, quantity, sampler_name
+from studies.reporting.numbers import count, in_sentence, listed, plain, plus_minus, seconds, size_of
+from studies.reporting.ranking import Ranking, differences_by_range, framework_contrast, framework_share, ranking
 from studies.statistics import seeds_to_resolve
-from studies.statistics.intervals import Interval
 from studies.store.reading import CellRecord, levels, recipe_factors, with_recipes
 
 LITTLE = 0.05  # of the difference between recipes: below this the framework is said to matter little
 MANY = 200  # seeds: beyond this "more seeds" is no longer advice
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The recipe with the best mean in one metric, and its lead over each other one (positive: better)."""
-
-    quantity: Quantity
-    best: Hashable
-    means: dict[Hashable, float]
-    leads: dict[Hashable, Interval]
-    contrasts: dict[Hashable, Contrast]
-    pairs: int
-
-    @property
-    def resolved(self) -> bool:
-        """Whether the best is better than every other one, by intervals that exclude zero."""
-        return bool(self.leads) and all(lead.excludes_zero for lead in self.leads.values())
-
-    @property
-    def leaders(self) -> set[Hashable]:
-        """The best recipe and those that cannot be told from it."""
-        return {self.best} | {recipe for recipe, lead in self.leads.items() if not lead.excludes_zero}
-
-    @property
-    def seeds(self) -> int:
-        return min(lead.n for lead in self.leads.values())
-
-
-def ranking(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Ranking | None:
-    """The recipes of one dataset ranked by a metric; None where fewer than two have it or no direction is known."""
-    found = rows[rows["metric"] == metric]
-    about = quantity(metric, str(found["unit"].iloc[0]) if len(found) else "")
-    if found.empty or about.direction is None or about.is_p_value:
-        return None
-    table = values(rows, metric, sampler)
-    recipes = [
-        recipe for recipe in levels_in(table, "recipe") if table.xs(recipe, axis=1, level="recipe").notna().any().any()
-    ]
-    if len(recipes) < 2:
-        return None
-    sign = 1 if about.direction == "lower" else -1
-    means = {recipe: float(np.nanmean(table.xs(recipe, axis=1, level="recipe"))) for recipe in recipes}
-    best = min(recipes, key=lambda recipe: sign * means[recipe])
-    pairs = len(recipes) * (len(recipes) - 1) // 2
-    contrasts = {}
-    for recipe in recipes:
-        # other - best when lower is better, so that a lead is positive
-        sides = (recipe, best) if sign > 0 else (best, recipe)
-        if recipe != best and (one := contrast(table, "recipe", *sides)) is not None:
-            contrasts[recipe] = one
-    leads = {recipe: one.interval(1 - 0.05 / pairs) for recipe, one in contrasts.items()}
-    return Ranking(about, best, means, leads, contrasts, pairs) if leads else None
 
 
 def headline(frame: pd.DataFrame) -> str:
@@ -204,7 +133,7 @@ def _capitalised(sentence: str) -> str:
 
 def _framework_headline(rows: pd.DataFrame) -> str:
     recipe = name_of(rows["recipe"].iloc[0])
-    effect = _framework_contrast(rows, "bound")
+    effect = framework_contrast(rows, "bound")
     if effect is None or effect.interval().n == 1:
         return f"Only one recipe finished ({recipe}), so there is nothing to compare it with."
     verb = "changes" if effect.interval().excludes_zero else "makes no visible difference to"
@@ -304,30 +233,6 @@ def _by_t_sentence(rows: pd.DataFrame) -> str | None:
     return f"By range of t, the {name_of(found.best)} gains (in bits/dim): {', '.join(parts)}."
 
 
-def differences_by_range(rows: pd.DataFrame, first: Hashable, second: Hashable) -> list[tuple[str, Interval]] | None:
-    """first - second of the bound, split over t = 1, 2 to 10, 11 to 100 and above; None without `bound_at_t`."""
-    spent = by_t(rows)
-    if spent.empty:
-        return None
-    last = int(spent["t"].max())
-    cuts = [cut for cut in (1, 10, 100) if cut < last] + [last]
-    keys = ["recipe", "backend", "seed"]
-    parts: dict[int, list[pd.DataFrame]] = {cut: [] for cut in cuts}
-    for key, cell in spent.groupby(keys, sort=False):
-        reached = np.interp(cuts, np.append(0.0, cell["t"]), np.append(0.0, cell["value"]))
-        for cut, value in zip(cuts, np.diff(reached, prepend=0.0), strict=True):
-            parts[cut].append(pd.DataFrame([{**dict(zip(keys, key, strict=True)), "value": value}]))
-    ranges = []
-    for before, cut in zip([0, *cuts], cuts, strict=False):
-        table = by_cell(pd.concat(parts[cut]), rows)
-        one = contrast(table, "recipe", first, second)
-        if one is None:
-            return None
-        where = "at t\u00a0=\u00a01 (the decoder)" if cut == 1 else f"at t\u00a0=\u00a0{before + 1} to {cut}"
-        ranges.append((where, one.interval()))
-    return ranges
-
-
 def _sample_sentence(rows: pd.DataFrame) -> str | None:
     metrics, sampler = sample_metrics(rows), main_sampler(rows)
     if sampler is None:
@@ -356,24 +261,15 @@ def _tally(rows: pd.DataFrame, metrics: Sequence[str], sampler: str) -> str:
     return f" Of {len(found)} sample metrics, by 95 % intervals, {listed(parts)}."
 
 
-def _framework_contrast(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Contrast | None:
-    if not (rows["metric"] == metric).any():
-        return None
-    table = values(rows, metric, sampler).dropna(axis=1, how="all")
-    order = levels_in(table, "backend")
-    found = against_reference(table, "backend", order) if len(order) > 1 else []
-    return found[0] if found else None
-
-
 def _framework_sentence(rows: pd.DataFrame) -> str | None:
     """The framework's effect, so that it can stand beside the objective's."""
     backends = levels(rows, "backend")
     if len(backends) < 2:
         return f"Only {name_of(backends[0])} was run, so the framework's effect is not known." if backends else None
     metrics, sampler = sample_metrics(rows), main_sampler(rows)
-    effects = {"bound": _framework_contrast(rows, "bound")}
+    effects = {"bound": framework_contrast(rows, "bound")}
     if metrics and quantity(metrics[0]).direction:
-        effects["samples"] = _framework_contrast(rows, metrics[0], sampler)
+        effects["samples"] = framework_contrast(rows, metrics[0], sampler)
     known = {what: one for what, one in effects.items() if one is not None}
     if not known:
         return None
@@ -387,7 +283,7 @@ def _framework_sentence(rows: pd.DataFrame) -> str | None:
     n = first.interval().n
     if n == 1:
         return f"The framework: {pair} is {numbers}, in one seed and without an interval."
-    share = _framework_share(rows, effects["bound"])
+    share = framework_share(rows, effects["bound"])
     if share is not None and share <= LITTLE:
         return (
             f"The framework matters little beside the {_noun(rows)}: {pair} is {numbers} (95 % intervals); in the bound"
@@ -399,15 +295,6 @@ def _framework_sentence(rows: pd.DataFrame) -> str | None:
     neither = f"neither {' nor '.join(known)}" if len(known) > 1 else f"no {next(iter(known))}"
     seen = f"by an amount that {count(n, 'seed')} can see"
     return f"The framework changes {neither} {seen}: {pair} is {numbers} (95 % intervals)."
-
-
-def _framework_share(rows: pd.DataFrame, effect: Contrast | None) -> float | None:
-    """The framework's bound effect, at the far end of its interval, over that of two recipes; None if unresolved."""
-    found = ranking(rows, "bound")
-    if effect is None or found is None or len(found.means) != 2 or not found.resolved:
-        return None
-    lead, interval = next(iter(found.leads.values())), effect.interval()
-    return max(abs(interval.low), abs(interval.high)) / lead.estimate
 
 
 def _rounded_up(percent: float) -> float:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from studies.plan.machine import ROOT
 from studies.store import files
+from studies.store.folder import RunFolder
 
 PACKAGES = ("torch", "keras", "tensorflow", "jax", "numpy", "scipy", "pandas", "scikit-learn", "safetensors")
 
 
 def record_environment(run: Path, study: str, argv: Sequence[str]) -> None:
-    path = run / "environment.json"
+    path = RunFolder(run).environment
     if path.is_file():
         return
     files.write_json(

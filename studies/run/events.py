@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.recipe import TrainingRecipe
-from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import CellFolder, RunFolder
 
-FOLDER = "tensorboard"
 STRIPS = 5  # of the image, ten samples each
 TRAINING = {"train_epsilon_mse": "train/epsilon_mse", "train_posterior_kl": "train/posterior_kl"}
 
@@ -44,15 +43,15 @@ class EventLog:
 
     def __init__(self, run: Path, cells: Sequence[Cell], recipe: TrainingRecipe) -> None:
         check_tensorboard()
-        self.run, self.cells, self.recipe = run, cells, recipe
+        self.run, self.cells, self.recipe = RunFolder(run), cells, recipe
         self.lock = threading.Lock()
         self.writers: dict[str, Any] = {}
 
     def __enter__(self) -> EventLog:
         for cell in self.cells:
-            if files.is_finished(self.run, cell.id) and not (self.run / FOLDER / cell.id).is_dir():
+            if self.run.cell(cell.id).rows.is_file() and not self.run.events(cell.id).is_dir():
                 self.started(cell)
-                with open(files.cell_folder(self.run, cell.id) / files.ROWS, newline="") as file:
+                with open(self.run.cell(cell.id).rows, newline="") as file:
                     self.progress(cell, {"rows": [one for one in csv.DictReader(file) if one["step"]]})
                 self.ended(cell, None)
         return self
@@ -68,7 +67,7 @@ class EventLog:
     def started(self, cell: Cell) -> None:
         from tensorboardX import SummaryWriter
 
-        folder = self.run / FOLDER / cell.id
+        folder = self.run.events(cell.id)
         shutil.rmtree(folder, ignore_errors=True)
         with self.lock:
             self.writers[cell.id] = SummaryWriter(str(folder), flush_secs=10)
@@ -89,11 +88,11 @@ class EventLog:
 
     def ended(self, cell: Cell, failure: str | None) -> None:
         with self.lock:
-            writer, folder = self.writers.pop(cell.id, None), files.cell_folder(self.run, cell.id)
+            writer, folder = self.writers.pop(cell.id, None), self.run.cell(cell.id)
             if writer is None:
                 return
             if failure is None:
-                with open(folder / files.ROWS, newline="") as file:
+                with open(folder.rows, newline="") as file:
                     final = [one for one in csv.DictReader(file) if not (one["step"] or one["t"])]
                 for one in final:
                     writer.add_scalar(tag_of(one), float(one["value"]), self.recipe.num_steps)
@@ -115,15 +114,14 @@ def tag_of(row: Mapping[str, Any]) -> str:
     return TRAINING.get(metric, f"test/{metric}")
 
 
-def sample_images(run: Path, folder: Path) -> Iterable[tuple[str, NDArray[np.uint8]]]:
+def sample_images(run: RunFolder, folder: CellFolder) -> Iterable[tuple[str, NDArray[np.uint8]]]:
     """Name and picture (H, W, 3) of the first samples of each chain, real data above; none for a cell without any."""
     from studies.reporting.pictures import ACROSS, real_and_made
     from studies.reporting.plotting import INK, pixels
 
-    path, reference = folder / "samples.npz", run / "reference.npz"
-    if not path.is_file():
+    if not folder.samples.is_file():
         return
-    with np.load(path) as stored, np.load(reference) as real:
+    with np.load(folder.samples) as stored, np.load(run.reference) as real:
         for name in stored.files:
             samples = stored[name]
             if "/" in name or not np.all(np.isfinite(samples)):

@@ -1,4 +1,7 @@
-"""The process of one cell, run as `python -m MODULE RUN CELL_ID`: progress as lines of JSON, a failure as a file."""
+"""The process of a group of cells, run as `python -m MODULE RUN CELL_ID...`.
+
+Progress goes to standard output as one JSON object a line, a failure to a file in the cell's folder.
+"""
 
 from __future__ import annotations
 
@@ -7,55 +10,67 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row
+from studies.store.folder import CellFolder, RunFolder
 
 ENDED = "ended"
-"""The stage in which a process of several cells says that one of them has ended, well or not."""
+"""The stage in which a group says that one of its cells has ended, well or not."""
+
+News = dict[str, Any]
+"""One report of a cell, as `print_progress` writes it."""
+
+Report = Callable[..., None]
+"""Called as `print_progress` is."""
+
+GroupBody = Callable[[Path, Sequence[Cell], Report], None]
+"""Runs the cells of a group, of one or many; its reports name the cell that they are of."""
 
 
 def print_progress(
-    stage: str,
-    done: int,
-    total: int,
-    loss: float | None = None,
-    rows: Sequence[Row] = (),
-    cell: str | None = None,
+    stage: str, done: int, total: int, loss: float | None = None, rows: Sequence[Row] = (), *, cell: str
 ) -> None:
-    """What `runner.run_cells` reads: how far the cell is, and the rows it has measured since it last said so.
-
-    `cell` is the cell's id, where the process has several.
-    """
-    news = {"stage": stage, "done": done, "total": total, "loss": loss, "rows": list(rows), "cell": cell}
+    """What an executor reads: how far the cell of that id is, and the rows it has measured since it last said so."""
+    news: News = {"stage": stage, "done": done, "total": total, "loss": loss, "rows": list(rows), "cell": cell}
     print(json.dumps(news), flush=True)
 
 
-def read_cell(run: Path, cell_id: str) -> Cell:
-    """The cell whose folder has its factors in cell.json."""
-    return Cell(**json.loads((files.cell_folder(run, cell_id) / "cell.json").read_text())["factors"])
-
-
 @contextmanager
-def failure_noted(folders: Iterable[Path]) -> Iterator[None]:
+def failure_noted(folders: Iterable[CellFolder]) -> Iterator[None]:
     """What is raised within is written to the cells' folders, its reason as the first line, and goes no further."""
     try:
         yield
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         for folder in folders:
-            files.write_text(folder / files.FAILURE, f"{reason}\n\n{traceback.format_exc()}")
+            files.write_text(folder.failure, f"{reason}\n\n{traceback.format_exc()}")
 
 
-def run_in_process(body: Callable[[Path, Cell], None]) -> int:
-    """Calls body(run, cell) for the run and the cell named on the command line; returns the exit status.
+def one_after_another(body: Callable[[Path, Cell, Report], None]) -> GroupBody:
+    """The body of a group whose cells share nothing: what goes wrong with one of them is its failure alone."""
 
-    What it raises is written to the cell's folder, its reason as the first line.
+    def run_group(run: Path, cells: Sequence[Cell], report: Report) -> None:
+        for cell in cells:
+            report_of_cell = partial(report, cell=cell.id)
+            with failure_noted([RunFolder(run).cell(cell.id)]):
+                body(run, cell, report_of_cell)
+            report_of_cell(ENDED, 1, 1)
+
+    return run_group
+
+
+def run_in_process(body: GroupBody) -> int:
+    """Runs the cells named on the command line; returns the exit status: 0, or 1 where one of them did not finish.
+
+    What `body` raises is the failure of all of them.
     """
-    run, cell_id = Path(sys.argv[1]), sys.argv[2]
-    with failure_noted([files.cell_folder(run, cell_id)]):
-        body(run, read_cell(run, cell_id))
-        return 0
-    return 1
+    run, cell_ids = Path(sys.argv[1]), sys.argv[2:]
+    folders = [RunFolder(run).cell(cell_id) for cell_id in cell_ids]
+    with failure_noted(folders):
+        body(run, [folder.read_cell() for folder in folders], print_progress)
+    return 0 if all(folder.rows.is_file() for folder in folders) else 1

@@ -5,35 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from studies.run.runner import outcome_of, run_cells
+from studies.run.executor import Executor
+from studies.run.runner import outcome_of, run_groups
 from studies.run.watch import Watch
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import RunFolder
 
 
 def measure_and_report(
-    module: str,
+    executor: Executor,
     out: Path,
     cells: Sequence[Cell],
     jobs: int,
-    threads: int,
     stages: Mapping[str, tuple[float, float]],
     report: Callable[[Path], tuple[str, Path]],
 ) -> int:
-    """Runs `module` on the cells that `out` does not have; returns the exit status: 0, or 1 where a cell failed.
+    """Has the executor run the cells that `out` does not have; returns the exit status: 0, or 1 where a cell failed.
 
     `report` writes the report of a folder, and returns the table to close with and where the report is.
     """
     todo = [cell for cell in cells if not files.is_finished(out, cell.id)]
     with Watch(cells, todo, stages=stages) as watch:
-        run_cells(module, out, todo, jobs, threads, watch)
+        run_groups(executor, out, [(cell,) for cell in todo], jobs, watch)
     outcome = outcome_of(out, cells)
     # Cells of an earlier command in this folder count too.
-    files.gather_results(out, sorted(path.name for path in out.glob("cells/*")))
+    files.gather_results(out, [folder.id for folder in RunFolder(out).every_cell()])
     for cell_id, reason in outcome.failed.items():
         print(f"failed: {cell_id}: {reason}")
     if not outcome.finished:
-        print(f"no cell finished; the reasons are in {out / 'cells'}")
+        print(f"no cell finished; the reasons are in {RunFolder(out).cells}")
         return 1
     table, path = report(out)
     print(table)

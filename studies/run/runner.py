@@ -1,18 +1,15 @@
-"""Runs the cells of a study side by side, each in a process of its own, and watches them.
+"""Runs the cells of a study side by side, wherever an executor puts them, and watches them.
 
 Finished cells are not run again; a cell that fails is noted and the rest go on.
 """
 
 from __future__ import annotations
 
-import json
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +18,20 @@ from core.variances import as_variance
 from studies.datasets import Dataset
 from studies.plan.command import to_json
 from studies.plan.grouping import Group, groups_of
-from studies.plan.machine import cell_environment, default_jobs, uses_gpu
+from studies.plan.machine import default_jobs, uses_gpu
 from studies.plan.settings import StudySettings
 from studies.run.environment import record_environment
 from studies.run.events import EventLog, check_tensorboard
-from studies.run.process import ENDED
+from studies.run.executor import Executor, LocalProcesses, RunningGroup
+from studies.run.process import ENDED, News
 from studies.run.watch import Watch, Watcher
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import RunFolder
 
 REFERENCE_EXAMPLES = 256
-TOGETHER = "studies.cell.together"
+CELL = "studies.cell"
+"""The module that trains and measures a group of cells."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,17 @@ class Outcome:
 
 
 def run_study(
-    study: str, settings: StudySettings, cells: Sequence[Cell], argv: Sequence[str], dataset: Dataset
+    study: str,
+    settings: StudySettings,
+    cells: Sequence[Cell],
+    argv: Sequence[str],
+    dataset: Dataset,
+    executor: Executor | None = None,
 ) -> Outcome:
     """Runs what is not finished yet, and leaves results.csv up to date; settings and cells have been checked.
 
     `study` and `argv` are the script's name and arguments, recorded so that the report can say how to repeat
-    it; `dataset` is the settings' own.
+    it; `dataset` is the settings' own. `executor`: where the cells run; None: in processes on this machine.
     """
     run = settings.out
     if settings.tensorboard:
@@ -65,7 +70,7 @@ def run_study(
         if settings.tensorboard:
             watchers.append(stack.enter_context(EventLog(run, cells, settings.recipe())))
         groups = groups_of(todo, settings, dataset.shape, jobs, uses_gpu(settings.device))
-        run_groups("studies.cell.stages", run, groups, jobs, settings.threads, *watchers)
+        run_groups(executor or LocalProcesses(CELL, settings.threads), run, groups, jobs, *watchers)
     files.gather_results(run, [cell.id for cell in cells])
     return outcome_of(run, cells)
 
@@ -79,17 +84,12 @@ def outcome_of(run: Path, cells: Sequence[Cell]) -> Outcome:
     )
 
 
-def run_cells(module: str, run: Path, todo: Sequence[Cell], jobs: int, threads: int, *watchers: Watcher) -> None:
-    """Runs `python -m module RUN CELL_ID` for each cell, `jobs` of them at a time on `threads` threads each."""
-    run_groups(module, run, [(cell,) for cell in todo], jobs, threads, *watchers)
-
-
-def run_groups(module: str, run: Path, todo: Sequence[Group], jobs: int, threads: int, *watchers: Watcher) -> None:
-    """As `run_cells`, with `python -m studies.cell.together RUN CELL_ID...` for groups of several cells."""
+def run_groups(executor: Executor, run: Path, todo: Sequence[Group], jobs: int, *watchers: Watcher) -> None:
+    """Has the executor run the groups, `jobs` of them at a time; the watchers are told of every cell."""
     waiting: queue.SimpleQueue[Group] = queue.SimpleQueue()
     for group in todo:
         waiting.put(group)
-    processes: set[subprocess.Popen[str]] = set()
+    running: set[RunningGroup] = set()
 
     def work() -> None:
         while True:
@@ -97,7 +97,14 @@ def run_groups(module: str, run: Path, todo: Sequence[Group], jobs: int, threads
                 group = waiting.get_nowait()
             except queue.Empty:
                 return
-            _run_one(TOGETHER if len(group) > 1 else module, run, threads, group, watchers, processes)
+            account = _Account(run, group, watchers)
+            started = executor.start(run, group)
+            running.add(started)
+            for news in started.progress():
+                account.enter(news)
+            how_it_ended = started.end()
+            running.discard(started)
+            account.close(how_it_ended)
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
     try:
@@ -111,66 +118,49 @@ def run_groups(module: str, run: Path, todo: Sequence[Group], jobs: int, threads
     except KeyboardInterrupt:
         while not waiting.empty():
             waiting.get_nowait()
-        for process in list(processes):
-            process.terminate()
+        for started in list(running):
+            started.cancel()
         raise
 
 
-def _run_one(
-    module: str,
-    run: Path,
-    threads: int,
-    group: Group,
-    watchers: Sequence[Watcher],
-    processes: set[subprocess.Popen[str]],
-) -> None:
-    running = {cell.id: cell for cell in group}
-    for cell in group:
-        folder = files.cell_folder(run, cell.id)
-        files.write_json(folder / "cell.json", {"factors": asdict(cell)})
-        (folder / files.FAILURE).unlink(missing_ok=True)
-        for watcher in watchers:
-            watcher.started(cell)
-    log_path = files.cell_folder(run, group[0].id) / "log.txt"
-    with open(log_path, "w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, str(run), *running],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=cell_environment(threads),
-        )
-        processes.add(process)
-        assert process.stdout is not None
-        for line in process.stdout:
-            try:
-                news = json.loads(line)
-            except json.JSONDecodeError:
-                log.write(line)
-                continue
-            cell = running[news.pop("cell", None) or group[0].id]
-            if news["stage"] == ENDED:
-                _end(run, running.pop(cell.id), watchers)
-                continue
+class _Account:
+    """Which cells of a group still run, begun with all of them; it tells the watchers, and notes failures."""
+
+    def __init__(self, run: Path, group: Group, watchers: Sequence[Watcher]) -> None:
+        self._run, self._watchers = run, watchers
+        self._open = {cell.id: cell for cell in group}
+        for cell in group:
+            folder = RunFolder(run).cell(cell.id)
+            files.write_record(folder, cell)
+            folder.failure.unlink(missing_ok=True)
             for watcher in watchers:
-                watcher.progress(cell, news)
-        status = process.wait()
-        processes.discard(process)
-    for cell in running.values():
-        if not files.is_finished(run, cell.id) and files.failure(run, cell.id) is None:
-            path = files.cell_folder(run, cell.id) / files.FAILURE
-            files.write_text(path, f"the process ended with status {status}; see {log_path}\n")
-        _end(run, cell, watchers)
+                watcher.started(cell)
 
+    def enter(self, news: News) -> None:
+        """Passes on what a cell reports."""
+        cell = self._open[news.pop("cell")]
+        if news["stage"] == ENDED:
+            self._end(cell)
+            return
+        for watcher in self._watchers:
+            watcher.progress(cell, news)
 
-def _end(run: Path, cell: Cell, watchers: Sequence[Watcher]) -> None:
-    for watcher in watchers:
-        watcher.ended(cell, files.failure(run, cell.id))
+    def close(self, how_it_ended: str) -> None:
+        """The group has ended: so have its cells, and those that neither finished nor said why have failed."""
+        for cell in list(self._open.values()):
+            if not files.is_finished(self._run, cell.id) and files.failure(self._run, cell.id) is None:
+                files.write_text(RunFolder(self._run).cell(cell.id).failure, f"{how_it_ended}\n")
+            self._end(cell)
+
+    def _end(self, cell: Cell) -> None:
+        del self._open[cell.id]
+        for watcher in self._watchers:
+            watcher.ended(cell, files.failure(self._run, cell.id))
 
 
 def _record_reference(run: Path, dataset: Dataset) -> None:
     """Real examples for the report's pictures."""
-    path = run / "reference.npz"
+    path = RunFolder(run).reference
     if not path.is_file():
         parts = {"train": dataset.train, "test": dataset.test}
         files.write_arrays(path, {name: x[:REFERENCE_EXAMPLES].astype(np.float32) for name, x in parts.items()})

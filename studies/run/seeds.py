@@ -9,7 +9,7 @@ from studies.plan.settings import StudySettings
 from studies.run.runner import Outcome, run_study
 from studies.store import files
 from studies.store.cells import FACTOR_NAMES, Cell
-from studies.store.files import RESULTS
+from studies.store.folder import RunFolder
 
 MAX_SEEDS = 100
 """Where `--seeds-until` gives up asking for more."""
@@ -42,7 +42,7 @@ def add_seeds(
     first = files.first_stage(settings.out) or settings.seeds
     asked = stein_seeds(bound_differences(settings)[:first], settings.seeds_until)
     total = max(settings.seeds, min(asked, MAX_SEEDS))
-    files.write_json(settings.out / files.SEQUENTIAL, {"first_stage": first, "half_width": settings.seeds_until})
+    files.write_json(RunFolder(settings.out).sequential, {"first_stage": first, "half_width": settings.seeds_until})
     if total > settings.seeds:
         print(
             f"{first} seeds ask for {asked} in all to reach ± {settings.seeds_until} bits/dim; running {total}",
@@ -62,7 +62,7 @@ def bound_differences(settings: StudySettings) -> list[float]:
     from studies.statistics import paired_differences
     from studies.store.reading import with_later_factors
 
-    results = with_later_factors(pd.read_csv(settings.out / RESULTS))
+    results = with_later_factors(pd.read_csv(RunFolder(settings.out).results))
     second, first = sorted(results["objective"].unique())
     frame = results.loc[results["metric"] == "bound", [*FACTOR_NAMES, "metric", "value"]]
     return list(paired_differences(frame, "objective", first, second, metric="bound").sort_index())

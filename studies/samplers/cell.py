@@ -1,12 +1,11 @@
 """One cell in a process of its own: every chain's samples of a trained network, scored; results come back as files.
 
-Run as `python -m studies.samplers.cell OUT CELL_ID`.
+Run as `python -m studies.samplers.cell OUT CELL_ID...`.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from studies.cell.model import load_model
@@ -14,18 +13,19 @@ from studies.cell.sampling import draw_samples, score
 from studies.datasets import load_dataset
 from studies.plan.command import read_recorded
 from studies.plan.settings import read_settings
-from studies.run.process import print_progress, run_in_process
+from studies.run.process import Report, one_after_another, run_in_process
 from studies.samplers.settings import SamplerSettings, chains
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row, row
+from studies.store.folder import RunFolder
 
 METRICS = ("frechet", "frechet_features", "sliced_w2", "precision", "recall")
 STREAM = "compare_samplers"
 """All chains share one stream of noise, so that they differ by the sampler alone."""
 
 
-def run_cell(out: Path, cell: Cell) -> None:
+def run_cell(out: Path, cell: Cell, report: Report) -> None:
     """Samples and scores the cell; rows.csv comes last and marks it finished."""
     settings = read_recorded(out, SamplerSettings)
     trained = read_settings(settings.run)
@@ -36,20 +36,17 @@ def run_cell(out: Path, cell: Cell) -> None:
     rows: list[Row] = []
     arrays = {}
     for chain in todo:
-        print_progress("sample", done, total)
+        report("sample", done, total)
         begun = time.perf_counter()
         samples = draw_samples(model, chain, settings.samples, clip=settings.clip_x_0, stream=STREAM).samples
         rows.append(row("sample_seconds", time.perf_counter() - begun, "s", sampler=chain.name))
         rows += score(dataset, chain.name, samples, METRICS)
         arrays[chain.name] = samples
         done += chain.steps
-    folder = files.cell_folder(out, cell.id)
-    files.write_arrays(folder / "samples.npz", arrays)
-    description = model.backend.describe(model.execution)
-    files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
-    files.write_rows(folder / files.ROWS, [{**asdict(cell), **one} for one in rows])
-    (folder / files.FAILURE).unlink(missing_ok=True)
+    folder = RunFolder(out).cell(cell.id)
+    files.write_arrays(folder.samples, arrays)
+    files.write_finished(folder, cell, model.backend.describe(model.execution), rows)
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_in_process(run_cell))
+    raise SystemExit(run_in_process(one_after_another(run_cell)))

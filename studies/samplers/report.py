@@ -13,13 +13,15 @@ from matplotlib.axes import Axes
 
 from studies.reporting.contrasts import sample_metrics
 from studies.reporting.figures import write_figures
-from studies.reporting.metric_notes import metric_notes
-from studies.reporting.names import count, family_name, name_of, quantity, unit_of
-from studies.reporting.page import about, aligned, shown, template
+from studies.reporting.names import family_name, name_of, quantity, unit_of
+from studies.reporting.numbers import count
+from studies.reporting.page import about, shown, template
 from studies.reporting.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
+from studies.reporting.tables import aligned, metric_notes
 from studies.reporting.view import View
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text
+from studies.store.folder import RunFolder
 from studies.store.reading import Run, levels, read_run
 
 LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
@@ -30,7 +32,7 @@ def write_report(out: Path) -> Path:
     run = read_run(out)
     view = View(run, levels(run.rows, "dataset")[0], run.rows)
     plot = quality_by_evaluations(view)
-    write_figures([plot], out / "figures")
+    write_figures([plot], RunFolder(out).figures)
     table = table_of(run.rows)
     finished = sum(cell.finished for cell in run.cells)
     page = template("samplers/report.html").render(
@@ -48,7 +50,7 @@ def write_report(out: Path) -> Path:
         metrics=metric_notes(run.rows),
         run=about(run),
     )
-    path = out / "report.html"
+    path = RunFolder(out).page
     write_text(path, page)
     return path
 

@@ -11,6 +11,7 @@ from studies.plan.machine import default_jobs
 from studies.plan.schedules import schedule_of
 from studies.plan.settings import StudySettings, read_settings
 from studies.run.environment import record_environment
+from studies.run.executor import LocalProcesses
 from studies.run.remeasure import measure_and_report
 from studies.samplers.settings import SamplerSettings, chains
 from studies.store import files
@@ -47,7 +48,8 @@ def run_and_report(settings: SamplerSettings, cells: Sequence[Cell], argv: Seque
     files.open_run(out, to_json(settings), STUDY)
     record_environment(out, STUDY, argv)
     print(announcement(settings, cells, jobs), flush=True)
-    return measure_and_report("studies.samplers.cell", out, cells, jobs, settings.threads, STAGES, _report)
+    executor = LocalProcesses("studies.samplers.cell", settings.threads)
+    return measure_and_report(executor, out, cells, jobs, STAGES, _report)
 
 
 def _report(out: Path) -> tuple[str, Path]:

@@ -15,16 +15,8 @@ import numpy as np
 import pandas as pd
 
 from studies.reporting.contrasts import floor, values
-from studies.reporting.names import (
-    count,
-    family_name,
-    listed,
-    name_of,
-    plain,
-    sampler_family,
-    sampler_name,
-    sampler_steps,
-)
+from studies.reporting.names import family_name, name_of, sampler_family, sampler_name, sampler_steps
+from studies.reporting.numbers import count, listed, plain
 from studies.statistics.intervals import Interval, mean_interval
 from studies.store.reading import levels
 

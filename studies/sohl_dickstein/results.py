@@ -22,8 +22,9 @@ from studies.datasets.swiss_roll import NOISE, THIN_NOISE, log_density
 from studies.plan.settings import read_settings
 from studies.reporting.figures.conditional import FILE as CONDITIONAL
 from studies.reporting.figures.gain import FILE as GAIN
-from studies.reporting.names import name_of, plain, plus_minus
-from studies.reporting.page import aligned
+from studies.reporting.names import name_of
+from studies.reporting.numbers import plain, plus_minus
+from studies.reporting.tables import aligned
 from studies.statistics.intervals import mean_interval
 from studies.store.cells import FACTOR_NAMES, Cell
 from studies.store.files import write_arrays, write_text

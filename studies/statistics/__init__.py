@@ -5,34 +5,25 @@ seed by seed and the spread of those differences carries the interval (Student's
 percentile bootstrap covers 73 %). Nothing here rounds or words a result; the report does.
 """
 
-from studies.statistics.effects import objective_and_framework_effects
-from studies.statistics.improvement import normal_probability_of_improvement, probability_of_improvement
-from studies.statistics.intervals import Interval, mean_interval, p_value
-from studies.statistics.multiplicity import ADJUSTMENTS, adjust, simultaneous_intervals
-from studies.statistics.pairing import cell_table, complete_seeds, paired_difference, paired_differences, resolution
+from studies.statistics.improvement import probability_of_improvement
+from studies.statistics.intervals import Interval, mean_interval
+from studies.statistics.multiplicity import joint_confidence
+from studies.statistics.pairing import cell_table, complete_seeds, paired_differences
 from studies.statistics.planning import seeds_needed, seeds_to_resolve, unpaired_seeds_needed
-from studies.statistics.stopping import enough, sequential_interval, stein_seeds
+from studies.statistics.stopping import sequential_interval, stein_seeds
 from studies.statistics.variance import variance_split
 
 __all__ = [
-    "ADJUSTMENTS",
     "Interval",
-    "adjust",
     "cell_table",
     "complete_seeds",
-    "enough",
+    "joint_confidence",
     "mean_interval",
-    "normal_probability_of_improvement",
-    "objective_and_framework_effects",
-    "p_value",
-    "paired_difference",
     "paired_differences",
     "probability_of_improvement",
-    "resolution",
     "seeds_needed",
     "seeds_to_resolve",
     "sequential_interval",
-    "simultaneous_intervals",
     "stein_seeds",
     "unpaired_seeds_needed",
     "variance_split",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,6 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     mean = float(np.mean(values))
     half_width = quantile * standard_error(values) if len(values) > 1 else math.inf
     return Interval(mean, mean - half_width, mean + half_width, confidence, len(values))
-
-
-def p_value(values: ArrayLike) -> float:
-    """Two-sided p value of Student's t test that the mean is zero.
-
-    It is below 1 - c just where the interval of confidence c excludes 0. `values` as for `mean_interval`. One
-    value, or values that are all zero, give 1: no evidence of an effect.
-    """
-    values = finite_values(values)
-    mean = abs(float(np.mean(values)))
-    if len(values) == 1 or mean == 0:
-        return 1.0
-    error = standard_error(values)
-    return 2 * float(stdtr(len(values) - 1, -mean / error)) if error > 0 else 0.0
 
 
 def standard_error(values: NDArray[np.float64]) -> float:

@@ -4,6 +4,11 @@ A tidy frame has one row a value, with the columns `seed`, `metric`, `value` and
 `objective`, ...). Two levels of a factor are paired where every other factor agrees, the differences are
 averaged within a unit (by default the seed), and the units are independent. A value without its partner is an
 error, since leaving it out in silence would compare different sets of seeds.
+
+Measurement error. A bound estimated from random t and noise is d_i + e_i, with d_i the seed's true difference and e_i
+the estimator's error. When the errors are drawn afresh for each seed they are part of the spread of the differences, so
+`mean_interval` of them already holds them; widening it by the estimator's standard errors would count them twice. What
+all seeds share (the test examples) does not spread them: the interval is then conditional on those.
 """
 
 import math
@@ -12,37 +17,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy.special import ndtri
 
-from studies.statistics.intervals import Interval, check_confidence, finite_values, mean_interval
+from studies.statistics.intervals import finite_values
 
 NAMED_IN_ERRORS = 4  # how many cells an error spells out
-
-
-def paired_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Mean of first - second over paired seeds, with the paired t interval.
-
-    Student (1908); equal to the interval of `scipy.stats.ttest_rel`. Both have shape (n,), entry i from one
-    seed, in one unit. Exact for normal differences; from a frame, pass
-    `mean_interval(paired_differences(...))`.
-
-    Measurement error. A bound estimated from random t and noise is d_i + e_i, with d_i the seed's true
-    difference and e_i the estimator's error. When the errors are drawn afresh for each seed they are part of
-    the spread of the differences, var(d_i) + var(e_i), so this interval already holds them; widening it by
-    the estimator's standard errors would count them twice. What all seeds share (the test examples, or
-    evaluation draws used again for every seed) does not spread them: the interval is then conditional on
-    those. `resolution` says how much of the width is measurement.
-
-    ValueError when the lengths differ or a value is not finite.
-    """
-    first, second = finite_values(first, "first"), finite_values(second, "second")
-    if len(first) != len(second):
-        raise ValueError(
-            f"paired values: expected one of each per seed, got {len(first)} and {len(second)};"
-            " keep the seeds that have both"
-        )
-    return mean_interval(first - second, confidence)
 
 
 def paired_differences(
@@ -117,21 +95,6 @@ def complete_seeds(
             f" the fullest has {held.max() if len(held) else 0}; select the levels that have run"
         )
     return rows[rows["seed"].isin(complete)], [seed for seed in levels(rows, "seed") if seed not in complete]
-
-
-def resolution(standard_errors: ArrayLike, confidence: float = 0.95) -> float:
-    """Half width that measurement error alone gives a mean of paired differences: z sqrt(sum e_i^2) / n.
-
-    `standard_errors` has shape (n,): of each seed's *difference*, in the unit of the values; for two
-    independent estimates that is hypot(e_first, e_second). Where this is near the half width of
-    `paired_difference`, evaluate each model on more draws; where it is far below, add seeds. ValueError for a
-    negative or non-finite entry.
-    """
-    errors = finite_values(standard_errors, "standard_errors")
-    check_confidence(confidence)
-    if np.any(errors < 0):
-        raise ValueError(f"standard_errors: expected none below 0, got {errors.min()}")
-    return float(ndtri((1 + confidence) / 2) * np.sqrt(np.sum(errors**2)) / len(errors))
 
 
 def rows_of(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:

@@ -34,25 +34,12 @@ def stein_seeds(first_stage: ArrayLike, half_width: float, confidence: float = 0
     return max(len(first_stage), math.ceil((reach / half_width) ** 2))
 
 
-def enough(differences: ArrayLike, half_width: float, *, first: int, confidence: float = 0.95) -> bool:
-    """Whether Stein's rule asks for no more seeds than these.
-
-    `differences` has shape (n,) in the order the seeds were run, and `first` is the size of the first stage,
-    fixed before the study began. The answer for given differences never depends on when it was asked, so a
-    study that is interrupted and resumed stops at the same seed. False while n < `first`.
-    """
-    differences = finite_values(differences, "differences")
-    check_half_width(half_width)
-    _check_first(first)
-    return len(differences) >= first and len(differences) >= stein_seeds(differences[:first], half_width, confidence)
-
-
 def sequential_interval(differences: ArrayLike, *, first: int, confidence: float = 0.95) -> Interval:
-    """The interval to report after `enough`, or a cap on the seeds, ended a study: mean ± t s_0 / sqrt(n).
+    """The interval to report when `stein_seeds`, or a cap on them, have run: mean ± t s_0 / sqrt(n).
 
     s_0 and t come from the `first` differences in the order run, the mean from all; shape (n,), n >= `first`.
     Its coverage is exactly `confidence` for normal differences, and its half width at most the one asked of
-    `enough` once that says so. ValueError for fewer than `first` seeds.
+    `stein_seeds` once so many have run. ValueError for fewer than `first` seeds.
     """
     differences = finite_values(differences, "differences")
     _check_first(first)

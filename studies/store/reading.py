@@ -8,7 +8,7 @@ the varying factors that are `in_recipe`, which the dataset, the backend and the
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from studies.store.cells import FACTOR_NAMES, FACTORS, LATER_FACTORS
-from studies.store.files import COLUMNS, SKETCHES, first_stage
+from studies.store.files import COLUMNS, first_stage
+from studies.store.folder import CellFolder, RunFolder
 
 RUN = "run"
 """The run's name: a factor of reports that set several runs side by side."""
@@ -47,11 +48,11 @@ class CellRecord:
 
     def samples(self) -> dict[str, NDArray[np.float64]]:
         """The arrays of samples.npz by name; empty where the cell has none."""
-        return _arrays(self.folder / "samples.npz")
+        return _arrays(CellFolder(self.folder).samples)
 
     def sketches(self) -> dict[str, NDArray[np.float64]]:
         """The arrays of `drift.as_arrays`; empty where the cell has none."""
-        return _arrays(self.folder / SKETCHES)
+        return _arrays(CellFolder(self.folder).sketches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +79,10 @@ class Run:
 def read_run(folder: Path) -> Run:
     """The run in `folder`. Raises a ValueError in one line where the folder holds no run or an unreadable one."""
     folder = Path(folder)
-    if not (folder / "settings.json").is_file():
-        raise ValueError(f"{folder}: expected a run's folder with settings.json in it; give the folder a study wrote")
-    cells = tuple(_read_cell(path) for path in sorted(folder.glob("cells/*")) if (path / "cell.json").is_file())
-    table = folder / "results.csv"
+    files = RunFolder(folder)
+    files.check()
+    cells = tuple(_read_cell(cell) for cell in files.every_cell() if cell.record.is_file())
+    table = files.results
     rows = pd.read_csv(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
     rows = with_later_factors(rows)
     missing = [name for name in COLUMNS if name not in rows.columns]
@@ -93,11 +94,11 @@ def read_run(folder: Path) -> Run:
     return Run(
         name=folder.resolve().name,
         folder=folder,
-        settings=_json(folder / "settings.json"),
-        environment=_json(folder / "environment.json") if (folder / "environment.json").is_file() else {},
+        settings=_object(files.settings, files.read_settings),
+        environment=_object(files.environment, files.read_environment) if files.environment.is_file() else {},
         rows=rows,
         cells=tuple(replace(cell, factors={RUN: folder.resolve().name, **cell.factors}) for cell in cells),
-        reference=_arrays(folder / "reference.npz"),
+        reference=_arrays(files.reference),
     )
 
 
@@ -148,18 +149,18 @@ def levels(rows: pd.DataFrame, factor: str) -> list[Any]:
     return list(dict.fromkeys(rows[factor]))
 
 
-def _read_cell(folder: Path) -> CellRecord:
-    cell = _json(folder / "cell.json")
+def _read_cell(folder: CellFolder) -> CellRecord:
+    cell = _object(folder.record, folder.read_record)
     factors = {**LATER_FACTORS, **cell.get("factors", {})}
-    failed = folder / "failed.txt"
-    lines = failed.read_text(encoding="utf-8", errors="replace").splitlines() if failed.is_file() else None
+    reason = folder.failure
+    lines = reason.read_text(encoding="utf-8", errors="replace").splitlines() if reason.is_file() else None
     failure = None if lines is None else (lines[0].strip() if lines and lines[0].strip() else "no reason was recorded")
     return CellRecord(
-        folder=folder,
+        folder=folder.path,
         factors={name: factors.get(name) for name in FACTOR_NAMES},
         description=cell.get("description") or {},
         failure=failure,
-        finished=(folder / "rows.csv").is_file() and failure is None,
+        finished=folder.rows.is_file() and failure is None,
     )
 
 
@@ -179,9 +180,10 @@ def _agreed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in records[0].items() if all(other.get(key) == value for other in records[1:])}
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _object(path: Path, read: Callable[[], Any]) -> dict[str, Any]:
+    """What `read` makes of the file at `path`, with its errors in one line."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read()
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected JSON, got {error}; was it written to the end?") from error
     if not isinstance(value, dict):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from studies.reporting.names import plain
+from studies.reporting.numbers import plain
+from studies.throughput.cases import Case, Facts
 from studies.throughput.operators import OUTSIDE
-from studies.throughput.race import Case, Facts
 from studies.throughput.table import REFERENCE, in_dtype, speeds
 
 LEAST_SHARE = 0.02

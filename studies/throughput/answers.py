@@ -12,10 +12,11 @@ import pandas as pd
 from studies.cell.sampling import Chain
 from studies.datasets import load_dataset
 from studies.plan.settings import StudySettings, read_settings
-from studies.reporting.names import in_sentence, plain, quantity
-from studies.store import files
+from studies.reporting.names import quantity
+from studies.reporting.numbers import in_sentence, plain
+from studies.store.folder import RunFolder
 from studies.throughput import time_to_verdict
-from studies.throughput.race import Case
+from studies.throughput.cases import Case
 from studies.throughput.settings import PEERS
 from studies.throughput.table import REFERENCE, speeds
 
@@ -50,7 +51,7 @@ Asked = list[tuple[time_to_verdict.Question, list[time_to_verdict.Spread]]]
 
 def asked_of(run: Path) -> Asked:
     """A finished run's questions with its spreads."""
-    results, settings = pd.read_csv(run / files.RESULTS), read_settings(run)
+    results, settings = pd.read_csv(RunFolder(run).results), read_settings(run)
     sampler = Chain(settings.sampler, min(settings.sample_steps, settings.num_steps)).name
     return [(one, time_to_verdict.spreads(results, one)) for one in time_to_verdict.questions(results, sampler)]
 

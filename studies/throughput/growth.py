@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 
 from backends.interface import Execution
 from backends.networks import UNetSettings
-from studies.reporting.names import plain
+from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Panel, Plot, log_axis
-from studies.throughput.contestants import GROWTH
-from studies.throughput.race import Entry, Worker
+from studies.throughput.cases import Entry
+from studies.throughput.contestant import GROWTH
+from studies.throughput.race import Worker
 from studies.throughput.workloads import Workload
 
 WORKLOAD = Workload("growth", UNetSettings((8, 8, 1), (8, 16)), 32, 64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from backends.interface import Execution
 from backends.networks import UNetSettings
-from studies.throughput.contestants import CHAIN, NUM_STEPS, Contestant, examples, model_flops, waiting
+from studies.throughput.contestant import CHAIN, NUM_STEPS, Contestant, examples, model_flops, waiting
 from studies.throughput.workloads import Workload
 
 

@@ -9,96 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backends.checkpoints import described_network
 from backends.interface import Execution
 from studies.plan.machine import KEEP_MEMORY, cell_environment
+from studies.throughput.cases import Case, Entry, Facts, Time
 from studies.throughput.settings import PEERS
 from studies.throughput.workloads import Workload
 
 MODULE = "studies.throughput.worker"
-FLOAT32, CEILINGS = "float32", "ceilings"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A contestant of one case: who, and how it runs; its label says what is not eager float32."""
-
-    name: str
-    execution: Execution
-
-    @property
-    def label(self) -> str:
-        dtype = "" if self.execution.dtype == FLOAT32 else f", {self.execution.dtype}"
-        return self.name + dtype + (", compiled" if self.execution.compile else "")
-
-
-@dataclass(eq=False)
-class Facts:
-    """What is known of an entry beside its times. Seconds and bytes; `error` is why there are none.
-
-    `account`: seconds of a training step by operator (`operators.by_operator`).
-    """
-
-    dtype: str = FLOAT32
-    parameters: int = 0
-    flops: dict[str, float] = field(default_factory=dict)
-    description: dict[str, str] = field(default_factory=dict)
-    startup_seconds: float = float("nan")
-    first_seconds: dict[str, float] = field(default_factory=dict)
-    memory_bytes: float = float("nan")
-    account: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Time:
-    """`seconds` that `units` of a block took in a round."""
-
-    label: str
-    block: str
-    round: int
-    seconds: float
-    units: int
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A race that was run: a workload, the facts of every entry by label, and its times by round."""
-
-    workload: str
-    batch: int
-    evaluation_batch: int
-    facts: dict[str, Facts]
-    times: list[Time]
-
-    @property
-    def dtypes(self) -> list[str]:
-        return list(dict.fromkeys(facts.dtype for facts in self.facts.values()))
-
-    def blocks(self, label: str) -> list[str]:
-        """The blocks that were timed; none for an entry that failed first, or was not in the race."""
-        return list(dict.fromkeys(time.block for time in self.times if time.label == label))
-
-    def seconds(self, label: str, block: str) -> NDArray[np.float64]:
-        """Seconds a unit, round by round."""
-        return np.array([one.seconds / one.units for one in self.times if (one.label, one.block) == (label, block)])
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Case:
-        values = json.loads(text)
-        facts = {label: Facts(**known) for label, known in values.pop("facts").items()}
-        return cls(**{**values, "times": [Time(**one) for one in values["times"]]}, facts=facts)
 
 
 class WorkerEnded(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -14,15 +13,15 @@ from matplotlib.axes import Axes
 
 from studies.plan.command import read_recorded
 from studies.reporting.figures import write_figures
-from studies.reporting.names import plain
-from studies.reporting.page import aligned
+from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, PALETTE, Panel, Plot
+from studies.reporting.tables import aligned
 from studies.statistics import Interval
 from studies.store import files
+from studies.store.folder import RunFolder
 from studies.throughput import account, answers, growth
-from studies.throughput.race import CEILINGS, FLOAT32, Case
+from studies.throughput.cases import CEILINGS, FLOAT32, GROWTH, Case, read_cases
 from studies.throughput.settings import PEERS, ThroughputSettings
-from studies.throughput.study import GROWTH, read_cases
 from studies.throughput.table import (
     LOOPS,
     REFERENCE,
@@ -65,12 +64,12 @@ def write_report(out: Path) -> Path:
     """Writes results.csv, figures/*.{png,pdf,svg,csv} and report.md from the folder alone."""
     cases = read_cases(out)
     found = pd.DataFrame([asdict(speed) for case in cases for speed in speeds(case)])
-    files.write_text(out / files.RESULTS, found.to_csv(index=False))
+    files.write_text(RunFolder(out).results, found.to_csv(index=False))
     plots = [figure(cases)]
     if (out / GROWTH).is_file():
         plots.append(growth.figure(pd.read_csv(out / GROWTH)))
-    write_figures(plots, out / "figures")
-    environment = json.loads((out / "environment.json").read_text())
+    write_figures(plots, RunFolder(out).figures)
+    environment = RunFolder(out).read_environment()
     lines = ["# Speed, and the time to a verdict", ""]
     lines += [f"- {sentence}" for sentence in sentences(out)]
     for title, table in tables(out):

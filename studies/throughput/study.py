@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from backends.interface import Execution
 from studies.datasets import load_dataset
@@ -14,12 +12,12 @@ from studies.plan.machine import uses_gpu
 from studies.plan.settings import read_settings
 from studies.run.environment import record_environment
 from studies.store import files
-from studies.throughput.race import CEILINGS, Case, Entry, race
+from studies.throughput.cases import CASES, CEILINGS, GROWTH, Entry, read_case
+from studies.throughput.race import race
 from studies.throughput.settings import MODES, ThroughputSettings
 from studies.throughput.workloads import Workload, of_study, workloads
 
 STUDY = "compare_throughput"
-CASES, GROWTH = "cases", "growth.csv"
 PACKAGES = {
     "torch": ("torch",),
     "keras": ("keras",),
@@ -96,17 +94,5 @@ def _run_case(settings: ThroughputSettings, workload: Workload) -> list[str]:
             say=lambda line: print(line, flush=True),
         )
         files.write_text(path, case.to_json())
-    facts = _read_case(path).facts
+    facts = read_case(path).facts
     return [f"{workload.name}, {label}: {known.error}" for label, known in facts.items() if known.error]
-
-
-def read_cases(out: Path) -> list[Case]:
-    """The races in a folder; a ValueError in one line for one that another version wrote."""
-    return [_read_case(path) for path in sorted((out / CASES).glob("*.json"))]
-
-
-def _read_case(path: Path) -> Case:
-    try:
-        return Case.from_json(path.read_text())
-    except (TypeError, KeyError, json.JSONDecodeError):
-        raise ValueError(f"{path} is no race of this version; give another folder with --out") from None

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import quantile_test
 
 from studies.statistics import Interval
-from studies.throughput.race import CEILINGS, FLOAT32, Case
+from studies.throughput.cases import CEILINGS, FLOAT32, Case
 
 REFERENCE = "torch"
 LOOPS = ("bound", "sample")

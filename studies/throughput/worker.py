@@ -12,16 +12,33 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from backends.checkpoints import network_described
 from backends.interface import Execution
-from studies.throughput.contestants import Contestant, make
+from studies.throughput import ours, peers
+from studies.throughput.contestant import GROWTH, Contestant
 from studies.throughput.operators import by_operator
 from studies.throughput.workloads import Workload
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def make(name: str, workload: Workload, execution: Execution) -> Contestant:
+    """The contestant called `name`; ValueError for an unknown one, ImportError where its package is missing."""
+    if name.startswith(GROWTH):
+        return ours.growing(workload, execution, num_steps=int(name.removeprefix(GROWTH)))
+    makers: dict[str, Callable[[Workload, Execution], Contestant]] = {
+        "torch": lambda w, e: ours.contestant("torch", w, e),
+        "keras": lambda w, e: ours.contestant("keras", w, e),
+        "ceilings": ours.ceilings,
+        "diffusers": peers.diffusers,
+        "denoising-diffusion-pytorch": peers.denoising_diffusion_pytorch,
+    }
+    if name not in makers:
+        raise ValueError(f"unknown contestant {name!r}; known: {', '.join(makers)}")
+    return makers[name](workload, execution)
 
 
 def decoded(workload: str, execution: str) -> tuple[Workload, Execution]:

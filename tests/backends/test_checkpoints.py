@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_a_failed_write_leaves_the_older_file(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(OSError, match="no space"):
         checkpoints.save_weights(path, {"a": np.ones(3)}, {})
     assert path.read_bytes() == before

@@ -21,6 +21,7 @@ from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import PRESETS, StudySettings
 from studies.store import files
+from studies.store.folder import RunFolder
 from tests.studies.event_files import scalars_and_images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,7 +233,7 @@ def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
             assert not files.is_finished(run, cell.id)
         reported.append([])
         cell_module.run_cell(run, cell, settings, lambda *_, rows=(), **__: reported[-1].extend(rows))
-        folder = files.cell_folder(run, cell.id)
+        folder = RunFolder(run).cell(cell.id).path
         runs[name] = pd.read_csv(folder / "rows.csv"), load_weights(folder / "checkpoint.safetensors")[0]
     rows = {name: frame[~frame["metric"].str.endswith("seconds")].reset_index() for name, (frame, _) in runs.items()}
     pd.testing.assert_frame_equal(rows["whole"].drop(columns="index"), rows["cut"].drop(columns="index"))
@@ -240,7 +241,7 @@ def test_an_interrupted_cell_goes_on_exactly(tmp_path, monkeypatch, backend):
     assert steps[0] == steps[1] == list(range(4, 25, 4))  # what was restored is reported again, once
     whole, cut_off = runs["whole"][1], runs["cut"][1]
     assert all(np.array_equal(whole[name], cut_off[name]) for name in whole)
-    sketches = [np.load(files.cell_folder(tmp_path / name, cell.id) / files.SKETCHES) for name in runs]
+    sketches = [np.load(RunFolder(tmp_path / name).cell(cell.id).sketches) for name in runs]
     assert sketches[0]["steps"].tolist() == sketches[1]["steps"].tolist() == sorted(sketched_steps(24))
     np.testing.assert_array_equal(sketches[0]["sketches"], sketches[1]["sketches"])
 

@@ -27,6 +27,7 @@ from studies.samplers.settings import LEAST_SAMPLES, SamplerSettings, chains
 from studies.samplers.verdict import headline, ratios, sentences, table_of
 from studies.store import files
 from studies.store.cells import chosen_cells
+from studies.store.folder import CellFolder, RunFolder
 from studies.store.reading import with_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,10 +55,10 @@ def trained(tmp_path_factory):
     )
     files.open_run(run, to_json(settings), "compare_objectives")
     for cell in grid(settings):
-        folder, network = files.cell_folder(run, cell.id), settings.network((2,), False)
+        folder, network = RunFolder(run).cell(cell.id).path, settings.network((2,), False)
         files.write_json(folder / "cell.json", {"factors": cell.__dict__})
         save_network(folder / "checkpoint.safetensors", initial_weights(network, cell.seed), network)
-        files.write_rows(folder / files.ROWS, [{**cell.__dict__, **files.row("parameters", 1, "weights")}])
+        files.write_rows(CellFolder(folder).rows, [{**cell.__dict__, **files.row("parameters", 1, "weights")}])
     return run
 
 

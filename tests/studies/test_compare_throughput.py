@@ -28,13 +28,14 @@ from studies.plan.machine import KEEP_MEMORY
 from studies.run.environment import record_environment
 from studies.store import files
 from studies.throughput import account, answers, time_to_verdict, together
-from studies.throughput.contestants import CHAIN, make
+from studies.throughput.cases import Case, Entry, Facts, Time, read_cases
+from studies.throughput.contestant import CHAIN
 from studies.throughput.growth import exponents
 from studies.throughput.operators import OUTSIDE, by_operator
-from studies.throughput.race import Case, Entry, Facts, Time, encoded, environment, race
+from studies.throughput.race import encoded, environment, race
 from studies.throughput.report import write_report
 from studies.throughput.settings import CONTESTANTS, WORKLOADS, ThroughputSettings, parse_throughput_settings
-from studies.throughput.study import PACKAGES, read_cases
+from studies.throughput.study import PACKAGES
 from studies.throughput.table import (
     Compiled,
     compiled,
@@ -44,7 +45,7 @@ from studies.throughput.table import (
     time_over_torch,
     torch_rate_over,
 )
-from studies.throughput.worker import decoded, serve
+from studies.throughput.worker import decoded, make, serve
 from studies.throughput.workloads import CIFAR10, Workload, workloads
 from tests.studies.synthetic_run import make_run
 

@@ -17,17 +17,17 @@ import pytest
 
 from backends import installed_backends
 from backends.checkpoints import load_weights, save_weights
-from studies.cell import record, training
+from studies.cell import training
 from studies.cell.draws import training_draws
 from studies.cell.drift import sketched_steps
-from studies.cell.stages import run_cell
-from studies.cell.together import run_together
+from studies.cell.stages import run_cell, run_group
 from studies.plan import schedules
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import PRESETS, StudySettings
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import RunFolder
 
 BACKENDS = installed_backends()
 STEPS, SAVED, CUT = 30, 15, 18
@@ -89,7 +89,7 @@ def run_all(settings: StudySettings, cells: Sequence[Cell], report: training.Rep
     if len(cells) == 1:
         run_cell(settings.out, cells[0], settings, report)
     else:
-        run_together(settings.out, cells, settings, report)
+        run_group(settings.out, cells, settings, report)
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ class Outcome:
 
     @classmethod
     def of(cls, settings: StudySettings, cell: Cell) -> Outcome:
-        folder = files.cell_folder(settings.out, cell.id)
+        folder = RunFolder(settings.out).cell(cell.id)
         assert files.is_finished(settings.out, cell.id)
-        assert not (folder / record.STATE).exists()
-        learned = folder / schedules.FILE
+        assert not folder.state.exists()
+        learned = folder.path / schedules.FILE
         return cls(
-            pd.read_csv(folder / files.ROWS),
-            load_weights(folder / files.CHECKPOINT)[0],
-            dict(np.load(folder / files.SKETCHES)),
+            pd.read_csv(folder.rows),
+            load_weights(folder.checkpoint)[0],
+            dict(np.load(folder.sketches)),
             learned.read_bytes() if learned.exists() else None,
         )
 
@@ -137,7 +137,7 @@ def check_equal(found: Outcome, expected: Outcome) -> None:
 
 
 def saved_state(settings: StudySettings, cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    return load_weights(files.cell_folder(settings.out, cell.id) / record.STATE)
+    return load_weights(RunFolder(settings.out).cell(cell.id).state)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -212,7 +212,7 @@ def test_the_seconds_of_every_part_add_up(tmp_path):
     run_until("train", 9, settings, cells)
     state, metadata = saved_state(settings, cells[0])
     assert 0 < float(metadata["seconds"]) < 600
-    save_weights(files.cell_folder(settings.out, cells[0].id) / record.STATE, state, {**metadata, "seconds": "1000000"})
+    save_weights(RunFolder(settings.out).cell(cells[0].id).state, state, {**metadata, "seconds": "1000000"})
     run_until("train", CUT, settings, cells)
     so_far = float(saved_state(settings, cells[0])[1]["seconds"])
     assert 1e6 < so_far < 1e6 + 600

@@ -8,9 +8,10 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
-from studies.cell.drift import distance
-from studies.reporting.names import listed, name_of
+from studies.reporting.names import name_of
+from studies.reporting.numbers import listed
 from studies.reporting.plotting import DASHES, FAINT, Key, Panel, Plot, label_of, log_axis
 from studies.reporting.view import View, one_seed
 from studies.store.reading import CellRecord
@@ -111,3 +112,9 @@ def _draw(view: View, lines: pd.DataFrame) -> Callable[[Axes], None]:
         ax.set_xlabel("training step")
 
     return draw
+
+
+def distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Relative distance |w - w'| / sqrt(|w| |w'|) of the networks behind sketches (..., BUCKETS)."""
+    norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    return np.linalg.norm(one - other, axis=-1) / np.sqrt(norms)

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.reporting.contrasts import Contrast, against_reference, levels_in, main_sampler, sample_metrics, values
-from studies.reporting.names import name_of, plus_minus, quantity
+from studies.reporting.names import name_of, quantity
+from studies.reporting.numbers import plus_minus
 from studies.reporting.plotting import FAINT, INK, PAPER, Panel, Plot, linear_axis
 from studies.reporting.view import View, one_seed
 from studies.store.reading import FIRST_STAGE

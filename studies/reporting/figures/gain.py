@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.reporting.names import name_of, plain
+from studies.reporting.names import name_of
+from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, PAPER, Key, Panel, Plot, linear_axis, rows_axis
 from studies.reporting.view import View
 

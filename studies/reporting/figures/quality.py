@@ -10,16 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.reporting.contrasts import floor, sample_metrics
-from studies.reporting.names import (
-    family_name,
-    name_of,
-    plus_minus,
-    quantity,
-    sampler_family,
-    sampler_name,
-    sampler_steps,
-    unit_of,
-)
+from studies.reporting.names import family_name, name_of, quantity, sampler_family, sampler_name, sampler_steps, unit_of
+from studies.reporting.numbers import plus_minus
 from studies.reporting.plotting import (
     DASHES,
     FAINT,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from studies.reporting.contrasts import contrast, values
 from studies.reporting.figures.effects import draw_effects, spoken_contrasts
-from studies.reporting.names import name_of, seconds
+from studies.reporting.names import name_of
+from studies.reporting.numbers import seconds
 from studies.reporting.plotting import PARTS, Key, Panel, Plot, label_of, linear_axis, rows_axis
 from studies.reporting.view import View
 

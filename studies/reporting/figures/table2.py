@@ -13,7 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.reporting.contrasts import contrast, main_sampler, sample_metrics, values
-from studies.reporting.names import listed, name_of, plus_minus, quantity
+from studies.reporting.names import name_of, quantity
+from studies.reporting.numbers import listed, plus_minus
 from studies.reporting.plotting import INK, PALETTE, PAPER, Key, Panel, Plot, linear_axis, log_axis, rows_axis
 from studies.reporting.view import View
 from studies.statistics.intervals import mean_interval

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.cell.drift import BUCKETS, as_arrays, distance, sketch, sketched_steps
+from studies.cell.drift import BUCKETS, as_arrays, sketch, sketched_steps
+from studies.reporting.figures.drift import distance
 
 SHAPES = {"in.weight": (3, 3, 8, 16), "in.bias": (16,), "out.weight": (40, 60)}
 

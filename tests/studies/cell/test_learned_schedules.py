@@ -25,6 +25,7 @@ from studies.plan.schedules import learned_schedule, read_schedule, schedule_of,
 from studies.plan.settings import PRESETS, StudySettings
 from studies.reporting.figures import figures_of
 from studies.store import files
+from studies.store.folder import CellFolder, RunFolder
 from studies.store.reading import read_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -133,7 +134,7 @@ def test_a_cell_keeps_its_schedule_and_everyone_finds_it(tmp_path, monkeypatch):
     with pytest.raises(PowerCut):
         cell_module.run_cell(run, cell, settings, cut)
     cell_module.run_cell(run, cell, settings, lambda *_, **__: None)
-    folder = files.cell_folder(run, cell.id)
+    folder = RunFolder(run).cell(cell.id).path
     start = schedule_of(cell.schedule, 30)
     learned = read_schedule(folder, start)
     assert np.abs(learned.log_snr[1:] - start.log_snr[1:]).max() > 1e-3
@@ -143,10 +144,10 @@ def test_a_cell_keeps_its_schedule_and_everyone_finds_it(tmp_path, monkeypatch):
     np.testing.assert_array_equal(cell_process(cell, settings, dataset).schedule.log_snr, start.log_snr)
     model = load_model(run, cell, settings, dataset)
     np.testing.assert_array_equal(model.process.schedule.log_snr, learned.log_snr)
-    rows = pd.read_csv(folder / files.ROWS)
+    rows = pd.read_csv(CellFolder(folder).rows)
     prior = rows[rows["metric"] == "bound_prior"]["value"].item()
     assert prior == pytest.approx(prior_bits(learned, dataset.test), rel=1e-9)
-    rows.to_csv(run / files.RESULTS, index=False)
+    rows.to_csv(RunFolder(run).results, index=False)
     files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": {}})
     (plot,) = [plot for plot in figures_of(read_run(run)) if plot.name == "learned-schedule"]
     np.testing.assert_allclose(plot.data["log_snr"], learned.log_snr[1:], atol=1e-12)

@@ -10,9 +10,8 @@ import pytest
 
 from backends import installed_backends
 from backends.checkpoints import load_weights
-from studies.cell import record, training
-from studies.cell.stages import run_cell
-from studies.cell.together import run_together
+from studies.cell import training
+from studies.cell.stages import run_cell, run_group
 from studies.datasets import load_dataset
 from studies.plan.command import to_json
 from studies.plan.grid import grid
@@ -22,6 +21,7 @@ from studies.reporting.verdict import verdict_sentences
 from studies.run.runner import run_study
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import CellFolder, RunFolder
 from studies.store.reading import read_run
 
 BACKEND = installed_backends()[0]
@@ -54,7 +54,7 @@ def quiet(*_: object, **__: object) -> None:
 
 def numbers(run: Path, cell: Cell) -> pd.DataFrame:
     """The cell's rows that a clock has no part in."""
-    frame = pd.read_csv(files.cell_folder(run, cell.id) / files.ROWS)
+    frame = pd.read_csv(RunFolder(run).cell(cell.id).rows)
     untimed = ~frame["metric"].str.endswith("seconds") & (frame["metric"] != "trained_together")
     return frame[untimed].reset_index(drop=True)
 
@@ -77,7 +77,7 @@ def test_a_study_of_cells_together_is_that_of_cells_alone(tmp_path, capsys):
         == {}
     )
     assert "[4/4]" in capsys.readouterr().out
-    frame = pd.read_csv(settings.out / files.RESULTS)
+    frame = pd.read_csv(RunFolder(settings.out).results)
     of_cells = frame[frame["metric"] == "trained_together"]
     assert of_cells["value"].tolist() == [4.0] * 4
     spent = frame[frame["metric"] == "train_seconds"]["value"]
@@ -103,16 +103,16 @@ def test_an_interrupted_group_goes_on_alone_and_in_smaller_groups(tmp_path, monk
         if stage == "train" and done >= 12:
             raise PowerCut
 
-    run_together(whole.out, cells, whole, quiet)
+    run_group(whole.out, cells, whole, quiet)
     with pytest.raises(PowerCut):
-        run_together(cut.out, cells, cut, stop)
+        run_group(cut.out, cells, cut, stop)
     reported: dict[str, list[int]] = {cell.id: [] for cell in cells}
 
     def listen(stage, done, total, loss=None, rows=(), cell=cells[0].id):
         reported[cell] += [one["step"] for one in rows if one["metric"] == "train_epsilon_mse"]
 
     run_cell(cut.out, cells[0], cut, listen)
-    run_together(cut.out, cells[1:], cut, listen)
+    run_group(cut.out, cells[1:], cut, listen)
     for cell in cells:
         assert reported[cell.id] == [4, 8, 12, 16, 20, 24] if cell != cells[0] else reported[cell.id][-1] == 24
         check_same(numbers(whole.out, cell), numbers(cut.out, cell))
@@ -128,19 +128,19 @@ def test_what_goes_wrong_with_one_cell_ends_no_other(tmp_path, monkeypatch):
         return {name: w * (np.nan if seed == diverging.seed else 1) for name, w in start(network, seed).items()}
 
     monkeypatch.setattr(training, "initial_weights", initial_weights)
-    folder = files.cell_folder(tmp_path, broken.id)
+    folder = RunFolder(tmp_path).cell(broken.id).path
     folder.mkdir(parents=True)
-    (folder / record.STATE).write_bytes(b"not a checkpoint")
+    (CellFolder(folder).state).write_bytes(b"not a checkpoint")
     ended = []
-    run_together(tmp_path, [broken, diverging, sound], settings, lambda stage, *_, cell, **__: ended.append(cell))
+    run_group(tmp_path, [broken, diverging, sound], settings, lambda stage, *_, cell, **__: ended.append(cell))
     assert set(ended) == {diverging.id, sound.id}
     assert files.failure(tmp_path, broken.id)
     assert numbers(tmp_path, diverging)["metric"].tolist() == ["parameters", "diverged"]
     assert "bound" in set(numbers(tmp_path, sound)["metric"])
-    weights, _ = load_weights(files.cell_folder(tmp_path, sound.id) / files.CHECKPOINT)
+    weights, _ = load_weights(RunFolder(tmp_path).cell(sound.id).checkpoint)
     assert all(np.isfinite(array).all() for array in weights.values())
     with pytest.raises(PowerCut):
-        run_together(tmp_path, [sound], settings, _cut)  # goes out as it came: it is no cell's failure
+        run_group(tmp_path, [sound], settings, _cut)  # goes out as it came: it is no cell's failure
     assert files.failure(tmp_path, sound.id) is None
 
 

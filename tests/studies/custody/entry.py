@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.cell.stages import run_cell
-from studies.cell.together import run_together
+from studies.cell import stages
 from studies.plan.settings import StudySettings
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import RunFolder
 from tests.studies.custody.fake_backend import FakeBackend, Reported
 
 SMALL = StudySettings(
@@ -59,7 +59,7 @@ def make_cell(dataset: Path | str, **factors: Any) -> Cell:
 
 def run_alone(out: Path, cell: Cell, fake: FakeBackend, dataset: Path | str, **changes: Any) -> pd.DataFrame:
     """The cell in this process, as one alone; returns its rows."""
-    run_cell(out, cell, small(dataset, changes), _reporter({cell.id: fake}, cell.id))
+    stages.run_cell(out, cell, small(dataset, changes), _reporter({cell.id: fake}, cell.id))
     return read_rows(out, cell)
 
 
@@ -67,7 +67,7 @@ def run_group(
     out: Path, cells: Sequence[Cell], fake: FakeBackend, dataset: Path | str, **changes: Any
 ) -> list[pd.DataFrame]:
     """The cells in this process, as one program; returns the rows of each."""
-    run_together(out, cells, small(dataset, changes), _reporter({cell.id: fake for cell in cells}, None))
+    stages.run_group(out, cells, small(dataset, changes), _reporter({cell.id: fake for cell in cells}, None))
     for cell in cells:
         assert files.failure(out, cell.id) is None, files.failure(out, cell.id)
     return [read_rows(out, cell) for cell in cells]
@@ -86,15 +86,15 @@ def _reporter(fakes: dict[str, FakeBackend], only: str | None) -> Any:
 
 
 def read_rows(out: Path, cell: Cell) -> pd.DataFrame:
-    return pd.read_csv(files.cell_folder(out, cell.id) / files.ROWS)
+    return pd.read_csv(RunFolder(out).cell(cell.id).rows)
 
 
 def folder_of(out: Path, cell: Cell) -> Path:
-    return files.cell_folder(out, cell.id)
+    return RunFolder(out).cell(cell.id).path
 
 
 def checkpoint_of(out: Path, cell: Cell) -> Path:
-    return folder_of(out, cell) / files.CHECKPOINT
+    return RunFolder(out).cell(cell.id).checkpoint
 
 
 def value_of(rows: pd.DataFrame, metric: str, **where: Any) -> float:

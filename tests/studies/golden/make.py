@@ -32,6 +32,7 @@ from studies.plan.grid import grid
 from studies.plan.machine import cell_environment
 from studies.plan.settings import parse_settings
 from studies.store import files
+from studies.store.folder import RunFolder
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -63,7 +64,7 @@ def results(backend: str, folder: Path) -> pd.DataFrame:
     command = [sys.executable, __file__, "--run", backend, "--out", str(folder)]
     environment = {**cell_environment(threads=1), "KERAS_BACKEND": "tensorflow"}
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    return pd.read_csv(folder / files.RESULTS)
+    return pd.read_csv(RunFolder(folder).results)
 
 
 def numbers(frame: pd.DataFrame) -> pd.Series:

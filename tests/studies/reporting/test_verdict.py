@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from studies.reporting.contrasts import by_t, contrast, values
-from studies.reporting.names import plain, size_of
-from studies.reporting.verdict import headline, ranking, verdict_sentences
+from studies.reporting.numbers import plain, size_of
+from studies.reporting.ranking import ranking
+from studies.reporting.verdict import headline, verdict_sentences
 from studies.statistics import mean_interval, seeds_to_resolve
 from studies.store.reading import CellRecord, with_recipes
 

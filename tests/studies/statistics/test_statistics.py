@@ -4,9 +4,6 @@ Simulations fix their seed; the chance that a correct procedure fails for anothe
 """
 
 import math
-import subprocess
-import sys
-from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -20,24 +17,16 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.power import TTestPower
 
 from studies.statistics import (
-    ADJUSTMENTS,
     Interval,
-    adjust,
     cell_table,
     complete_seeds,
-    enough,
+    joint_confidence,
     mean_interval,
-    normal_probability_of_improvement,
-    objective_and_framework_effects,
-    p_value,
-    paired_difference,
     paired_differences,
     probability_of_improvement,
-    resolution,
     seeds_needed,
     seeds_to_resolve,
     sequential_interval,
-    simultaneous_intervals,
     stein_seeds,
     unpaired_seeds_needed,
     variance_split,
@@ -61,14 +50,6 @@ def study(seeds, *, backends=("keras", "torch"), objectives=("kl", "mse"), rng=0
             value += effects.get("interaction", 0) * (objective == objectives[0]) * (backend == backends[0])
             rows.append((backend, objective, seed, "bits_per_dim", value))
     return pd.DataFrame(rows, columns=["backend", "objective", "seed", "metric", "value"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_garbage_collection():
-    """statsmodels' multipletests collects garbage at every call, 60 ms a time over thousands of calls."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gc.collect", lambda *_: 0)
-        yield
 
 
 def spread(array):
@@ -102,20 +83,17 @@ def test_mean_interval_is_equivariant(sample, shift, scale):
 
 
 def test_one_value_has_an_infinite_interval():
-    """One seed says nothing of its spread: an infinite interval, p = 1, never NaN."""
+    """One seed says nothing of its spread: an infinite interval, never NaN."""
     interval = mean_interval([0.3])
     assert (interval.estimate, interval.low, interval.high, interval.n) == (0.3, -math.inf, math.inf, 1)
     assert interval.half_width == math.inf
     assert not interval.excludes_zero
-    assert p_value([0.3]) == 1
 
 
 def test_equal_values_have_zero_width():
     """Frameworks that agree to the last digit differ by 0 ± 0; three times 0.1 has no rounded spread."""
     assert mean_interval([0.0, 0.0, 0.0]) == Interval(0, 0, 0, 0.95, 3)
-    assert p_value([0.0, 0.0]) == 1
     assert mean_interval([0.1, 0.1, 0.1]).half_width == 0
-    assert p_value([0.1, 0.1, 0.1]) == 0
 
 
 @pytest.mark.parametrize(
@@ -135,17 +113,6 @@ def test_an_interval_reads_well(interval, text):
     assert str(interval) == text
 
 
-@given(values)
-def test_p_value_is_scipys_and_agrees_with_the_interval(sample):
-    """p by scipy.stats; p < 1 - c just where the interval of confidence c excludes 0."""
-    assume(spread(sample))
-    p = p_value(sample)
-    assert p == pytest.approx(stats.ttest_1samp(sample, 0).pvalue, rel=1e-6, abs=1e-12)
-    for confidence in (0.5, 0.9, 0.95, 0.99):
-        if abs(p - (1 - confidence)) > 1e-9:
-            assert mean_interval(sample, confidence).excludes_zero == (p < 1 - confidence)
-
-
 # Pairing
 
 
@@ -155,7 +122,7 @@ def test_paired_difference_is_scipys(sample):
     first, second = np.array(sample).T
     assume(spread(first - second))
     expected = stats.ttest_rel(first, second).confidence_interval(0.95)
-    interval = paired_difference(first, second)
+    interval = mean_interval(first - second)
     assert (interval.low, interval.high) == pytest.approx(tuple(expected), rel=1e-9, abs=1e-9)
 
 
@@ -163,10 +130,10 @@ def test_paired_difference_is_scipys(sample):
 def test_what_a_seed_adds_to_both_sides_cancels(sample, shift):
     """Adding a number to both values of a seed leaves the difference; swapping the sides flips its sign."""
     first, second = np.array(sample).T
-    interval = paired_difference(first, second)
+    interval = mean_interval(first - second)
     of_seed = shift * np.arange(len(first))
-    assert paired_difference(first + of_seed, second + of_seed).low == pytest.approx(interval.low, abs=1e-8)
-    swapped = paired_difference(second, first)
+    assert mean_interval((first + of_seed) - (second + of_seed)).low == pytest.approx(interval.low, abs=1e-8)
+    swapped = mean_interval(second - first)
     assert (swapped.low, swapped.high) == (-interval.high, -interval.low)
 
 
@@ -180,10 +147,7 @@ def test_rows_may_stand_in_any_order(random, categorical):
     if categorical:
         levels = pd.CategoricalDtype(["kl", "mse", "never run"])
         shuffled = shuffled.assign(objective=shuffled["objective"].astype(levels))
-    pd.testing.assert_frame_equal(
-        objective_and_framework_effects(frame, "bits_per_dim"),
-        objective_and_framework_effects(shuffled, "bits_per_dim"),
-    )
+    np.testing.assert_array_equal(cell_table(frame, "bits_per_dim"), cell_table(shuffled, "bits_per_dim"))
     pd.testing.assert_frame_equal(variance_split(frame, "bits_per_dim"), variance_split(shuffled, "bits_per_dim"))
     pd.testing.assert_series_equal(
         paired_differences(frame, "objective", "kl", "mse"),
@@ -212,7 +176,7 @@ def test_leftovers_are_named():
         cell_table(partial, "bits_per_dim")
     kept, left_out = complete_seeds(partial, "bits_per_dim")
     assert left_out == [1]
-    assert objective_and_framework_effects(kept, "bits_per_dim")["n"].eq(2).all()
+    assert cell_table(kept, "bits_per_dim").index.tolist() == [0, 2]
     diverged = frame.assign(value=frame["value"].where(~lost, np.nan))
     assert complete_seeds(diverged, "bits_per_dim")[1] == [1]
 
@@ -233,7 +197,6 @@ def bad_calls():
         (lambda: mean_interval([]), "at least one value"),
         (lambda: mean_interval([1.0, math.nan]), "nan at index 1"),
         (lambda: mean_interval([1.0, 2.0], 95), "95 % as 0.95"),
-        (lambda: paired_difference([1.0, 2.0], [1.0]), "got 2 and 1"),
         (lambda: probability_of_improvement([1.0, 2.0], [1.0]), "got 2 and 1"),
         (lambda: paired_differences(twice, "objective", "kl", "mse"), "choose one of"),
         (lambda: paired_differences(frame, "objective", "kl", "hybrid"), "hybrid"),
@@ -245,15 +208,14 @@ def bad_calls():
         (lambda: cell_table(frame.assign(value=math.inf), "bits_per_dim"), "finite"),
         (lambda: complete_seeds(frame.iloc[[0, 3]], "bits_per_dim"), "the fullest has"),
         (lambda: variance_split(frame.iloc[:1], "bits_per_dim"), "single value"),
-        (lambda: resolution([-0.1, 0.1]), "below 0"),
-        (lambda: adjust([0.1], "tukey"), "holm, bonferroni"),
-        (lambda: adjust([0.1, 1.5]), "1.5"),
-        (lambda: adjust([0.1, math.nan]), "nan"),
+        (lambda: joint_confidence(0), "at least one"),
+        (lambda: joint_confidence(2, 5), "5 % as 0.05"),
         (lambda: seeds_needed([1.0], 0.1), "at least 2 seeds"),
         (lambda: seeds_needed([1.0, 2.0], 0), "positive width"),
         (lambda: seeds_to_resolve([1.0, 2.0], power=80), "80 % as 0.8"),
         (lambda: stein_seeds([1.0], 0.1), "at least 2 seeds"),
-        (lambda: enough([1.0, 2.0], 0.1, first=1), "at least 2 seeds"),
+        (lambda: stein_seeds([1.0, 2.0], 0), "positive width"),
+        (lambda: sequential_interval([1.0, 2.0], first=1), "at least 2 seeds"),
         (lambda: sequential_interval([1.0, 2.0], first=3), "the 3 seeds"),
     ]
 
@@ -264,14 +226,6 @@ def test_bad_input_is_one_clear_line(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
-
-
-def test_resolution_is_the_width_that_measurement_gives():
-    """If seeds differ by nothing but independent measurement error, the mean's sd is resolution / 1.96."""
-    errors = np.array([0.01, 0.02, 0.03])
-    means = (errors * np.random.default_rng(0).normal(size=(STUDIES, 3))).mean(axis=1)
-    # relative sd of an sd from 20,000 draws: 0.5 %; 3 % is 6 sd
-    assert resolution(errors) == pytest.approx(stats.norm.ppf(0.975) * means.std(), rel=0.03)
 
 
 # Coverage and false alarms
@@ -287,7 +241,7 @@ def test_paired_difference_covers(seeds):
     level, effect = rng.normal(size=(2, STUDIES, seeds))
     noise = 0.5 * rng.normal(size=(2, STUDIES, seeds))
     first, second = 5 * level + 0.3 + 0.2 * effect + noise[0], 5 * level + noise[1]
-    held = sum(not paired_difference(a, b).excludes(0.3) for a, b in zip(first, second, strict=True))
+    held = sum(not mean_interval(a - b).excludes(0.3) for a, b in zip(first, second, strict=True))
     assert 0.94 < held / STUDIES < 0.96
 
 
@@ -302,122 +256,16 @@ def test_pooled_effect_covers_when_backends_agree_by_seed(seeds):
     assert by_pair / 4000 < 0.90
 
 
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_false_alarms_come_at_the_stated_rate(seeds):
-    """With no effect p is uniform, P(p < a) = a.  5 sd either way (0.77 % at a = 5 %), chance 6e-7 each."""
-    rng = np.random.default_rng(20 + seeds)
-    p = np.array([p_value(x) for x in rng.normal(size=(STUDIES, seeds))])
-    for level in (0.01, 0.05, 0.2):
-        assert np.mean(p < level) == pytest.approx(level, abs=5 * math.sqrt(level * (1 - level) / STUDIES))
-
-
-def test_holm_keeps_the_family_wise_rate():
-    """Of ten comparisons that share a baseline, with no effect, any false alarm in at most 5 % of studies.
-
-    2,000 studies: sd 0.49 %, and Holm is conservative here; 6.5 % is 3 sd beyond 5 %.
-    """
-    rng = np.random.default_rng(3)
-    first, baseline = rng.normal(size=(2000, 10, 5)), rng.normal(size=(2000, 1, 5))
-    p = stats.ttest_1samp(first - baseline, 0, axis=2).pvalue
-    alarms = np.mean([adjust(row).min() <= 0.05 for row in p])
-    assert alarms < 0.065
-    assert np.mean(p.min(axis=1) <= 0.05) > 0.2  # what goes unadjusted
-
-
 def test_simultaneous_intervals_hold_together():
     """Four dependent means are all covered at least 95 % of the time, less 4 sd of 4,000 studies."""
     rng = np.random.default_rng(4)
     sample = rng.normal(size=(4000, 4, 3)) + rng.normal(size=(4000, 1, 3))
-    together = [all(not it.excludes_zero for it in simultaneous_intervals(dict(enumerate(x))).values()) for x in sample]
+    together = [all(not mean_interval(x, joint_confidence(4)).excludes_zero for x in study) for study in sample]
     assert np.mean(together) > 0.936
-    assert simultaneous_intervals({"a": [1.0, 2.0, 4.0]})["a"] == mean_interval([1.0, 2.0, 4.0])
+    assert joint_confidence(1) == 0.95
 
 
-# Many comparisons
-
-p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=8)
-
-
-@given(p_lists)
-def test_holm_is_the_step_down_rule(p):
-    """Holm's adjusted value is the smallest level at which his step-down test rejects the hypothesis.
-
-    Step k (from 1) tests the k-th smallest of m at level / (m - k + 1), and stops at the first it keeps.
-    """
-    adjusted = adjust(p)
-    order = sorted(range(len(p)), key=p.__getitem__)
-    reached = Fraction(0)
-    for step, position in enumerate(order):
-        reached = max(reached, Fraction(p[position]) * (len(p) - step))
-        assert adjusted[position] == pytest.approx(float(min(reached, Fraction(1))), rel=1e-12)
-
-
-@given(p_lists, st.sampled_from(sorted(ADJUSTMENTS)))
-def test_adjusting_never_helps(p, method):
-    """Adjusted values lie between p and 1, keep its order, and Bonferroni is never below Holm."""
-    adjusted = adjust(p, method)
-    assert np.all(adjusted >= np.array(p) * (1 - 1e-12))
-    assert np.all(adjusted <= 1)
-    assert np.all(np.diff(adjusted[np.argsort(p, kind="stable")]) >= -1e-12)
-    assert np.all(adjust(p, "bonferroni") >= adjust(p, "holm") - 1e-12)
-
-
-def test_benjamini_hochberg_is_scipys():
-    """scipy.stats.false_discovery_control, an implementation apart from statsmodels."""
-    p = np.random.default_rng(0).uniform(size=20) ** 2
-    np.testing.assert_allclose(adjust(p, "benjamini-hochberg"), stats.false_discovery_control(p), rtol=1e-12)
-    np.testing.assert_allclose(
-        adjust(p, "benjamini-yekutieli"), stats.false_discovery_control(p, method="by"), rtol=1e-12
-    )
-
-
-def test_statsmodels_waits_until_it_is_needed():
-    """Importing the statistics loads no statsmodels, which takes a second."""
-    code = "import sys, studies.statistics; assert 'statsmodels' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-# Effects and variance
-
-
-def test_effects_are_paired_tests():
-    """Every row is the t test of its per-seed contrast, by scipy, with the levels in sorted order."""
-    frame = study(5, objective=0.4, backend=0.1, interaction=0.2)
-    table = objective_and_framework_effects(frame, "bits_per_dim")
-    cell = {key: group["value"].to_numpy() for key, group in frame.groupby(["objective", "backend"])}
-    kl, mse = ({b: cell[o, b] for b in ("keras", "torch")} for o in ("kl", "mse"))
-    expected = {
-        ("objective", "pooled"): (kl["keras"] + kl["torch"] - mse["keras"] - mse["torch"]) / 2,
-        ("objective", "keras"): kl["keras"] - mse["keras"],
-        ("objective", "torch"): kl["torch"] - mse["torch"],
-        ("framework", "pooled"): (kl["keras"] + mse["keras"] - kl["torch"] - mse["torch"]) / 2,
-        ("framework", "kl"): kl["keras"] - kl["torch"],
-        ("framework", "mse"): mse["keras"] - mse["torch"],
-        ("interaction", "keras - torch"): kl["keras"] - mse["keras"] - kl["torch"] + mse["torch"],
-    }
-    assert list(zip(table["effect"], table["within"], strict=True)) == list(expected)
-    for row, contrast in zip(table.itertuples(), expected.values(), strict=True):
-        test = stats.ttest_1samp(contrast, 0)
-        interval = test.confidence_interval(0.95)
-        assert row.estimate == pytest.approx(contrast.mean(), abs=1e-12)
-        assert (row.low, row.high) == pytest.approx((interval.low, interval.high), abs=1e-12)
-        assert row.p_value == pytest.approx(test.pvalue, rel=1e-6)
-        assert row.n == 5
-    np.testing.assert_allclose(table["p_holm"], adjust(table["p_value"]))
-
-
-def test_effects_of_a_small_grid():
-    """One backend has its pooled row only; one seed has infinite intervals and p = 1; one cell no rows."""
-    frame = study(1, objective=0.4)
-    alone = objective_and_framework_effects(frame[frame["backend"] == "torch"], "bits_per_dim")
-    assert list(zip(alone["effect"], alone["within"], strict=True)) == [("objective", "pooled")]
-    assert alone["low"].item() == -math.inf
-    assert alone["p_value"].item() == alone["p_holm"].item() == 1
-    assert objective_and_framework_effects(frame.iloc[:1], "bits_per_dim").empty
-    many = objective_and_framework_effects(
-        study(3, backends=("a", "b", "c"), objectives=("x", "y", "z")), "bits_per_dim"
-    )
-    assert many["effect"].value_counts().to_dict() == {"objective": 12, "framework": 12, "interaction": 9}
+# Variance
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
@@ -514,7 +362,7 @@ def test_share_of_seeds_won_has_the_exact_binomial_interval(sample, confidence):
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("truth", [0.5, 0.8, 0.97])
 def test_probabilities_of_improvement_cover(seeds, truth):
-    """Without a distribution at least 95 %; for normal differences 94-96 % by the noncentral t.
+    """Without a distribution at least 95 %.
 
     4,000 studies, sd 0.34 %: 93.6-96.4 % is 4 sd, chance 6e-5 a case.
     """
@@ -522,34 +370,15 @@ def test_probabilities_of_improvement_cover(seeds, truth):
     gains = rng.normal(stats.norm.ppf(truth), size=(4000, seeds))
     nothing = np.zeros(seeds)
     exact = [not probability_of_improvement(nothing, gain).excludes(truth) for gain in gains]
-    normal = [not normal_probability_of_improvement(nothing, gain).excludes(truth) for gain in gains]
     assert np.mean(exact) > 0.936
-    assert np.mean(normal) == pytest.approx(0.95, abs=0.014)
-
-
-@given(pairs)
-def test_normal_probability_of_improvement_agrees_with_the_t_test(sample):
-    """It excludes 1/2 just where the t interval excludes 0, and mirrors when the recipes are swapped."""
-    first, second = np.array(sample).T
-    assume(spread(second - first))
-    interval = normal_probability_of_improvement(first, second)
-    assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
-    if abs(p_value(second - first) - 0.05) > 1e-6:
-        assert interval.excludes(0.5) == paired_difference(first, second).excludes_zero
-    swapped = normal_probability_of_improvement(second, first)
-    assert (swapped.low, swapped.high) == pytest.approx((1 - interval.high, 1 - interval.low), abs=1e-12)
 
 
 def test_probability_of_improvement_at_its_ends():
-    """Ties only: 1/2, anything possible. One seed: likewise. The same gain at every seed: certain."""
-    for probability in (probability_of_improvement, normal_probability_of_improvement):
-        assert probability([1.0, 1.0], [1.0, 1.0]) == Interval(0.5, 0, 1, 0.95, 2)
-        one = probability([1.0], [2.0])
-        assert one.estimate == 1
-        assert not one.excludes(0.5)
-    assert normal_probability_of_improvement([1.0, 2.0], [2.0, 3.0]) == Interval(1, 1, 1, 0.95, 2)
-    nearly = normal_probability_of_improvement([1.0, 2.0], [2.0, 3.0 + 1e-15])
-    assert (nearly.estimate, nearly.low, nearly.high) == (1, 1, 1)
+    """Ties only: 1/2, anything possible. One seed: likewise."""
+    assert probability_of_improvement([1.0, 1.0], [1.0, 1.0]) == Interval(0.5, 0, 1, 0.95, 2)
+    one_seed = probability_of_improvement([1.0], [2.0])
+    assert one_seed.estimate == 1
+    assert not one_seed.excludes(0.5)
     assert str(probability_of_improvement([1.0] * 3, [2.0] * 3)) == "1.00 (0.29 to 1.00)"
 
 
@@ -609,9 +438,12 @@ def test_seeds_to_resolve_by_simulation():
     pilot = np.array([0.2, 1.2, 2.2])  # mean 1.2, s 1
     needed = seeds_to_resolve(pilot)
     rng = np.random.default_rng(8)
-    found = [np.mean([p_value(x) < 0.05 for x in rng.normal(1.2, size=(STUDIES, n))]) for n in (needed, needed - 1)]
-    assert found[0] > 0.79
-    assert found[1] < 0.81
+    with_needed, with_one_less = (
+        np.mean([mean_interval(x).excludes_zero for x in rng.normal(1.2, size=(STUDIES, n))])
+        for n in (needed, needed - 1)
+    )
+    assert with_needed > 0.79
+    assert with_one_less < 0.81
 
 
 def test_seeds_to_resolve_at_its_ends():
@@ -620,14 +452,6 @@ def test_seeds_to_resolve_at_its_ends():
     assert seeds_to_resolve([-1.0, 1.00001]) == math.inf
     assert seeds_to_resolve([0.1, 0.1]) == 2
     assert seeds_to_resolve([0.1, 0.1 + 1e-15]) == 2
-
-
-def run_until(draws, half_width, first):
-    """The differences a study with `--seeds-until` would have seen: one more seed until there are enough."""
-    n = first
-    while n < len(draws) and not enough(draws[:n], half_width, first=first):
-        n += 1
-    return draws[:n]
 
 
 @pytest.mark.parametrize("first", [3, 5])
@@ -675,15 +499,6 @@ def test_stopping_when_the_t_interval_looks_narrow_does_not_cover():
         stop = np.argmax(widths <= 0.5)
         held.append(abs(mean[stop]) <= widths[stop])
     assert np.mean(held) < 0.93
-
-
-@given(st.lists(st.floats(-10, 10), min_size=3, max_size=3), st.floats(1, 10))
-def test_enough_is_steins_count(first_stage, half_width):
-    """Adding one seed at a time stops at stein_seeds, whatever the later seeds say."""
-    wanted = stein_seeds(first_stage, half_width)
-    later = np.random.default_rng(0).normal(size=2000)
-    assert len(run_until(np.array([*first_stage, *later]), half_width, first=3)) == min(wanted, 2003)
-    assert not enough(first_stage[:2], half_width, first=3)
 
 
 def test_steins_count_from_its_formula():

@@ -7,9 +7,11 @@ import json
 import pandas as pd
 import pytest
 
+from backends.whole_files import write_whole
 from studies.plan.command import to_json
 from studies.plan.settings import StudySettings, from_json
 from studies.store import files
+from studies.store.folder import RunFolder
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
@@ -21,7 +23,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
-        files.write_whole(path, broken)
+        write_whole(path, broken)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
 
@@ -78,8 +80,8 @@ def test_rows_have_the_columns(tmp_path):
 def test_results_join_finished_cells_only(tmp_path):
     for name, value in (("a", 1.0), ("b", 2.0)):
         rows = [{"metric": "bound", "value": value, "unit": "bits/dim", "t": 3, "t_last": 4}]
-        files.write_rows(files.cell_folder(tmp_path, name) / files.ROWS, rows)
-    files.write_text(files.cell_folder(tmp_path, "c") / files.FAILURE, "ValueError: no\n\ntraceback")
+        files.write_rows(RunFolder(tmp_path).cell(name).rows, rows)
+    files.write_text(RunFolder(tmp_path).cell("c").failure, "ValueError: no\n\ntraceback")
     frame = pd.read_csv(files.gather_results(tmp_path, ["a", "b", "c"]))
     assert list(frame["value"]) == [1.0, 2.0]
     assert files.failure(tmp_path, "c") == "ValueError: no"

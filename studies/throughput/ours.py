@@ -1,13 +1,7 @@
-"""Who is raced: each makes the blocks of work that a worker times, in the one process that imports its framework.
-
-A block runs about so many units and waits for the device; it returns how many units it ran. Units: "train" an optimiser
-step from drawing its numbers to the moving average; "network", "bound" and "sample" one evaluation of the network on
-the evaluation batch, bare, within the bound's estimate, and within a sampling chain.
-"""
+"""This project in the race: its trainer, bound and samplers, a worker of growth, and the ceilings of the machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,45 +18,19 @@ from studies.cell.bound import Terms, evaluate_bound
 from studies.cell.draws import training_draws
 from studies.cell.model import TrainedModel
 from studies.cell.sampling import Chain, draw_samples
+from studies.throughput.contestant import (
+    CHAIN,
+    LEAST_EVALUATIONS,
+    LEVELS,
+    NUM_STEPS,
+    TEST_EXAMPLES,
+    Block,
+    Contestant,
+    examples,
+    model_flops,
+    waiting,
+)
 from studies.throughput.workloads import Workload
-
-Block = Callable[[int], int]
-LEVELS, NUM_STEPS = 17, 1000
-CHAIN = 20
-"""Steps of a sampling chain that is timed."""
-TEST_EXAMPLES, LEAST_EVALUATIONS = 64, 20
-"""Of a bound that is timed: it has a pilot and an end, which would look large beside a few evaluations. A default
-study's bound on digits has 70 batches.
-"""
-GROWTH = "growth in T = "
-"""What the name of a worker that measures growth begins with; T follows."""
-
-
-@dataclass(frozen=True, eq=False)
-class Contestant:
-    """`blocks` by name; operations of one unit of each, where it is counted; weights; what it runs on, in words."""
-
-    blocks: dict[str, Block]
-    flops: dict[str, float]
-    parameters: int
-    description: dict[str, str]
-
-
-def model_flops(forward: float, workload: Workload) -> dict[str, float]:
-    """By block, from the operations of one example's forward pass."""
-    evaluated = forward * workload.evaluation_batch
-    return {
-        "train": forward * (1 + BACKWARD) * workload.batch,
-        "network": evaluated,
-        "bound": evaluated,
-        "sample": evaluated,
-    }
-
-
-def examples(workload: Workload, count: int) -> np.ndarray:
-    """Data of the workload's shape on the levels of digits."""
-    levels = np.linspace(-1, 1, LEVELS)
-    return np.random.default_rng(0).choice(levels, size=(count, *workload.network.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +62,7 @@ def parts(backend_name: str, workload: Workload, execution: Execution, num_steps
     return Parts(network, process, terms, model, train)
 
 
-def ours(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
+def contestant(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
     """This project's trainer, bound and samplers."""
     made = parts(backend_name, workload, execution, NUM_STEPS)
     size, test = workload.evaluation_batch, examples(workload, TEST_EXAMPLES)
@@ -166,13 +134,6 @@ def _bare_network(backend_name: str, network: Any, x: np.ndarray, execution: Exe
     return run
 
 
-def waiting(device: Any) -> Callable[[], None]:
-    """A function that returns when a PyTorch device has done what it was given."""
-    import torch
-
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
-
-
 def ceilings(workload: Workload, execution: Execution) -> Contestant:
     """What this machine reaches in one large operation: a convolution forward and backward, and a matrix product."""
     import torch
@@ -232,21 +193,3 @@ def growing(workload: Workload, execution: Execution, num_steps: int) -> Contest
         return count
 
     return Contestant({"steps": made.train, "examples": tested, "sampler steps": sampled}, {}, 0, {})
-
-
-def make(name: str, workload: Workload, execution: Execution) -> Contestant:
-    """The contestant called `name`; ValueError for an unknown one, ImportError where its package is missing."""
-    from studies.throughput import peers  # one contestant a process
-
-    if name.startswith(GROWTH):
-        return growing(workload, execution, num_steps=int(name.removeprefix(GROWTH)))
-    makers: dict[str, Callable[[Workload, Execution], Contestant]] = {
-        "torch": lambda w, e: ours("torch", w, e),
-        "keras": lambda w, e: ours("keras", w, e),
-        "ceilings": ceilings,
-        "diffusers": peers.diffusers,
-        "denoising-diffusion-pytorch": peers.denoising_diffusion_pytorch,
-    }
-    if name not in makers:
-        raise ValueError(f"unknown contestant {name!r}; known: {', '.join(makers)}")
-    return makers[name](workload, execution)

@@ -1,0 +1,120 @@
+"""Which recipe is best in a metric, where in t it gains, and how much the framework matters beside it.
+
+With more than two recipes the best is chosen by the data, so its intervals are widened (Bonferroni over all pairs) to
+hold jointly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from studies.reporting.contrasts import (
+    Contrast,
+    against_reference,
+    by_cell,
+    by_t,
+    contrast,
+    levels_in,
+    values,
+)
+from studies.reporting.names import Quantity, quantity
+from studies.statistics.intervals import Interval
+from studies.statistics.multiplicity import joint_confidence
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The recipe with the best mean in one metric, and its lead over each other one (positive: better)."""
+
+    quantity: Quantity
+    best: Hashable
+    means: dict[Hashable, float]
+    leads: dict[Hashable, Interval]
+    contrasts: dict[Hashable, Contrast]
+    pairs: int
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the best is better than every other one, by intervals that exclude zero."""
+        return bool(self.leads) and all(lead.excludes_zero for lead in self.leads.values())
+
+    @property
+    def leaders(self) -> set[Hashable]:
+        """The best recipe and those that cannot be told from it."""
+        return {self.best} | {recipe for recipe, lead in self.leads.items() if not lead.excludes_zero}
+
+    @property
+    def seeds(self) -> int:
+        return min(lead.n for lead in self.leads.values())
+
+
+def ranking(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Ranking | None:
+    """The recipes of one dataset ranked by a metric; None where fewer than two have it or no direction is known."""
+    found = rows[rows["metric"] == metric]
+    about = quantity(metric, str(found["unit"].iloc[0]) if len(found) else "")
+    if found.empty or about.direction is None or about.is_p_value:
+        return None
+    table = values(rows, metric, sampler)
+    recipes = [
+        recipe for recipe in levels_in(table, "recipe") if table.xs(recipe, axis=1, level="recipe").notna().any().any()
+    ]
+    if len(recipes) < 2:
+        return None
+    sign = 1 if about.direction == "lower" else -1
+    means = {recipe: float(np.nanmean(table.xs(recipe, axis=1, level="recipe"))) for recipe in recipes}
+    best = min(recipes, key=lambda recipe: sign * means[recipe])
+    pairs = len(recipes) * (len(recipes) - 1) // 2
+    contrasts = {}
+    for recipe in recipes:
+        # other - best when lower is better, so that a lead is positive
+        sides = (recipe, best) if sign > 0 else (best, recipe)
+        if recipe != best and (one := contrast(table, "recipe", *sides)) is not None:
+            contrasts[recipe] = one
+    leads = {recipe: one.interval(joint_confidence(pairs)) for recipe, one in contrasts.items()}
+    return Ranking(about, best, means, leads, contrasts, pairs) if leads else None
+
+
+def differences_by_range(rows: pd.DataFrame, first: Hashable, second: Hashable) -> list[tuple[str, Interval]] | None:
+    """first - second of the bound, split over t = 1, 2 to 10, 11 to 100 and above; None without `bound_at_t`."""
+    spent = by_t(rows)
+    if spent.empty:
+        return None
+    last = int(spent["t"].max())
+    cuts = [cut for cut in (1, 10, 100) if cut < last] + [last]
+    keys = ["recipe", "backend", "seed"]
+    parts: dict[int, list[pd.DataFrame]] = {cut: [] for cut in cuts}
+    for key, cell in spent.groupby(keys, sort=False):
+        reached = np.interp(cuts, np.append(0.0, cell["t"]), np.append(0.0, cell["value"]))
+        for cut, value in zip(cuts, np.diff(reached, prepend=0.0), strict=True):
+            parts[cut].append(pd.DataFrame([{**dict(zip(keys, key, strict=True)), "value": value}]))
+    ranges = []
+    for before, cut in zip([0, *cuts], cuts, strict=False):
+        table = by_cell(pd.concat(parts[cut]), rows)
+        one = contrast(table, "recipe", first, second)
+        if one is None:
+            return None
+        where = "at t\u00a0=\u00a01 (the decoder)" if cut == 1 else f"at t\u00a0=\u00a0{before + 1} to {cut}"
+        ranges.append((where, one.interval()))
+    return ranges
+
+
+def framework_contrast(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Contrast | None:
+    if not (rows["metric"] == metric).any():
+        return None
+    table = values(rows, metric, sampler).dropna(axis=1, how="all")
+    order = levels_in(table, "backend")
+    found = against_reference(table, "backend", order) if len(order) > 1 else []
+    return found[0] if found else None
+
+
+def framework_share(rows: pd.DataFrame, effect: Contrast | None) -> float | None:
+    """The framework's bound effect, at the far end of its interval, over that of two recipes; None if unresolved."""
+    found = ranking(rows, "bound")
+    if effect is None or found is None or len(found.means) != 2 or not found.resolved:
+        return None
+    lead, interval = next(iter(found.leads.values())), effect.interval()
+    return max(abs(interval.low), abs(interval.high)) / lead.estimate

@@ -1,0 +1,256 @@
+"""The tables of a report: cells, paired differences, shares of the variance, and what the sample metrics mean."""
+
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from studies.metrics.registry import METRICS
+from studies.reporting.bound_table import bound_tables
+from studies.reporting.contrasts import (
+    Contrast,
+    against_reference,
+    contrast,
+    floor,
+    levels_in,
+    main_sampler,
+    one_factor_apart,
+    sample_metrics,
+    values,
+)
+from studies.reporting.names import BEST_INSIDE, difference_name, name_of, quantity, sampler_name
+from studies.reporting.numbers import listed, plain, plus_minus, seconds
+from studies.reporting.plotting import DARK, FAINT, GRID, PALETTE, PARTS
+from studies.reporting.view import View
+from studies.statistics import (
+    complete_seeds,
+    joint_confidence,
+    mean_interval,
+    probability_of_improvement,
+    variance_split,
+)
+from studies.store.cells import FACTORS
+from studies.store.reading import FIRST_STAGE, RUN, recipe_factors
+
+MOST_SAMPLE_COLUMNS = 3
+SHARES = (PALETTE[0], PALETTE[2], FAINT, PALETTE[3], PARTS[3], PARTS[1], GRID)  # in the order of the terms
+HEADINGS = {RUN: "Run", **{factor.name: factor.heading for factor in FACTORS}}
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text in columns: the first two to the left, the others to the right."""
+    length = max(len(row) for row in table)
+    filled = [[*row, *[""] * (length - len(row))] for row in table]
+    widths = [max(len(row[i]) for row in filled) for i in range(length)]
+    sides = ["<", "<", *[">"] * (length - 2)]
+    return [
+        "  ".join(f"{c:{side}{w}}" for c, side, w in zip(row, sides, widths, strict=True)).rstrip() for row in filled
+    ]
+
+
+def _columns(rows: pd.DataFrame) -> list[tuple[str, str | None]]:
+    """Metric and sampler of every column of the tables."""
+    sampler = main_sampler(rows)
+    scored = [name for name in sample_metrics(rows) if not quantity(name).is_p_value] if sampler else []
+    there = set(rows["metric"])
+    wanted: list[tuple[str, str | None]] = [(metric, None) for metric in ("bound", "epsilon_mse") if metric in there]
+    return wanted + [(metric, sampler) for metric in scored[:MOST_SAMPLE_COLUMNS]]
+
+
+def _column(rows: pd.DataFrame, metric: str, sampler: str | None) -> dict[str, Any]:
+    """Title and notes of a column: unit, direction, and the floor of a sample metric."""
+    found = rows[rows["metric"] == metric]
+    about = quantity(metric, str(found["unit"].iloc[0]))
+    least = floor(rows, metric, sampler) if sampler else None
+    unit = about.unit if sampler is None and about.unit not in ("", "1") else ""
+    better = {"lower": "↓ better", "higher": "↑ better"}.get(about.direction or "", "")
+    parts = [unit, better, f"floor {plain(least, 3)}" if least is not None else ""]
+    title = (about.title[0].upper() + about.title[1:]).replace(" = ", "\u00a0=\u00a0")
+    return {"title": title, "notes": [part for part in parts if part]}
+
+
+def dataset_tables(view: View) -> dict[str, Any]:
+    """The tables of one dataset: cells, paired differences, and what moves the bound."""
+    rows = view.rows
+    columns = _columns(rows)
+    tables = {column: values(rows, *column) for column in columns}
+    factors = recipe_factors(view.run.rows)
+    sampler = main_sampler(rows)
+    drawn = f" Samples: {sampler_name(sampler)}." if sampler else ""
+    differences = _differences(tables)
+    return {
+        "title": name_of(view.dataset) if view.run.rows["dataset"].nunique() > 1 else "",
+        "caption": "Means over seeds ± the half width of their 95 % interval (Student’s t). Seeds share their draws, so"
+        " cells are better compared by the paired differences below than by these intervals." + drawn,
+        "recipe_heading": " · ".join(HEADINGS[name] for name in factors),
+        "columns": [_column(rows, *column) for column in columns] + _cost_column(rows),
+        "cells": [_cell_row(view, key, tables) for key in view.groups()],
+        "difference_columns": [_column(rows, *column) for column in columns],
+        "differences": differences,
+        "differences_caption": "First minus second by seed, then the mean ± the half width of its"
+        f" {'two-stage ' if FIRST_STAGE in rows.attrs else ''}95 % interval. Bold: the interval excludes zero;"
+        " with *: so does one widened to hold jointly over the pooled differences of this table (Bonferroni)."
+        " P(better): the probability that the first is better on a new seed, a 95 % interval that assumes no"
+        " distribution (Clopper–Pearson)." + (" One seed gives no intervals." if view.seeds == 1 else ""),
+        "bound_tables": bound_tables(view),
+        **_split(view),
+    }
+
+
+def _cost_column(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{"title": "Training", "notes": ["median"]}] if (rows["metric"] == "train_seconds").any() else []
+
+
+def _cell_row(view: View, key: tuple[Hashable, Hashable], tables: Mapping[tuple, pd.DataFrame]) -> dict[str, Any]:
+    recipe, backend = key
+    of_cell = view.rows[(view.rows["recipe"] == recipe) & (view.rows["backend"] == backend)]
+    shown = []
+    for table in tables.values():
+        found = table[key].dropna() if key in table else pd.Series(dtype=float)
+        shown.append(plus_minus(mean_interval(found.to_numpy())) if len(found) else "–")
+    spent = of_cell[of_cell["metric"] == "train_seconds"]["value"]
+    if _cost_column(view.rows):
+        shown.append(seconds(float(spent.median())) if len(spent) else "–")
+    return {
+        "recipe": name_of(recipe),
+        "backend": name_of(backend),
+        "seeds": int(of_cell["seed"].nunique()),
+        "shown": shown,
+        "colour": view.colour(recipe),
+        "dark": DARK.get(view.colour(recipe), view.colour(recipe)),
+    }
+
+
+def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
+    """Rows of the difference table: every contrast that any column has, in one order: against the first recipe, of
+    frameworks, and of recipes that differ in one factor.
+    """
+    found: dict[tuple, dict[tuple, Contrast]] = {}
+    for column, table in tables.items():
+        table = table.dropna(axis=1, how="all")
+        for factor in ("recipe", "backend"):
+            for one in against_reference(table, factor, levels_in(table, factor)):
+                found.setdefault((factor, one.first, one.second, one.within), {})[column] = one
+        for first, second in one_factor_apart(levels_in(table, "recipe")):
+            if (apart := contrast(table, "recipe", first, second)) is not None:
+                found.setdefault(("recipe", first, second, None), {})[column] = apart
+    rows = []
+    pooled = sum(len(by_column) for (*_, within), by_column in found.items() if within is None)
+    for (_, first, second, within), by_column in found.items():
+        shown = [
+            _difference(by_column[column], column[0], pooled)
+            if column in by_column
+            else {"text": "–", "mark": "", "resolved": False, "notes": []}
+            for column in tables
+        ]
+        rows.append(
+            {
+                "name": difference_name(first, second),
+                "within": "pooled" if within is None else name_of(within),
+                "pooled": within is None,
+                "shown": shown,
+            }
+        )
+    return rows
+
+
+def _difference(one: Contrast, metric: str, comparisons: int) -> dict[str, Any]:
+    """A difference, whether its interval excludes zero, by itself and jointly with the other pooled `comparisons`."""
+    interval, direction, notes = one.interval(), quantity(metric).direction, []
+    jointly = one.within is None and one.interval(joint_confidence(comparisons)).excludes_zero
+    if one.left_out:
+        notes.append(f"without seed {', '.join(map(str, one.left_out))}")
+    if one.within is None and one.factor == "recipe" and direction and interval.n > 1:
+        nothing = np.zeros(interval.n)
+        better = probability_of_improvement(one.differences, nothing, lower_is_better=direction == "lower")
+        notes.append(f"P(better) {better.low:.2f} to {better.high:.2f}")
+    return {
+        "text": plus_minus(interval, signed=True),
+        "mark": "\u00a0*" if jointly else "",
+        "resolved": interval.excludes_zero,
+        "notes": notes,
+    }
+
+
+def _split(view: View) -> dict[str, Any]:
+    """Shares of the bound's variance over the study, where every recipe ran in every framework with several seeds."""
+    nothing: dict[str, Any] = {"split": [], "split_caption": ""}
+    if not (view.rows["metric"] == "bound").any():
+        return nothing
+    table = values(view.rows, "bound")
+    balanced = table.shape[1] == len(view.recipes) * len(view.backends) and len(table.dropna()) > 1
+    if not balanced:
+        return nothing
+    complete, left_out = complete_seeds(view.rows, "bound", ("recipe", "backend"))
+    kept = complete[["recipe", "backend", "seed", "metric", "value"]]
+    split = variance_split(kept, "bound", ("recipe", "backend"))
+    factors = recipe_factors(view.run.rows)
+    noun = factors[0] if len(factors) == 1 else "recipe"
+    shares = []
+    for i, row in enumerate(split.to_dict("records")):
+        name = str(row["term"]).replace("recipe", noun).replace("backend", "framework").replace(" x ", " × ")
+        share, colour = float(row["share"]), SHARES[i % len(SHARES)]
+        shown = {"name": name, "percent": round(100 * share, 2), "text": _percent(share)}
+        shares.append({**shown, "colour": colour, "dark": DARK.get(colour, colour)})
+    caption = (
+        "Shares of the test bound’s variance over the cells of this study, from expected mean squares with the seed"
+        " as a random factor. What is shared by all cells of a seed (“seed”) drops out of the paired differences; the"
+        " interactions with the seed are what limits them."
+    )
+    if left_out:
+        caption += f" Without the incomplete seeds: {listed([str(seed) for seed in left_out])}."
+    return {"split": shares, "split_caption": caption}
+
+
+def _percent(share: float) -> str:
+    return (
+        f"{100 * share:.0f} %"
+        if share >= 0.1 or share == 0
+        else f"{100 * share:.1f} %"
+        if share >= 0.001
+        else "< 0.1 %"
+    )
+
+
+ARROWS = {"lower": "↓", "higher": "↑"}
+
+
+def metric_notes(rows: pd.DataFrame, sampler: str | None = None) -> dict[str, Any]:
+    """`rows` and `caption` of the table of metrics, with the floor of one sampler's samples; no rows without samples.
+
+    The sampler is the main one unless named: samplers may differ in how many samples they were scored on.
+    """
+    sampler = sampler or main_sampler(rows)
+    known = [METRICS[name] for name in sample_metrics(rows) if name in METRICS] if sampler else []
+    notes = []
+    for metric in known:
+        least = floor(rows, metric.name, str(sampler))
+        notes.append(
+            {
+                "title": metric.title[0].upper() + metric.title[1:],
+                "unit": "" if metric.unit == "1" else metric.unit,
+                "better": "≈" if metric.name in BEST_INSIDE else ARROWS[metric.direction],
+                "ideal": f"{metric.ideal:g}",
+                "floor": "–" if least is None else plain(least, 3),
+                "bias": metric.bias_note.replace(" x ", " × ").replace("-0", "−0").replace("^(-", "^(−"),
+            }
+        )
+    caption = (
+        "Ideal: what two endless sets from one distribution get. Floor: what held-out training data get against test"
+        f" data at the sample size used ({sampler_name(str(sampler))}{_sizes(rows, sampler)}); its distance from the"
+        " ideal is the bias there."
+    )
+    return {"rows": notes, "caption": caption}
+
+
+def _sizes(rows: pd.DataFrame, sampler: str | None) -> str:
+    """How many samples and how many test examples were compared, where the run says so and all cells agree."""
+    found = {}
+    for letter, metric in (("N", "scored_samples"), ("M", "scored_reference")):
+        values = rows[(rows["metric"] == metric) & (rows["sampler"] == sampler)]["value"].unique()
+        found[letter] = f"{letter} = {values[0]:.0f}" if len(values) == 1 else ""
+    return f"; {found['N']} samples, {found['M']} of test" if all(found.values()) else ""
