@@ -17,7 +17,8 @@ def losses(view: View) -> Plot | None:
     titles = {"train_epsilon_mse": "Epsilon MSE, per dim", "train_posterior_kl": "Posterior KL, bits/dim"}
     panels, data = [], []
     for metric, title in titles.items():
-        curves = view.rows[(view.rows["metric"] == metric) & np.isfinite(view.rows["value"])]
+        curves = view.of_metric(metric)
+        curves = curves[np.isfinite(curves["value"])]
         if curves.empty:
             continue
         summary = curves.groupby(["recipe", "backend", "step"], sort=False)["value"].agg(

@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from studies.reporting.contrasts import contrast, values
 from studies.reporting.figures.effects import draw_effects, spoken_contrasts
 from studies.reporting.names import name_of
 from studies.reporting.numbers import seconds
@@ -79,9 +78,7 @@ def split_by_term(view: View) -> Plot | None:
         )
     ]
     for recipe in view.recipes[1:]:
-        found = [
-            (term, contrast(values(view.rows, term), "recipe", recipe, view.recipes[0])) for term in stacks.metrics
-        ]
+        found = [(term, view.contrast(term, "recipe", recipe, view.recipes[0])) for term in stacks.metrics]
         labelled = [(TERMS[term], one) for term, one in found if one is not None]
         if labelled:
             title = f"{name_of(recipe)} − {name_of(view.recipes[0])}"

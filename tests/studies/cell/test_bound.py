@@ -125,8 +125,6 @@ def test_target_standard_error_is_reached():
         assert estimate.nats == pytest.approx(truth(), abs=5 * target)
 
 
-
-
 def test_same_seed_same_estimate():
     first, second = (evaluate_bound(terms, PROCESS, TEST, 3) for _ in range(2))
     assert first.nats == second.nats
