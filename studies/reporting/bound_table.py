@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from studies.metrics.vocabulary import title_of
 from studies.reporting.names import name_of
 from studies.reporting.numbers import plain, plus_minus
 from studies.reporting.plotting import DARK
@@ -18,11 +19,9 @@ from studies.statistics import mean_interval
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of the cells: its heading, and how its values over seeds become one."""
+    """A metric of the cells: and how its values over seeds become one."""
 
     metric: str
-    title: str
-    note: str
     written: Callable[[np.ndarray], str]
 
 
@@ -39,22 +38,21 @@ def typical(values: np.ndarray) -> str:
     return plain(float(np.median(values)), 2)
 
 
-BITS = "bits/dim"
 TRUTH = (
-    Column("bound", "Test bound", BITS, mean),
-    Column("bound_data_se", "SE from data", BITS, typical),
-    Column("bound_step_se", "SE from steps t", BITS, typical),
-    Column("bound_noise_se", "SE from noise", BITS, typical),
-    Column("bound_above_entropy", "Above the entropy", BITS, mean),
-    Column("bound_above_floor", "Above the floor", BITS, mean),
-    Column("flow_decoder", "Flow likelihood", BITS, mean),
-    Column("flow_bound", "Bound, same examples", BITS, mean),
-    Column("flow_minus_bound", "Flow − bound", BITS, mean),
+    Column("bound", mean),
+    Column("bound_data_se", typical),
+    Column("bound_step_se", typical),
+    Column("bound_noise_se", typical),
+    Column("bound_above_entropy", mean),
+    Column("bound_above_floor", mean),
+    Column("flow_decoder", mean),
+    Column("flow_bound", mean),
+    Column("flow_minus_bound", mean),
 )
 CODE = (
-    Column("rate", "Rate", BITS, mean),
-    Column("distortion", "Distortion, L₀", BITS, mean_or_nothing),
-    Column("rmse", "RMSE of x₀ at t = 1", "", mean),
+    Column("rate", mean),
+    Column("distortion", mean_or_nothing),
+    Column("rmse", mean),
 )
 
 
@@ -81,7 +79,7 @@ def _table(view: View, title: str, caption: str, columns: tuple[Column, ...], ne
     return {
         "title": title,
         "caption": caption,
-        "columns": [{"title": column.title, "note": column.note or _unit(view, column.metric)} for column in shown],
+        "columns": [_heading(view, column.metric) for column in shown],
         "rows": [_row(view, *key, shown) for key in view.groups()],
     }
 
@@ -104,8 +102,8 @@ def _row(view: View, recipe: Hashable, backend: Hashable, columns: list[Column])
     }
 
 
-def _unit(view: View, metric: str) -> str:
-    return str(view.of_metric(metric)["unit"].iloc[0])
+def _heading(view: View, metric: str) -> dict[str, str]:
+    return {"title": title_of(metric), "note": view.quantity(metric).unit}
 
 
 def _truth_caption(view: View) -> str:

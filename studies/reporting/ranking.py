@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from studies.metrics.vocabulary import Quantity
 from studies.reporting.contrasts import (
     Contrast,
     by_cell,
     contrast,
     levels_in,
 )
-from studies.reporting.names import Quantity
 from studies.statistics.intervals import Interval
 from studies.statistics.multiplicity import joint_confidence
 

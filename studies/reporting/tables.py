@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from studies.metrics.registry import METRICS
+from studies.metrics.vocabulary import BEST_INSIDE
 from studies.reporting.bound_table import bound_tables
 from studies.reporting.contrasts import Contrast
-from studies.reporting.names import BEST_INSIDE, difference_name, name_of, quantity, sampler_name
+from studies.reporting.names import difference_name, name_of, quantity, sampler_name
 from studies.reporting.numbers import listed, plain, plus_minus, seconds
 from studies.reporting.plotting import DARK, FAINT, GRID, PALETTE, PARTS
 from studies.reporting.view import View

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from studies.metrics.vocabulary import Quantity
 from studies.reporting.contrasts import (
     Contrast,
     by_t,
@@ -26,7 +27,7 @@ from studies.reporting.contrasts import (
     sample_metrics,
     values,
 )
-from studies.reporting.names import Quantity, name_of, quantity
+from studies.reporting.names import name_of, quantity
 from studies.reporting.plotting import MARKERS, PALETTE, Key
 from studies.reporting.ranking import Ranking, ranking
 from studies.store.reading import FACTORS, CellRecord, Run, levels
