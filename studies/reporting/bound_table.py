@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from studies.metrics.vocabulary import title_of
 from studies.reporting.names import name_of
 from studies.reporting.numbers import plain, plus_minus
 from studies.reporting.plotting import DARK
@@ -19,11 +19,9 @@ from studies.statistics import mean_interval
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of the cells: its heading, and how its values over seeds become one."""
+    """A metric of the cells: and how its values over seeds become one."""
 
     metric: str
-    title: str
-    note: str
     written: Callable[[np.ndarray], str]
 
 
@@ -40,29 +38,28 @@ def typical(values: np.ndarray) -> str:
     return plain(float(np.median(values)), 2)
 
 
-BITS = "bits/dim"
 TRUTH = (
-    Column("bound", "Test bound", BITS, mean),
-    Column("bound_data_se", "SE from data", BITS, typical),
-    Column("bound_step_se", "SE from steps t", BITS, typical),
-    Column("bound_noise_se", "SE from noise", BITS, typical),
-    Column("bound_above_entropy", "Above the entropy", BITS, mean),
-    Column("bound_above_floor", "Above the floor", BITS, mean),
-    Column("flow_decoder", "Flow likelihood", BITS, mean),
-    Column("flow_bound", "Bound, same examples", BITS, mean),
-    Column("flow_minus_bound", "Flow − bound", BITS, mean),
+    Column("bound", mean),
+    Column("bound_data_se", typical),
+    Column("bound_step_se", typical),
+    Column("bound_noise_se", typical),
+    Column("bound_above_entropy", mean),
+    Column("bound_above_floor", mean),
+    Column("flow_decoder", mean),
+    Column("flow_bound", mean),
+    Column("flow_minus_bound", mean),
 )
 CODE = (
-    Column("rate", "Rate", BITS, mean),
-    Column("distortion", "Distortion, L₀", BITS, mean_or_nothing),
-    Column("rmse", "RMSE of x₀ at t = 1", "", mean),
+    Column("rate", mean),
+    Column("distortion", mean_or_nothing),
+    Column("rmse", mean),
 )
 
 
 def bound_tables(view: View) -> list[dict[str, Any]]:
     """Both tables as report.html takes them, each left out where none of its rows but the bound is there."""
     made = [
-        _table(view, "How exact is the bound?", _truth_caption(view.rows), TRUTH, "bound_noise_se"),
+        _table(view, "How exact is the bound?", _truth_caption(view), TRUTH, "bound_noise_se"),
         _table(
             view,
             "The bound as a progressive code",
@@ -76,25 +73,23 @@ def bound_tables(view: View) -> list[dict[str, Any]]:
 
 
 def _table(view: View, title: str, caption: str, columns: tuple[Column, ...], needed: str) -> dict[str, Any] | None:
-    there = set(view.rows["metric"])
-    if needed not in there:
+    if needed not in view.metrics:
         return None
-    shown = [column for column in columns if column.metric in there]
+    shown = [column for column in columns if column.metric in view.metrics]
     return {
         "title": title,
         "caption": caption,
-        "columns": [
-            {"title": column.title, "note": column.note or _unit(view.rows, column.metric)} for column in shown
-        ],
+        "columns": [_heading(view, column.metric) for column in shown],
         "rows": [_row(view, *key, shown) for key in view.groups()],
     }
 
 
 def _row(view: View, recipe: Hashable, backend: Hashable, columns: list[Column]) -> dict[str, Any]:
-    of_cells = view.rows[(view.rows["recipe"] == recipe) & (view.rows["backend"] == backend)]
     texts = []
     for column in columns:
-        values = of_cells[of_cells["metric"] == column.metric]["value"].to_numpy(dtype=np.float64)
+        rows = view.of_metric(column.metric)
+        of_group = rows[(rows["recipe"] == recipe) & (rows["backend"] == backend)]
+        values = of_group["value"].to_numpy(dtype=np.float64)
         values = values[np.isfinite(values)]
         texts.append(column.written(values) if len(values) else "–")
     colour = view.colour(recipe)
@@ -107,34 +102,33 @@ def _row(view: View, recipe: Hashable, backend: Hashable, columns: list[Column])
     }
 
 
-def _unit(rows: pd.DataFrame, metric: str) -> str:
-    return str(rows.loc[rows["metric"] == metric, "unit"].iloc[0])
+def _heading(view: View, metric: str) -> dict[str, str]:
+    return {"title": title_of(metric), "note": view.quantity(metric).unit}
 
 
-def _truth_caption(rows: pd.DataFrame) -> str:
+def _truth_caption(view: View) -> str:
     """What the columns are, of those that are there."""
 
     def median(metric: str) -> float:
-        return float(rows.loc[rows["metric"] == metric, "value"].median())
+        return float(view.of_metric(metric)["value"].median())
 
-    there = set(rows["metric"])
     parts = [
         "Means over seeds ± the half width of their 95 % interval. SE: standard errors of one cell’s bound (median over"
         " seeds), by what they come from: the test set as a sample of the data, the steps t at which each example is"
         " met, and the noise drawn there."
     ]
-    if "bound_above_entropy" in there:
+    if "bound_above_entropy" in view.metrics:
         parts.append(
             f"The density of the data is known: its entropy, {plain(median('entropy'))} bits/dim, is the least that a"
             f" bound can be on average; with this chain of steps the exact denoiser has {plain(median('bound_floor'))}."
         )
-    if "bound_above_floor" in there:
-        whose = "exact denoiser" if "entropy" in there else "training set’s own denoiser, on training examples"
+    if "bound_above_floor" in view.metrics:
+        whose = "exact denoiser" if "entropy" in view.metrics else "training set’s own denoiser, on training examples"
         parts.append(
             f"Above the floor: what the network adds to the bound of the {whose}; the figure shows where in t."
         )
-    if "flow_minus_bound" in there:
-        error = rows.loc[rows["metric"] == "flow_minus_bound", "standard_error"].median()
+    if "flow_minus_bound" in view.metrics:
+        error = view.of_metric("flow_minus_bound")["standard_error"].median()
         chance = (
             f" one cell’s difference has a standard error of {plain(float(error), 2)};" if np.isfinite(error) else ""
         )
@@ -143,11 +137,11 @@ def _truth_caption(rows: pd.DataFrame) -> str:
             " model’s own decoder, so that it and the bound of the same examples differ in p(x₁) alone;"
             f"{chance} the solver’s steps were doubled until an example moved by less than"
             f" {plain(median('flow_decoder_tolerance'), 2)} bits/dim"
-            f" (mean {plain(median('flow_decoder_solver_change'), 1)}; {_unresolved(rows)})."
+            f" (mean {plain(median('flow_decoder_solver_change'), 1)}; {_unresolved(view)})."
         )
     return " ".join(parts)
 
 
-def _unresolved(rows: pd.DataFrame) -> str:
-    left = float(rows.loc[rows["metric"] == "flow_decoder_unresolved", "value"].sum())
+def _unresolved(view: View) -> str:
+    left = float(view.of_metric("flow_decoder_unresolved")["value"].sum())
     return "every example did" if left == 0 else f"{left:.0f} examples of all cells never did"

@@ -97,12 +97,14 @@ def contrast(
     return Contrast(factor, first, second, within, mean, left_out, table.attrs.get(FIRST_STAGE))
 
 
-def against_reference(table: pd.DataFrame, factor: str, order: Sequence[Hashable]) -> list[Contrast]:
-    """Every level against the first one of `order`, pooled and then within each level of the other factor."""
+def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Hashable, Hashable | None]]:
+    """(level, reference, within): every level against the table's first, pooled and then within each level of the
+    other factor.
+    """
+    order = levels_in(table, factor)
     other = "backend" if factor == "recipe" else "recipe"
     held = [None, *(levels_in(table, other) if len(levels_in(table, other)) > 1 else [])]
-    found = [contrast(table, factor, level, order[0], within) for level in order[1:] for within in held]
-    return [one for one in found if one is not None]
+    return [(level, order[0], within) for level in order[1:] for within in held]
 
 
 def one_factor_apart(recipes: Sequence[Hashable]) -> list[tuple[Hashable, Hashable]]:
@@ -157,8 +159,7 @@ def by_t(rows: pd.DataFrame) -> pd.DataFrame:
         total = np.cumsum(size * cell["value"].to_numpy())
         cumulative = np.interp(ends, np.append(0.0, last), np.append(0.0, total))
         parts.append(pd.DataFrame({"recipe": recipe, "backend": backend, "seed": seed, "t": ends, "value": cumulative}))
-    return (
-        pd.concat(parts, ignore_index=True)
-        if parts
-        else pd.DataFrame(columns=["recipe", "backend", "seed", "t", "value"])
-    )
+    columns = ["recipe", "backend", "seed", "t", "value"]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    table.attrs = dict(rows.attrs)
+    return table

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 from studies.metrics.registry import METRICS
+from studies.metrics.vocabulary import VOCABULARY, Quantity
 from studies.store.reading import SEPARATOR
 
 NAMES = {
@@ -37,47 +37,16 @@ IN_FULL = {
     "hybrid": "hybrid (L_simple + λ L_vlb)",
 }
 
-BEST_INSIDE = (
-    "memorisation",
-    "density",
-)  # their ideal lies inside the range, so neither direction is better throughout
-
-Direction = Literal["lower", "higher"]
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """How a metric is spoken of: its title, its unit, and which direction is better (None: neither, or not known)."""
-
-    name: str
-    title: str
-    unit: str
-    direction: Direction | None
-    is_p_value: bool = False
-
-
-_MEASURED = {
-    "bound": Quantity("bound", "test bound", "bits/dim", "lower"),
-    "epsilon_mse": Quantity("epsilon_mse", "test epsilon MSE", "per dim", "lower"),
-    "train_seconds": Quantity("train_seconds", "training time", "s", "lower"),
-}
-
 
 def quantity(metric: str, unit: str = "") -> Quantity:
-    """What is known of a metric; one that is not in the registry has its own name as title, and no direction."""
-    if metric in _MEASURED:
-        known = _MEASURED[metric]
-        return Quantity(known.name, known.title, unit or known.unit, known.direction)
-    if metric in METRICS:
-        known_metric = METRICS[metric]
-        return Quantity(
-            metric,
-            known_metric.title,
-            known_metric.unit,
-            None if metric in BEST_INSIDE else known_metric.direction,
-            is_p_value=metric.endswith("_p"),
-        )
-    return Quantity(metric, metric.replace("_", " "), unit, None)
+    """What is known of a metric; one that is not in the vocabulary has its own name as title, and no direction.
+
+    `unit` is what the rows say; the registry's own unit stands for a metric of samples.
+    """
+    known = VOCABULARY.get(metric)
+    if known is None:
+        return Quantity(metric, metric.replace("_", " "), unit)
+    return known if metric in METRICS or not unit else replace(known, unit=unit)
 
 
 def unit_of(about: Quantity) -> str:

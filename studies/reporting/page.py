@@ -22,7 +22,7 @@ from studies.reporting.numbers import count, plain
 from studies.reporting.plotting import Plot, images
 from studies.reporting.tables import aligned, dataset_tables, metric_notes
 from studies.reporting.verdict import findings, headline, trouble, verdict_sentences
-from studies.reporting.view import View
+from studies.reporting.view import views_of
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
 from studies.store.reading import FIRST_STAGE, Run, levels, read_run, side_by_side
@@ -58,10 +58,10 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
 def closing_table(run_folder: Path) -> str:
     """The headline and the table of results as plain text, for the terminal."""
     run = read_run(Path(run_folder))
-    lines = [headline(run.rows), ""]
-    for dataset in levels(run.rows, "dataset"):
-        rows = run.rows[run.rows["dataset"] == dataset]
-        part = dataset_tables(View(run, dataset, rows))
+    views = views_of(run)
+    lines = [headline(views), ""]
+    for view in views:
+        part = dataset_tables(view)
         columns = part["columns"][:MOST_TERMINAL_COLUMNS]
         table = [
             [part["recipe_heading"], "framework", "seeds", *(column["title"] for column in columns)],
@@ -74,29 +74,25 @@ def closing_table(run_folder: Path) -> str:
             ),
         ]
         lines += [*aligned([row[: 3 + len(columns)] for row in table]), ""]
-    return "\n".join(lines + verdict_sentences(run.rows, run.failed) + _missing(run))
+    return "\n".join(lines + verdict_sentences(run, views) + _missing(run))
 
 
 def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
-    plots = figures_of(run)
+    views = views_of(run)
+    plots = figures_of(views)
     write_figures(plots, RunFolder(out).figures)
-    sound = findings(run.rows)
+    sound = findings(views)
     page = template("report.html").render(
         name=run.name,
         kicker=_kicker(run, runs),
-        headline=headline(run.rows),
-        sentences=sound + trouble(run.rows, run.failed) + _missing(run),
+        headline=headline(views),
+        sentences=sound + trouble(run) + _missing(run),
         sound=len(sound),
-        datasets=[
-            dataset_tables(View(run, dataset, run.rows[run.rows["dataset"] == dataset]))
-            for dataset in levels(run.rows, "dataset")
-        ],
+        datasets=[dataset_tables(view) for view in views],
         effects=[shown(plot) for plot in plots if plot.name.startswith("effects")],
         figures=[shown(plot) for plot in plots if not plot.name.startswith("effects")],
         method=_method(run) + _between(runs),
-        metrics=metric_notes(
-            run.rows[run.rows["dataset"] == levels(run.rows, "dataset")[0]] if len(run.rows) else run.rows
-        ),
+        metrics=metric_notes(views[0]) if views else {"rows": [], "caption": ""},
         runs=[about(one) for one in runs],
         papers=PAPERS,
         again=again,

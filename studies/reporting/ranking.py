@@ -6,22 +6,19 @@ hold jointly.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from studies.metrics.vocabulary import Quantity
 from studies.reporting.contrasts import (
     Contrast,
-    against_reference,
     by_cell,
-    by_t,
     contrast,
     levels_in,
-    values,
 )
-from studies.reporting.names import Quantity, quantity
 from studies.statistics.intervals import Interval
 from studies.statistics.multiplicity import joint_confidence
 
@@ -52,13 +49,19 @@ class Ranking:
         return min(lead.n for lead in self.leads.values())
 
 
-def ranking(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Ranking | None:
-    """The recipes of one dataset ranked by a metric; None where fewer than two have it or no direction is known."""
-    found = rows[rows["metric"] == metric]
-    about = quantity(metric, str(found["unit"].iloc[0]) if len(found) else "")
-    if found.empty or about.direction is None or about.is_p_value:
+def ranking(
+    about: Quantity,
+    values: Callable[[], pd.DataFrame],
+    contrast: Callable[[Hashable, Hashable], Contrast | None],
+) -> Ranking | None:
+    """The recipes ranked by the metric `about`; None where fewer than two have it or no direction is known.
+
+    `values` gives the metric of every cell as `contrasts.values` does, and is asked only where there is a direction;
+    `contrast` gives first - second of two recipes.
+    """
+    if about.direction is None or about.is_p_value:
         return None
-    table = values(rows, metric, sampler)
+    table = values()
     recipes = [
         recipe for recipe in levels_in(table, "recipe") if table.xs(recipe, axis=1, level="recipe").notna().any().any()
     ]
@@ -72,15 +75,17 @@ def ranking(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Rank
     for recipe in recipes:
         # other - best when lower is better, so that a lead is positive
         sides = (recipe, best) if sign > 0 else (best, recipe)
-        if recipe != best and (one := contrast(table, "recipe", *sides)) is not None:
+        if recipe != best and (one := contrast(*sides)) is not None:
             contrasts[recipe] = one
     leads = {recipe: one.interval(joint_confidence(pairs)) for recipe, one in contrasts.items()}
     return Ranking(about, best, means, leads, contrasts, pairs) if leads else None
 
 
-def differences_by_range(rows: pd.DataFrame, first: Hashable, second: Hashable) -> list[tuple[str, Interval]] | None:
-    """first - second of the bound, split over t = 1, 2 to 10, 11 to 100 and above; None without `bound_at_t`."""
-    spent = by_t(rows)
+def differences_by_range(spent: pd.DataFrame, first: Hashable, second: Hashable) -> list[tuple[str, Interval]] | None:
+    """first - second of the bound, split over t = 1, 2 to 10, 11 to 100 and above; None without `bound_at_t`.
+
+    `spent` is the table of `contrasts.by_t`.
+    """
     if spent.empty:
         return None
     last = int(spent["t"].max())
@@ -93,7 +98,7 @@ def differences_by_range(rows: pd.DataFrame, first: Hashable, second: Hashable) 
             parts[cut].append(pd.DataFrame([{**dict(zip(keys, key, strict=True)), "value": value}]))
     ranges = []
     for before, cut in zip([0, *cuts], cuts, strict=False):
-        table = by_cell(pd.concat(parts[cut]), rows)
+        table = by_cell(pd.concat(parts[cut]), spent)
         one = contrast(table, "recipe", first, second)
         if one is None:
             return None
@@ -102,19 +107,9 @@ def differences_by_range(rows: pd.DataFrame, first: Hashable, second: Hashable) 
     return ranges
 
 
-def framework_contrast(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> Contrast | None:
-    if not (rows["metric"] == metric).any():
-        return None
-    table = values(rows, metric, sampler).dropna(axis=1, how="all")
-    order = levels_in(table, "backend")
-    found = against_reference(table, "backend", order) if len(order) > 1 else []
-    return found[0] if found else None
-
-
-def framework_share(rows: pd.DataFrame, effect: Contrast | None) -> float | None:
+def framework_share(bound: Ranking | None, effect: Contrast | None) -> float | None:
     """The framework's bound effect, at the far end of its interval, over that of two recipes; None if unresolved."""
-    found = ranking(rows, "bound")
-    if effect is None or found is None or len(found.means) != 2 or not found.resolved:
+    if effect is None or bound is None or len(bound.means) != 2 or not bound.resolved:
         return None
-    lead, interval = next(iter(found.leads.values())), effect.interval()
+    lead, interval = next(iter(bound.leads.values())), effect.interval()
     return max(abs(interval.low), abs(interval.high)) / lead.estimate

@@ -3,26 +3,17 @@
 # ruff: noqa: RUF001
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from studies.metrics.registry import METRICS
+from studies.metrics.vocabulary import BEST_INSIDE
 from studies.reporting.bound_table import bound_tables
-from studies.reporting.contrasts import (
-    Contrast,
-    against_reference,
-    contrast,
-    floor,
-    levels_in,
-    main_sampler,
-    one_factor_apart,
-    sample_metrics,
-    values,
-)
-from studies.reporting.names import BEST_INSIDE, difference_name, name_of, quantity, sampler_name
+from studies.reporting.contrasts import Contrast
+from studies.reporting.names import difference_name, name_of, quantity, sampler_name
 from studies.reporting.numbers import listed, plain, plus_minus, seconds
 from studies.reporting.plotting import DARK, FAINT, GRID, PALETTE, PARTS
 from studies.reporting.view import View
@@ -52,20 +43,19 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _columns(rows: pd.DataFrame) -> list[tuple[str, str | None]]:
+def _columns(view: View) -> list[tuple[str, str | None]]:
     """Metric and sampler of every column of the tables."""
-    sampler = main_sampler(rows)
-    scored = [name for name in sample_metrics(rows) if not quantity(name).is_p_value] if sampler else []
-    there = set(rows["metric"])
-    wanted: list[tuple[str, str | None]] = [(metric, None) for metric in ("bound", "epsilon_mse") if metric in there]
+    sampler = view.main_sampler
+    scored = [name for name in view.sample_metrics if not quantity(name).is_p_value] if sampler else []
+    wanted: list[tuple[str, str | None]] = [
+        (metric, None) for metric in ("bound", "epsilon_mse") if metric in view.metrics
+    ]
     return wanted + [(metric, sampler) for metric in scored[:MOST_SAMPLE_COLUMNS]]
 
 
-def _column(rows: pd.DataFrame, metric: str, sampler: str | None) -> dict[str, Any]:
+def _column(view: View, metric: str, sampler: str | None) -> dict[str, Any]:
     """Title and notes of a column: unit, direction, and the floor of a sample metric."""
-    found = rows[rows["metric"] == metric]
-    about = quantity(metric, str(found["unit"].iloc[0]))
-    least = floor(rows, metric, sampler) if sampler else None
+    about, least = view.quantity(metric), view.floor(metric, sampler)
     unit = about.unit if sampler is None and about.unit not in ("", "1") else ""
     better = {"lower": "↓ better", "higher": "↑ better"}.get(about.direction or "", "")
     parts = [unit, better, f"floor {plain(least, 3)}" if least is not None else ""]
@@ -75,24 +65,22 @@ def _column(rows: pd.DataFrame, metric: str, sampler: str | None) -> dict[str, A
 
 def dataset_tables(view: View) -> dict[str, Any]:
     """The tables of one dataset: cells, paired differences, and what moves the bound."""
-    rows = view.rows
-    columns = _columns(rows)
-    tables = {column: values(rows, *column) for column in columns}
+    columns = _columns(view)
     factors = recipe_factors(view.run.rows)
-    sampler = main_sampler(rows)
+    sampler = view.main_sampler
     drawn = f" Samples: {sampler_name(sampler)}." if sampler else ""
-    differences = _differences(tables)
+    differences = _differences(view, columns)
     return {
         "title": name_of(view.dataset) if view.run.rows["dataset"].nunique() > 1 else "",
         "caption": "Means over seeds ± the half width of their 95 % interval (Student’s t). Seeds share their draws, so"
         " cells are better compared by the paired differences below than by these intervals." + drawn,
         "recipe_heading": " · ".join(HEADINGS[name] for name in factors),
-        "columns": [_column(rows, *column) for column in columns] + _cost_column(rows),
-        "cells": [_cell_row(view, key, tables) for key in view.groups()],
-        "difference_columns": [_column(rows, *column) for column in columns],
+        "columns": [_column(view, *column) for column in columns] + _cost_column(view),
+        "cells": [_cell_row(view, key, columns) for key in view.groups()],
+        "difference_columns": [_column(view, *column) for column in columns],
         "differences": differences,
         "differences_caption": "First minus second by seed, then the mean ± the half width of its"
-        f" {'two-stage ' if FIRST_STAGE in rows.attrs else ''}95 % interval. Bold: the interval excludes zero;"
+        f" {'two-stage ' if FIRST_STAGE in view.rows.attrs else ''}95 % interval. Bold: the interval excludes zero;"
         " with *: so does one widened to hold jointly over the pooled differences of this table (Bonferroni)."
         " P(better): the probability that the first is better on a new seed, a 95 % interval that assumes no"
         " distribution (Clopper–Pearson)." + (" One seed gives no intervals." if view.seeds == 1 else ""),
@@ -101,19 +89,20 @@ def dataset_tables(view: View) -> dict[str, Any]:
     }
 
 
-def _cost_column(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{"title": "Training", "notes": ["median"]}] if (rows["metric"] == "train_seconds").any() else []
+def _cost_column(view: View) -> list[dict[str, Any]]:
+    return [{"title": "Training", "notes": ["median"]}] if "train_seconds" in view.metrics else []
 
 
-def _cell_row(view: View, key: tuple[Hashable, Hashable], tables: Mapping[tuple, pd.DataFrame]) -> dict[str, Any]:
+def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
     recipe, backend = key
     of_cell = view.rows[(view.rows["recipe"] == recipe) & (view.rows["backend"] == backend)]
     shown = []
-    for table in tables.values():
+    for column in columns:
+        table = view.values(*column)
         found = table[key].dropna() if key in table else pd.Series(dtype=float)
         shown.append(plus_minus(mean_interval(found.to_numpy())) if len(found) else "–")
     spent = of_cell[of_cell["metric"] == "train_seconds"]["value"]
-    if _cost_column(view.rows):
+    if _cost_column(view):
         shown.append(seconds(float(spent.median())) if len(spent) else "–")
     return {
         "recipe": name_of(recipe),
@@ -125,19 +114,18 @@ def _cell_row(view: View, key: tuple[Hashable, Hashable], tables: Mapping[tuple,
     }
 
 
-def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
+def _differences(view: View, columns: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
     """Rows of the difference table: every contrast that any column has, in one order: against the first recipe, of
     frameworks, and of recipes that differ in one factor.
     """
     found: dict[tuple, dict[tuple, Contrast]] = {}
-    for column, table in tables.items():
-        table = table.dropna(axis=1, how="all")
-        for factor in ("recipe", "backend"):
-            for one in against_reference(table, factor, levels_in(table, factor)):
-                found.setdefault((factor, one.first, one.second, one.within), {})[column] = one
-        for first, second in one_factor_apart(levels_in(table, "recipe")):
-            if (apart := contrast(table, "recipe", first, second)) is not None:
-                found.setdefault(("recipe", first, second, None), {})[column] = apart
+    for metric, sampler in columns:
+        for one in (
+            *view.against_reference(metric, "recipe", sampler),
+            *view.against_reference(metric, "backend", sampler),
+            *view.one_factor_apart(metric, sampler),
+        ):
+            found.setdefault((one.factor, one.first, one.second, one.within), {})[metric, sampler] = one
     rows = []
     pooled = sum(len(by_column) for (*_, within), by_column in found.items() if within is None)
     for (_, first, second, within), by_column in found.items():
@@ -145,7 +133,7 @@ def _differences(tables: Mapping[tuple, pd.DataFrame]) -> list[dict[str, Any]]:
             _difference(by_column[column], column[0], pooled)
             if column in by_column
             else {"text": "–", "mark": "", "resolved": False, "notes": []}
-            for column in tables
+            for column in columns
         ]
         rows.append(
             {
@@ -179,9 +167,9 @@ def _difference(one: Contrast, metric: str, comparisons: int) -> dict[str, Any]:
 def _split(view: View) -> dict[str, Any]:
     """Shares of the bound's variance over the study, where every recipe ran in every framework with several seeds."""
     nothing: dict[str, Any] = {"split": [], "split_caption": ""}
-    if not (view.rows["metric"] == "bound").any():
+    if "bound" not in view.metrics:
         return nothing
-    table = values(view.rows, "bound")
+    table = view.values("bound")
     balanced = table.shape[1] == len(view.recipes) * len(view.backends) and len(table.dropna()) > 1
     if not balanced:
         return nothing
@@ -219,16 +207,16 @@ def _percent(share: float) -> str:
 ARROWS = {"lower": "↓", "higher": "↑"}
 
 
-def metric_notes(rows: pd.DataFrame, sampler: str | None = None) -> dict[str, Any]:
+def metric_notes(view: View, sampler: str | None = None) -> dict[str, Any]:
     """`rows` and `caption` of the table of metrics, with the floor of one sampler's samples; no rows without samples.
 
     The sampler is the main one unless named: samplers may differ in how many samples they were scored on.
     """
-    sampler = sampler or main_sampler(rows)
-    known = [METRICS[name] for name in sample_metrics(rows) if name in METRICS] if sampler else []
+    sampler = sampler or view.main_sampler
+    known = [METRICS[name] for name in view.sample_metrics if name in METRICS] if sampler else []
     notes = []
     for metric in known:
-        least = floor(rows, metric.name, str(sampler))
+        least = view.floor(metric.name, sampler)
         notes.append(
             {
                 "title": metric.title[0].upper() + metric.title[1:],
@@ -241,16 +229,17 @@ def metric_notes(rows: pd.DataFrame, sampler: str | None = None) -> dict[str, An
         )
     caption = (
         "Ideal: what two endless sets from one distribution get. Floor: what held-out training data get against test"
-        f" data at the sample size used ({sampler_name(str(sampler))}{_sizes(rows, sampler)}); its distance from the"
+        f" data at the sample size used ({sampler_name(str(sampler))}{_sizes(view, sampler)}); its distance from the"
         " ideal is the bias there."
     )
     return {"rows": notes, "caption": caption}
 
 
-def _sizes(rows: pd.DataFrame, sampler: str | None) -> str:
+def _sizes(view: View, sampler: str | None) -> str:
     """How many samples and how many test examples were compared, where the run says so and all cells agree."""
     found = {}
     for letter, metric in (("N", "scored_samples"), ("M", "scored_reference")):
-        values = rows[(rows["metric"] == metric) & (rows["sampler"] == sampler)]["value"].unique()
+        rows = view.of_metric(metric)
+        values = rows[rows["sampler"] == sampler]["value"].unique()
         found[letter] = f"{letter} = {values[0]:.0f}" if len(values) == 1 else ""
     return f"; {found['N']} samples, {found['M']} of test" if all(found.values()) else ""

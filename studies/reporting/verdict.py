@@ -13,82 +13,65 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 import pandas as pd
 
-from studies.reporting.contrasts import (
-    floor,
-    levels_in,
-    main_sampler,
-    sample_metrics,
-    values,
-)
+from studies.reporting.contrasts import levels_in
 from studies.reporting.names import full_name_of, name_of, quantity, sampler_name
 from studies.reporting.numbers import count, in_sentence, listed, plain, plus_minus, seconds, size_of
-from studies.reporting.ranking import Ranking, differences_by_range, framework_contrast, framework_share, ranking
+from studies.reporting.ranking import Ranking, differences_by_range, framework_share
+from studies.reporting.view import View
 from studies.statistics import seeds_to_resolve
-from studies.store.reading import CellRecord, levels, recipe_factors, with_recipes
+from studies.store.reading import Run, recipe_factors
 
 LITTLE = 0.05  # of the difference between recipes: below this the framework is said to matter little
 MANY = 200  # seeds: beyond this "more seeds" is no longer advice
 
 
-def headline(frame: pd.DataFrame) -> str:
+def headline(views: Sequence[View]) -> str:
     """The answer in one short sentence."""
     parts = []
-    datasets = levels(frame, "dataset")
-    for dataset in datasets:
-        rows = _of_dataset(frame, dataset)
-        where = f"On {name_of(dataset)}: " if len(datasets) > 1 else ""
-        parts.append(where + _headline_of(rows))
+    for view in views:
+        where = f"On {name_of(view.dataset)}: " if len(views) > 1 else ""
+        parts.append(where + _headline_of(view))
     return " ".join(parts) or "No cell finished, so there is nothing to compare."
 
 
-def verdict_sentences(frame: pd.DataFrame, failed: Sequence[CellRecord] = ()) -> list[str]:
+def verdict_sentences(run: Run, views: Sequence[View]) -> list[str]:
     """What the run found, a sentence or two a finding, for every dataset; then the cells that failed or diverged.
 
-    `frame` has the columns of results.csv. Intervals are 95 %, paired over seeds.
+    Intervals are 95 %, paired over seeds.
     """
-    return findings(frame) + trouble(frame, failed)
+    return findings(views) + trouble(run)
 
 
-def findings(frame: pd.DataFrame) -> list[str]:
+def findings(views: Sequence[View]) -> list[str]:
     """Bound, where in t it differs, samples, framework, cost, and a caution: a sentence or two each, for every
     dataset.
     """
-    if "recipe" not in frame:
-        frame = with_recipes(frame)
-    sentences: list[str] = []
-    for dataset in levels(frame, "dataset"):
-        rows = _of_dataset(frame, dataset)
-        makers = (_bound_sentence, _by_t_sentence, _sample_sentence, _framework_sentence, _cost_sentence, _caution)
-        sentences += [sentence for make in makers if (sentence := make(rows))]
-    return sentences
+    makers = (_bound_sentence, _by_t_sentence, _sample_sentence, _framework_sentence, _cost_sentence, _caution)
+    return [sentence for view in views for make in makers if (sentence := make(view))]
 
 
-def _of_dataset(frame: pd.DataFrame, dataset: Hashable) -> pd.DataFrame:
-    return frame[frame["dataset"] == dataset]
+def _noun(view: View) -> str:
+    return "objectives" if recipe_factors(view.rows) == ["objective"] else "recipes"
 
 
-def _noun(rows: pd.DataFrame) -> str:
-    return "objectives" if recipe_factors(rows) == ["objective"] else "recipes"
-
-
-def _scope(rows: pd.DataFrame) -> str:
+def _scope(view: View) -> str:
     """ "On digits (3 seeds, PyTorch and Keras)"."""
-    frameworks = listed([name_of(level) for level in levels(rows, "backend")])
-    return f"On {name_of(rows['dataset'].iloc[0])} ({count(rows['seed'].nunique(), 'seed')}, {frameworks})"
+    frameworks = listed([name_of(level) for level in view.backends])
+    return f"On {name_of(view.dataset)} ({count(view.seeds, 'seed')}, {frameworks})"
 
 
-def _headline_of(rows: pd.DataFrame) -> str:
-    bound = ranking(rows, "bound")
-    metrics, sampler = sample_metrics(rows), main_sampler(rows)
-    samples = ranking(rows, metrics[0], sampler) if metrics else None
+def _headline_of(view: View) -> str:
+    bound = view.ranking("bound")
+    metrics, sampler = view.sample_metrics, view.main_sampler
+    samples = view.ranking(metrics[0], sampler) if metrics else None
     known = [one for one in (bound, samples) if one is not None]
     if not known:
-        return _framework_headline(rows)
+        return _framework_headline(view)
     if min(one.seeds for one in known) == 1:
         return "One seed shows differences, but cannot say whether they would come back with another."
     likelihood = None if bound is None else _leading(bound)
     quality = None if samples is None else _leading(samples)
-    judge = _judge(rows, metrics, sampler, samples)
+    judge = _judge(view, metrics, sampler, samples)
     if bound and samples and likelihood and quality:
         if bound.leaders == samples.leaders:
             both = "has both the better likelihood bound and the better samples"
@@ -101,14 +84,14 @@ def _headline_of(rows: pd.DataFrame) -> str:
         tail = "; the bounds cannot be told apart" if likelihood == "" else ""
         return _capitalised(f"{quality} has the better samples ({judge}){tail}.")
     undecided = [what for what, one in (("bounds", likelihood), (f"samples ({judge})", quality)) if one == ""]
-    return f"{count(known[0].seeds, 'seed')} cannot tell the {_noun(rows)} apart by their {' or '.join(undecided)}."
+    return f"{count(known[0].seeds, 'seed')} cannot tell the {_noun(view)} apart by their {' or '.join(undecided)}."
 
 
-def _judge(rows: pd.DataFrame, metrics: Sequence[str], sampler: str | None, samples: Ranking | None) -> str:
+def _judge(view: View, metrics: Sequence[str], sampler: str | None, samples: Ranking | None) -> str:
     """By which metric the samples are judged in a headline, and whether another resolves it the other way."""
     if samples is None:
         return ""
-    others = [one for one in (ranking(rows, metric, sampler) for metric in metrics[1:]) if one is not None]
+    others = [one for one in (view.ranking(metric, sampler) for metric in metrics[1:]) if one is not None]
     disagree = any(one.resolved and one.best != samples.best for one in others)
     name = in_sentence(samples.quantity.title).split(" (")[0]
     return f"by {name}; another metric disagrees" if disagree else f"by {name}"
@@ -131,32 +114,32 @@ def _capitalised(sentence: str) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
-def _framework_headline(rows: pd.DataFrame) -> str:
-    recipe = name_of(rows["recipe"].iloc[0])
-    effect = framework_contrast(rows, "bound")
+def _framework_headline(view: View) -> str:
+    recipe = name_of(view.recipes[0])
+    effect = view.framework_contrast("bound")
     if effect is None or effect.interval().n == 1:
         return f"Only one recipe finished ({recipe}), so there is nothing to compare it with."
     verb = "changes" if effect.interval().excludes_zero else "makes no visible difference to"
     return f"Only one recipe finished ({recipe}); the framework {verb} its bound."
 
 
-def _bound_sentence(rows: pd.DataFrame) -> str | None:
-    found = ranking(rows, "bound")
+def _bound_sentence(view: View) -> str | None:
+    found = view.ranking("bound")
     if found is None:
-        return _single_recipe_sentence(rows)
+        return _single_recipe_sentence(view)
     advice = " Run at least 3 seeds." if found.seeds == 1 else ""
-    return f"{_scope(rows)}, {_ranking_clause(found, 'test bound', full_name_of)}{advice}"
+    return f"{_scope(view)}, {_ranking_clause(found, 'test bound', full_name_of)}{advice}"
 
 
-def _single_recipe_sentence(rows: pd.DataFrame) -> str | None:
-    table = values(rows, "bound") if (rows["metric"] == "bound").any() else pd.DataFrame()
+def _single_recipe_sentence(view: View) -> str | None:
+    table = view.values("bound") if "bound" in view.metrics else pd.DataFrame()
     if table.empty or not table.notna().any().any():
-        return f"{_scope(rows)}, no cell has a test bound."
-    unit = rows[rows["metric"] == "bound"]["unit"].iloc[0]
+        return f"{_scope(view)}, no cell has a test bound."
+    unit = view.of_metric("bound")["unit"].iloc[0]
     mean = float(np.nanmean(table))
     recipe = levels_in(table.dropna(axis=1, how="all"), "recipe")[0]
     return (
-        f"{_scope(rows)}, the {full_name_of(recipe)} reaches a test bound of {plain(mean)} {unit};"
+        f"{_scope(view)}, the {full_name_of(recipe)} reaches a test bound of {plain(mean)} {unit};"
         " with one recipe there is no other to compare it with."
     )
 
@@ -214,13 +197,13 @@ def _seeds_advice(found: Ranking, other: Hashable) -> str:
     return f"about {needed:.0f} seeds would resolve a difference of this size"
 
 
-def _by_t_sentence(rows: pd.DataFrame) -> str | None:
+def _by_t_sentence(view: View) -> str | None:
     """Where in t a resolved difference of two bounds is made."""
-    found = ranking(rows, "bound")
+    found = view.ranking("bound")
     if found is None or len(found.means) != 2 or not found.resolved:
         return None
     other = next(iter(found.leads))
-    ranges = differences_by_range(rows, other, found.best)
+    ranges = differences_by_range(view.by_t, other, found.best)
     if ranges is None:
         return None
     seen = 0.005 * abs(sum(interval.estimate for _, interval in ranges))
@@ -233,24 +216,24 @@ def _by_t_sentence(rows: pd.DataFrame) -> str | None:
     return f"By range of t, the {name_of(found.best)} gains (in bits/dim): {', '.join(parts)}."
 
 
-def _sample_sentence(rows: pd.DataFrame) -> str | None:
-    metrics, sampler = sample_metrics(rows), main_sampler(rows)
+def _sample_sentence(view: View) -> str | None:
+    metrics, sampler = view.sample_metrics, view.main_sampler
     if sampler is None:
         return None
-    found = ranking(rows, metrics[0], sampler)
+    found = view.ranking(metrics[0], sampler)
     if found is None:
         return None
     title = in_sentence(found.quantity.title)
-    least = floor(rows, metrics[0], sampler)
+    least = view.floor(metrics[0], sampler)
     better = f" {found.quantity.direction.capitalize()} is better" if found.quantity.direction else ""
     real = f"; held-out real data get {plain(least, 3)}" if least is not None else ""
     clause = _ranking_clause(found, title, name_of)
-    return f"For samples ({sampler_name(sampler)}), {clause}{better}{real}.{_tally(rows, metrics, sampler)}"
+    return f"For samples ({sampler_name(sampler)}), {clause}{better}{real}.{_tally(view, metrics, sampler)}"
 
 
-def _tally(rows: pd.DataFrame, metrics: Sequence[str], sampler: str) -> str:
+def _tally(view: View, metrics: Sequence[str], sampler: str) -> str:
     """How all sample metrics fall out, each by its own interval."""
-    found = [one for one in (ranking(rows, metric, sampler) for metric in metrics) if one is not None]
+    found = [one for one in (view.ranking(metric, sampler) for metric in metrics) if one is not None]
     if len(found) < 2 or min(one.seeds for one in found) == 1:
         return ""
     wins = [name_of(one.best) for one in found if one.resolved]
@@ -261,15 +244,15 @@ def _tally(rows: pd.DataFrame, metrics: Sequence[str], sampler: str) -> str:
     return f" Of {len(found)} sample metrics, by 95 % intervals, {listed(parts)}."
 
 
-def _framework_sentence(rows: pd.DataFrame) -> str | None:
+def _framework_sentence(view: View) -> str | None:
     """The framework's effect, so that it can stand beside the objective's."""
-    backends = levels(rows, "backend")
+    backends = view.backends
     if len(backends) < 2:
         return f"Only {name_of(backends[0])} was run, so the framework's effect is not known." if backends else None
-    metrics, sampler = sample_metrics(rows), main_sampler(rows)
-    effects = {"bound": framework_contrast(rows, "bound")}
+    metrics, sampler = view.sample_metrics, view.main_sampler
+    effects = {"bound": view.framework_contrast("bound")}
     if metrics and quantity(metrics[0]).direction:
-        effects["samples"] = framework_contrast(rows, metrics[0], sampler)
+        effects["samples"] = view.framework_contrast(metrics[0], sampler)
     known = {what: one for what, one in effects.items() if one is not None}
     if not known:
         return None
@@ -283,11 +266,11 @@ def _framework_sentence(rows: pd.DataFrame) -> str | None:
     n = first.interval().n
     if n == 1:
         return f"The framework: {pair} is {numbers}, in one seed and without an interval."
-    share = framework_share(rows, effects["bound"])
+    share = framework_share(view.ranking("bound"), effects["bound"])
     if share is not None and share <= LITTLE:
         return (
-            f"The framework matters little beside the {_noun(rows)}: {pair} is {numbers} (95 % intervals); in the bound"
-            f" that is at most {_rounded_up(100 * share):g} % of the difference between the {_noun(rows)}."
+            f"The framework matters little beside the {_noun(view)}: {pair} is {numbers} (95 % intervals); in the bound"
+            f" that is at most {_rounded_up(100 * share):g} % of the difference between the {_noun(view)}."
         )
     changed = [what for what, one in known.items() if one.interval().excludes_zero]
     if changed:
@@ -303,24 +286,24 @@ def _rounded_up(percent: float) -> float:
     return round(math.ceil(percent / digit) * digit, 2) or digit
 
 
-def _cost_sentence(rows: pd.DataFrame) -> str | None:
-    spent = rows[rows["metric"] == "train_seconds"]
+def _cost_sentence(view: View) -> str | None:
+    spent = view.of_metric("train_seconds")
     if spent.empty:
         return None
     medians = spent.groupby("backend", sort=False)["value"].median()
     parts = [f"{seconds(value)} in {name_of(backend)}" for backend, value in medians.items()]
     sentence = f"Training one cell took {listed(parts)} (median)."
-    shared = rows[rows["metric"] == "trained_together"]["backend"].unique()
+    shared = view.of_metric("trained_together")["backend"].unique()
     if len(shared):
         names = listed([name_of(backend) for backend in shared])
         sentence += f" Cells of {names} trained several to a program, and a cell's time is its share of that."
     return sentence
 
 
-def _caution(rows: pd.DataFrame) -> str | None:
+def _caution(view: View) -> str | None:
     """What is known to change an answer about the KL, where the run did not try it."""
-    objectives = set(rows["objective"])
-    uniform = "timesteps" in rows and set(rows["timesteps"]) == {"uniform"}
+    objectives = set(view.rows["objective"])
+    uniform = "timesteps" in view.rows and set(view.rows["timesteps"]) == {"uniform"}
     if len(objectives) == 1 or "posterior_kl" not in objectives or not uniform:
         return None
     return (
@@ -329,23 +312,23 @@ def _caution(rows: pd.DataFrame) -> str | None:
     )
 
 
-def trouble(frame: pd.DataFrame, failed: Sequence[CellRecord]) -> list[str]:
+def trouble(run: Run) -> list[str]:
     """What went wrong: cells that failed or diverged, samples that are not finite."""
     sentences = []
-    if failed:
-        named = "; ".join(f"{cell.id} ({cell.failure})" for cell in failed)
+    if run.failed:
+        named = "; ".join(f"{cell.id} ({cell.failure})" for cell in run.failed)
         sentences.append(
-            f"{count(len(failed), 'cell')} failed: {named}. A seed is left out of each comparison that needs a"
+            f"{count(len(run.failed), 'cell')} failed: {named}. A seed is left out of each comparison that needs a"
             f" failed cell."
         )
-    diverged = frame[frame["metric"] == "diverged"]
+    diverged = run.rows[run.rows["metric"] == "diverged"]
     if len(diverged):
         named = "; ".join(
             f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, by step {row.value:.0f}"
             for row in diverged.itertuples()
         )
         sentences.append(f"{count(len(diverged), 'cell')} diverged (a loss that is no longer finite): {named}.")
-    broken = frame[frame["metric"] == "samples_not_finite"]
+    broken = run.rows[run.rows["metric"] == "samples_not_finite"]
     if len(broken):
         named = "; ".join(
             f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, {sampler_name(str(row.sampler))}"

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.reporting.contrasts import sample_metrics
 from studies.reporting.figures import write_figures
 from studies.reporting.names import family_name, name_of, quantity, unit_of
 from studies.reporting.numbers import count
@@ -47,7 +46,7 @@ def write_report(out: Path) -> Path:
         floor=None if table.floor is None else label_of(table.floor),
         figures=[shown(plot)],
         method=_method(run),
-        metrics=metric_notes(run.rows),
+        metrics=metric_notes(view),
         run=about(run),
     )
     path = RunFolder(out).page
@@ -66,7 +65,7 @@ def quality_by_evaluations(view: View) -> Plot:
     rows = view.rows[view.rows["sampler"].notna()]
     families = [str(family) for family in levels(with_chains(rows), "family")]
     panels, data = [], []
-    for metric in sample_metrics(rows):
+    for metric in view.sample_metrics:
         scored = with_chains(rows[rows["metric"] == metric])
         mean = scored.groupby(["recipe", "family", "steps"], sort=False)["value"].agg(["mean", "min", "max", "count"])
         mean = mean.reset_index().sort_values("steps")

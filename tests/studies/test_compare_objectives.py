@@ -17,6 +17,7 @@ from backends.checkpoints import load_weights
 from studies.cell import stages as cell_module
 from studies.cell import training
 from studies.cell.drift import sketched_steps
+from studies.metrics.vocabulary import VOCABULARY
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import PRESETS, StudySettings
@@ -59,6 +60,16 @@ def test_it_says_what_it_will_do_and_shows_every_cell(smoke):
     count = 2 * 2 * len(BACKENDS)
     assert done.stdout.startswith(f"{count} cells on digits")
     assert f"[{count}/{count}]" in done.stdout
+
+
+def test_every_metric_is_in_the_vocabulary(smoke):
+    """A row that no reader knows is refused, and so is a unit other than the one it is known by."""
+    run, _ = smoke
+    results = pd.read_csv(run / "results.csv")
+    assert set(results["metric"]) <= set(VOCABULARY)
+    known = {name: about.unit for name, about in VOCABULARY.items() if about.unit}
+    written = {(row.metric, row.unit) for row in results.itertuples() if row.metric in known}
+    assert written <= set(known.items())
 
 
 def test_every_cell_has_its_measurements(smoke):

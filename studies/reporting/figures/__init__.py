@@ -26,7 +26,6 @@ from studies.reporting.figures.table2 import table2
 from studies.reporting.names import name_of
 from studies.reporting.plotting import Plot, save
 from studies.reporting.view import View
-from studies.store.reading import Run, levels
 
 MAKERS = (
     effects, gain, table2, losses, drift, spent_by_t, split_by_term, above_floor, rate_and_distortion,
@@ -35,16 +34,15 @@ MAKERS = (
 """In the order of the report; each makes its figure of a View, or None."""
 
 
-def figures_of(run: Run) -> list[Plot]:
+def figures_of(views: Sequence[View]) -> list[Plot]:
     """Every figure the run has the data for, in the order of the report."""
     plots = []
-    datasets = levels(run.rows, "dataset")
-    for dataset in datasets:
-        view = View(run, dataset, run.rows[run.rows["dataset"] == dataset])
+    for view in views:
         for make in MAKERS:
             plot = make(view)
-            if plot is not None and len(datasets) > 1:
-                plot = replace(plot, name=f"{plot.name}-{dataset}", title=f"{plot.title} ({name_of(dataset)})")
+            if plot is not None and len(views) > 1:
+                title = f"{plot.title} ({name_of(view.dataset)})"
+                plot = replace(plot, name=f"{plot.name}-{view.dataset}", title=title)
             if plot is not None:
                 plots.append(plot)
     return plots

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.reporting.contrasts import by_cell, by_t, contrast
+from studies.reporting.contrasts import by_cell, contrast
 from studies.reporting.names import name_of
 from studies.reporting.plotting import DASHES, INK, Panel, Plot, label_of, linear_axis, log_axis, positive_axis
 from studies.reporting.view import View
@@ -16,10 +16,10 @@ from studies.reporting.view import View
 
 def spent_by_t(view: View) -> Plot | None:
     """Where in t the bound is spent, and where the recipes differ."""
-    per_step = _mean_at_t(view.rows, "bound_at_t")
+    per_step = _mean_at_t(view, "bound_at_t")
     if per_step.empty:
         return None
-    total = by_t(view.rows)
+    total = view.by_t
     running = total.groupby(["recipe", "backend", "t"], sort=False)["value"].mean().reset_index()
     last = int(per_step["t_last"].max())
     panels = [
@@ -59,7 +59,7 @@ def spent_by_t(view: View) -> Plot | None:
             _draw_by_t(view, per_step, last, logarithmic=True),
         )
     )
-    mse = _mean_at_t(view.rows, "epsilon_mse_at_t")
+    mse = _mean_at_t(view, "epsilon_mse_at_t")
     if not mse.empty:
         data.append(mse.assign(panel="epsilon MSE"))
         panels.append(
@@ -81,9 +81,10 @@ def spent_by_t(view: View) -> Plot | None:
     )
 
 
-def _mean_at_t(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    found = rows[rows["metric"] == metric]
-    mean = found.groupby(["recipe", "backend", "t", "t_last"], sort=False)["value"].mean().reset_index()
+def _mean_at_t(view: View, metric: str) -> pd.DataFrame:
+    mean = (
+        view.of_metric(metric).groupby(["recipe", "backend", "t", "t_last"], sort=False)["value"].mean().reset_index()
+    )
     return mean.sort_values("t")
 
 
@@ -92,7 +93,7 @@ def _running_difference(total: pd.DataFrame, view: View) -> pd.DataFrame:
     parts = []
     reference = view.recipes[0]
     for t, at_t in total.groupby("t"):
-        table = by_cell(at_t, view.rows)
+        table = by_cell(at_t, total)
         for recipe in view.recipes[1:]:
             if (one := contrast(table, "recipe", recipe, reference)) is not None:
                 interval = one.interval()

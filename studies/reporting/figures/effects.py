@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.reporting.contrasts import Contrast, against_reference, levels_in, main_sampler, sample_metrics, values
+from studies.reporting.contrasts import Contrast
 from studies.reporting.names import name_of, quantity
 from studies.reporting.numbers import plus_minus
 from studies.reporting.plotting import FAINT, INK, PAPER, Panel, Plot, linear_axis
@@ -21,16 +21,12 @@ FITS = 44  # characters of label and number beside each other in a panel
 
 def effects(view: View) -> Plot | None:
     """The differences with their intervals: recipe against recipe above, framework against framework below."""
-    sampler, metrics = main_sampler(view.rows), sample_metrics(view.rows)
+    sampler, metrics = view.main_sampler, view.sample_metrics
     wanted: list[tuple[str, str | None]] = [("bound", None)]
     wanted += [(metrics[0], sampler)] if sampler else [("epsilon_mse", None)]
     panels, data = [], []
     for metric, drawn_by in wanted:
-        if not (view.rows["metric"] == metric).any():
-            continue
-        table = values(view.rows, metric, drawn_by).dropna(axis=1, how="all")
-        found = against_reference(table, "recipe", levels_in(table, "recipe"))
-        found += against_reference(table, "backend", levels_in(table, "backend"))
+        found = view.against_reference(metric, "recipe", drawn_by) + view.against_reference(metric, "backend", drawn_by)
         if len(view.recipes) > 2:
             found = [one for one in found if one.within is None]  # the table has the rest
         if not found:

@@ -30,8 +30,8 @@ OF_TRAINING_SET = (
 
 def above_floor(view: View) -> Plot | None:
     """The losses and their floor, and the difference for each loss. None where the rows are missing."""
-    mse, kl = (_by_t(view.rows, f"{loss}_above_floor_at_t") for loss in ("epsilon_mse", "bound"))
-    floor = _by_t(view.rows, "epsilon_mse_floor_at_t")
+    mse, kl = (_by_t(view, f"{loss}_above_floor_at_t") for loss in ("epsilon_mse", "bound"))
+    floor = _by_t(view, "epsilon_mse_floor_at_t")
     if mse.empty or floor.empty:
         return None
     keys = ["recipe", "backend", "t", "t_last"]
@@ -61,7 +61,7 @@ def above_floor(view: View) -> Plot | None:
                 _draw(view, later),
             )
         )
-    known = (view.rows["metric"] == "entropy").any()
+    known = "entropy" in view.metrics
     return Plot(
         "above-floor",
         "How far above the least possible loss, by t",
@@ -73,11 +73,11 @@ def above_floor(view: View) -> Plot | None:
     )
 
 
-def _by_t(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _by_t(view: View, metric: str) -> pd.DataFrame:
     """Means over seeds and their intervals: columns recipe, backend, t, t_last, value, low, high, standard_error."""
     parts = []
     keys = ["recipe", "backend", "t", "t_last"]
-    for key, found in rows[rows["metric"] == metric].groupby(keys, sort=False):
+    for key, found in view.of_metric(metric).groupby(keys, sort=False):
         finite = found[np.isfinite(found["value"])]
         if finite.empty:
             continue

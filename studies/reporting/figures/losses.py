@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from studies.metrics.vocabulary import VOCABULARY, title_of
 from studies.reporting.plotting import DASHES, Panel, Plot, label_of, linear_axis, positive_axis
 from studies.reporting.view import View
 
 
 def losses(view: View) -> Plot | None:
     """Both losses over training, whichever was trained."""
-    titles = {"train_epsilon_mse": "Epsilon MSE, per dim", "train_posterior_kl": "Posterior KL, bits/dim"}
     panels, data = [], []
-    for metric, title in titles.items():
-        curves = view.rows[(view.rows["metric"] == metric) & np.isfinite(view.rows["value"])]
+    for metric in ("train_epsilon_mse", "train_posterior_kl"):
+        title = f"{title_of(metric)}, {VOCABULARY[metric].unit}"
+        curves = view.of_metric(metric)
+        curves = curves[np.isfinite(curves["value"])]
         if curves.empty:
             continue
         summary = curves.groupby(["recipe", "backend", "step"], sort=False)["value"].agg(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.reporting.contrasts import floor, sample_metrics
+from studies.reporting.contrasts import sample_metrics
 from studies.reporting.names import family_name, name_of, quantity, sampler_family, sampler_name, sampler_steps, unit_of
 from studies.reporting.numbers import plus_minus
 from studies.reporting.plotting import (
@@ -33,15 +33,16 @@ from studies.store.reading import levels
 def quality(view: View) -> Plot | None:
     """Every sample metric beside its floor."""
     panels, data = [], []
-    for metric in sample_metrics(view.rows):
+    for metric in view.sample_metrics:
         about = quantity(metric)
         if about.is_p_value:
             continue
-        chosen = view.rows[(view.rows["metric"] == metric) & np.isfinite(view.rows["value"])]
+        chosen = view.of_metric(metric)
+        chosen = chosen[np.isfinite(chosen["value"])]
         samplers = levels(chosen, "sampler")
         marks: list[tuple[str, Hashable | None, Hashable, Interval | float | None, list[float]]] = []
         for sampler in samplers:
-            least = floor(view.rows, metric, sampler)
+            least = view.floor(metric, sampler)
             marks.append((sampler_name(sampler), None, sampler, least, []))
             for recipe, backend in view.groups():
                 of_cell = chosen[

@@ -22,7 +22,7 @@ def rate_and_distortion(view: View) -> Plot | None:
     curves = _curves(view.rows)
     if curves.empty:
         return None
-    unit = str(view.rows.loc[view.rows["metric"] == "distortion_at_t", "unit"].iloc[0])
+    unit = str(view.of_metric("distortion_at_t")["unit"].iloc[0])
     ends = "; ".join(
         f"{view.name(*key)}: {label_of(group['distortion_at_t'].iloc[0])} after "
         f"{label_of(group['rate_at_t'].iloc[0])} bits/dim"

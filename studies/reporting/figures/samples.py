@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from studies.reporting.contrasts import main_sampler
 from studies.reporting.names import sampler_name, sampler_steps
 from studies.reporting.pictures import examples, nearest_neighbours, real_and_made, trajectories
 from studies.reporting.plotting import Panel, Plot, label_of
@@ -71,7 +70,7 @@ def denoising(view: View) -> Plot | None:
 def neighbours(view: View) -> Plot | None:
     """Each sample beside the training example nearest to it."""
     train, test = view.run.reference.get("train"), view.run.reference.get("test")
-    sampler = main_sampler(view.rows)
+    sampler = view.main_sampler
     if train is None or train[0].size < 3:
         return None
     made = []

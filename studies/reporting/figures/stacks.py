@@ -11,22 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from studies.reporting.contrasts import contrast, values
+from studies.metrics.vocabulary import VOCABULARY
 from studies.reporting.figures.effects import draw_effects, spoken_contrasts
 from studies.reporting.names import name_of
 from studies.reporting.numbers import seconds
 from studies.reporting.plotting import PARTS, Key, Panel, Plot, label_of, linear_axis, rows_axis
 from studies.reporting.view import View
 
-TERMS = {"bound_decoder": "decoder, t = 1", "bound_diffusion": "diffusion, t > 1", "bound_prior": "prior, t = T"}
-STAGES = {
-    "startup_seconds": "start-up",
-    "train_seconds": "training",
-    "bound_seconds": "bound",
-    "floors_seconds": "floors",
-    "flow_seconds": "flow",
-    "sample_seconds": "samples",
-}
+TERMS = ("bound_decoder", "bound_diffusion", "bound_prior")
+STAGES = ("startup_seconds", "train_seconds", "bound_seconds", "floors_seconds", "flow_seconds", "sample_seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +54,10 @@ def _stacks(view: View, metrics: Sequence[str], over_seeds: Callable[[NDArray[np
 
 def split_by_term(view: View) -> Plot | None:
     """The bound as decoder, diffusion and prior."""
-    stacks = _stacks(view, list(TERMS), lambda value: float(value.mean()))
+    stacks = _stacks(view, TERMS, lambda value: float(value.mean()))
     if stacks is None:
         return None
-    labels = [TERMS[term] for term in stacks.metrics]
+    labels = [VOCABULARY[term].title for term in stacks.metrics]
     names = [view.name(*key) for key in stacks.groups]
     spoken = "; ".join(
         f"{name}: " + ", ".join(f"{label} {label_of(part)}" for label, part in zip(labels, row, strict=True))
@@ -79,10 +72,8 @@ def split_by_term(view: View) -> Plot | None:
         )
     ]
     for recipe in view.recipes[1:]:
-        found = [
-            (term, contrast(values(view.rows, term), "recipe", recipe, view.recipes[0])) for term in stacks.metrics
-        ]
-        labelled = [(TERMS[term], one) for term, one in found if one is not None]
+        found = [(term, view.contrast(term, "recipe", recipe, view.recipes[0])) for term in stacks.metrics]
+        labelled = [(VOCABULARY[term].title, one) for term, one in found if one is not None]
         if labelled:
             title = f"{name_of(recipe)} − {name_of(view.recipes[0])}"
             alt = f"Differences by term in bits/dim with 95 % intervals, {title}: {spoken_contrasts(labelled)}."
@@ -127,7 +118,7 @@ def _draw_stacks(
 
 def cost(view: View) -> Plot | None:
     """Seconds of a cell by stage."""
-    stacks = _stacks(view, list(STAGES), lambda value: float(np.median(value)))
+    stacks = _stacks(view, STAGES, lambda value: float(np.median(value)))
     if stacks is None:
         return None
     names = [view.name(*key) for key in stacks.groups]
@@ -146,5 +137,9 @@ def cost(view: View) -> Plot | None:
             )
         ],
         stacks.table(),
-        [Key(STAGES[stage], PARTS[i]) for i, stage in enumerate(stacks.metrics)],
+        [Key(_stage(stage), PARTS[i]) for i, stage in enumerate(stacks.metrics)],
     )
+
+
+def _stage(metric: str) -> str:
+    return "training" if metric == "train_seconds" else VOCABULARY[metric].title

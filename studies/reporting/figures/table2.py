@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.reporting.contrasts import contrast, main_sampler, sample_metrics, values
 from studies.reporting.names import name_of, quantity
 from studies.reporting.numbers import listed, plus_minus
 from studies.reporting.plotting import INK, PALETTE, PAPER, Key, Panel, Plot, linear_axis, log_axis, rows_axis
@@ -55,13 +54,13 @@ def table2(view: View) -> Plot | None:
     factors = set(recipe_factors(view.run.rows))
     if "prediction" not in factors or not factors & {"objective", "variance"} or not factors <= set(AXES):
         return None
-    rows = by_cell(view.rows)
-    sampler, metrics = main_sampler(rows), sample_metrics(rows)
+    cells = of_cells(view)
+    rows, sampler, metrics = cells.rows, cells.main_sampler, cells.sample_metrics
     wanted: list[tuple[str, str | None]] = [("bound", None)] + [(metric, sampler) for metric in metrics[:1]]
     columns = list(dict.fromkeys(zip(rows["objective"], rows["variance"], strict=True)))
     panels, data = [], []
     for metric, drawn_by in wanted:
-        found = _means(rows, metric, drawn_by)
+        found = _means(cells, metric, drawn_by)
         if found.empty:
             continue
         about = quantity(metric)
@@ -80,28 +79,29 @@ def table2(view: View) -> Plot | None:
         "table2",
         "What to predict, with which loss",
         "The cells of Table 2 of Ho et al. (2020), extended: means over seeds and frameworks with 95 % intervals."
-        f"{_diverged(rows)} {' '.join(against_ho(rows))}".rstrip(),
+        f"{_diverged(rows)} {' '.join(against_ho(cells))}".rstrip(),
         panels,
         pd.concat(data, ignore_index=True),
         [Key(_column_name(column), PALETTE[i % len(PALETTE)]) for i, column in enumerate(columns)],
     )
 
 
-def by_cell(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with the cell of the table, "prediction · objective · variance", as the recipe."""
-    return rows.assign(recipe=rows[list(AXES)].astype(str).agg(SEPARATOR.join, axis=1))
+def of_cells(view: View) -> View:
+    """A view with the cell of the table, "prediction · objective · variance", as the recipe."""
+    recipe = view.rows[list(AXES)].astype(str).agg(SEPARATOR.join, axis=1)
+    return View(view.run, view.dataset, view.rows.assign(recipe=recipe))
 
 
-def against_ho(rows: pd.DataFrame) -> list[str]:
+def against_ho(cells: View) -> list[str]:
     """A sentence for what is as in Ho et al., one for what is the other way round, one for what stays open.
 
-    `rows` have the cells of `by_cell` as recipes. What the study did not run is not spoken of.
+    `cells` has those of `of_cells` as recipes. What the study did not run is not spoken of.
     """
     told: dict[str, list[str]] = {"As in Ho et al.": [], "Unlike in Ho et al.": [], "Undecided by these seeds": []}
     for claim in CLAIMS:
-        sampler = None if claim.metric == "bound" else main_sampler(rows)
-        table = values(rows, claim.metric, sampler).dropna(axis=1, how="all")
-        one = contrast(table, "recipe", SEPARATOR.join(claim.better), SEPARATOR.join(claim.worse))
+        sampler = None if claim.metric == "bound" else cells.main_sampler
+        better, worse = SEPARATOR.join(claim.better), SEPARATOR.join(claim.worse)
+        one = cells.contrast(claim.metric, "recipe", better, worse, sampler=sampler)
         if one is None:
             continue
         interval = one.interval()
@@ -113,8 +113,8 @@ def against_ho(rows: pd.DataFrame) -> list[str]:
             else "Unlike in Ho et al."
         )
         told[verdict].append(f"{claim.words}: here {plus_minus(interval, signed=True)}")
-    ran, lost = set(rows["recipe"]), set(rows[rows["metric"] == "diverged"]["recipe"])
-    for cell in (SEPARATOR.join(cell) for cell in UNSTABLE):
+    ran, lost = set(cells.recipes), set(cells.of_metric("diverged")["recipe"])
+    for cell in (SEPARATOR.join(factors) for factors in UNSTABLE):
         if cell in ran:
             verdict = "As in Ho et al." if cell in lost else "Unlike in Ho et al."
             here = "diverges" if cell in lost else "trains"
@@ -122,9 +122,9 @@ def against_ho(rows: pd.DataFrame) -> list[str]:
     return [f"{verdict}: {'; '.join(claims)}." for verdict, claims in told.items() if claims]
 
 
-def _means(rows: pd.DataFrame, metric: str, sampler: str | None) -> pd.DataFrame:
+def _means(cells: View, metric: str, sampler: str | None) -> pd.DataFrame:
     """Columns AXES, n, mean, low, high: over seeds, frameworks averaged within them."""
-    table = values(rows, metric, sampler)
+    table = cells.values(metric, sampler)
     found = []
     for recipe in dict.fromkeys(table.columns.get_level_values("recipe")):
         by_seed = table[recipe].mean(axis=1).dropna()

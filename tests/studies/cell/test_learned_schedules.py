@@ -24,6 +24,7 @@ from studies.plan.grid import grid
 from studies.plan.schedules import learned_schedule, read_schedule, schedule_of, write_schedule
 from studies.plan.settings import PRESETS, StudySettings
 from studies.reporting.figures import figures_of
+from studies.reporting.view import views_of
 from studies.store import files
 from studies.store.folder import CellFolder, RunFolder
 from studies.store.reading import read_run
@@ -149,7 +150,7 @@ def test_a_cell_keeps_its_schedule_and_everyone_finds_it(tmp_path, monkeypatch):
     assert prior == pytest.approx(prior_bits(learned, dataset.test), rel=1e-9)
     rows.to_csv(RunFolder(run).results, index=False)
     files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": {}})
-    (plot,) = [plot for plot in figures_of(read_run(run)) if plot.name == "learned-schedule"]
+    (plot,) = [plot for plot in figures_of(views_of(read_run(run))) if plot.name == "learned-schedule"]
     np.testing.assert_allclose(plot.data["log_snr"], learned.log_snr[1:], atol=1e-12)
     assert len(plot.panels) == 3
 

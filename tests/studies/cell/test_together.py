@@ -17,7 +17,8 @@ from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.grouping import GPU_PARAMETERS, LARGEST, groups_of
 from studies.plan.settings import PRESETS, StudySettings, parse_settings
-from studies.reporting.verdict import verdict_sentences
+from studies.reporting.verdict import findings
+from studies.reporting.view import views_of
 from studies.run.runner import run_study
 from studies.store import files
 from studies.store.cells import Cell
@@ -82,7 +83,7 @@ def test_a_study_of_cells_together_is_that_of_cells_alone(tmp_path, capsys):
     assert of_cells["value"].tolist() == [4.0] * 4
     spent = frame[frame["metric"] == "train_seconds"]["value"]
     assert spent.nunique() == 1
-    assert any("trained several to a program" in said for said in verdict_sentences(read_run(settings.out).rows))
+    assert any("trained several to a program" in said for said in findings(views_of(read_run(settings.out))))
     alone = settings_in(tmp_path / "off")
     for cell in (cells[0], cells[3]):
         run_cell(alone.out, cell, alone, quiet)

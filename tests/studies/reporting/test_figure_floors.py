@@ -10,7 +10,7 @@ from studies.reporting.bound_table import bound_tables
 from studies.reporting.figures import figures_of
 from studies.reporting.figures.floors import above_floor
 from studies.reporting.page import write_report
-from studies.reporting.view import View
+from studies.reporting.view import View, views_of
 from studies.store.reading import Run, read_run
 from tests.studies.synthetic_run import make_run, with_truth
 
@@ -22,7 +22,7 @@ def run(request, tmp_path_factory) -> Run:
 
 
 def test_figure_shows_means_and_intervals(run):
-    plot = next(plot for plot in figures_of(run) if plot.name == "above-floor")
+    plot = next(plot for plot in figures_of(views_of(run)) if plot.name == "above-floor")
     assert len(plot.panels) == 3
     assert ("density that the data were drawn from" in plot.caption) == (run.rows["metric"] == "entropy").any()
     chosen = plot.data[(plot.data["panel"] == "epsilon MSE above its floor") & (plot.data["t"] == 2)]

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,6 +21,8 @@ from studies.reporting.figures import figures_of
 from studies.reporting.names import difference_name
 from studies.reporting.page import closing_table, write_comparison, write_report
 from studies.reporting.plotting import images, save
+from studies.reporting.ranking import ranking
+from studies.reporting.view import views_of
 from studies.statistics import sequential_interval
 from studies.store.cells import LATER_FACTORS
 from studies.store.reading import read_run, recipe_factors
@@ -193,9 +196,25 @@ def test_samples_in_the_csv_are_those_of_the_cell(run):
     assert chosen.filter(like="x_").to_numpy() == pytest.approx(expected)
 
 
+def test_a_metric_is_ranked_once_for_all_that_asks(tmp_path, monkeypatch):
+    """Verdict, tables and figures ask the view; ranking is computed once for each metric of a sampler."""
+    ranked = Counter()
+
+    def counted(about, values, contrast):
+        ranked[about.name] += 1
+        return ranking(about, values, contrast)
+
+    folder = make_run(tmp_path / "run", samplers=["ancestral-100"], seeds=2, samples=False)
+    monkeypatch.setattr("studies.reporting.view.ranking", counted)
+    monkeypatch.setattr("studies.reporting.page.write_figures", lambda plots, folder: None)
+    monkeypatch.setattr("studies.reporting.page.images", lambda plot: [])
+    write_report(folder)
+    assert ranked == {"bound": 1, "frechet": 1, "sliced_w2": 1, "precision": 1, "c2st_p": 1}
+
+
 def test_the_same_folder_gives_the_same_bytes(run, tmp_path):
     """Nothing in a figure depends on the clock or on chance."""
-    plot = next(plot for plot in figures_of(read_run(run)) if plot.name == "losses")
+    plot = next(plot for plot in figures_of(views_of(read_run(run))) if plot.name == "losses")
     save(plot, tmp_path)
     for kind in ("svg", "pdf", "csv"):
         assert (tmp_path / f"losses.{kind}").read_bytes() == (run / "figures" / f"losses.{kind}").read_bytes()
@@ -237,7 +256,7 @@ def test_other_studies(tmp_path, options, expected):
     assert expected in told.replace("\N{NO-BREAK SPACE}", " ")
     assert "nan" not in told
     assert max(len(line) for line in told.split("\n\n")[1].splitlines()) <= 140
-    plots = figures_of(read_run(folder))
+    plots = figures_of(views_of(read_run(folder)))
     assert {"losses", "bound-by-t", "cost"} <= {plot.name for plot in plots}
     if len(options.get("samplers", [])) >= 3:
         assert "quality-by-steps" in {plot.name for plot in plots}

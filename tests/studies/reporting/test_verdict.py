@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from studies.reporting import verdict
 from studies.reporting.contrasts import by_t, contrast, values
 from studies.reporting.numbers import plain, size_of
-from studies.reporting.ranking import ranking
-from studies.reporting.verdict import headline, verdict_sentences
+from studies.reporting.view import View, views_of
 from studies.statistics import mean_interval, seeds_to_resolve
-from studies.store.reading import CellRecord, with_recipes
+from studies.store.reading import CellRecord, Run, with_recipes
 
 KEYS = ("objective", "backend", "seed")
 
@@ -35,6 +37,24 @@ def frame_of(bounds: dict[tuple[str, str], list[float]], metric: str = "bound", 
         if not math.isnan(value)
     ]  # fmt: skip
     return with_recipes(pd.DataFrame(rows))
+
+
+def run_of(frame: pd.DataFrame, cells: Sequence[CellRecord] = ()) -> Run:
+    return Run("made-up", Path(), {}, {}, frame, tuple(cells))
+
+
+def view_of(frame: pd.DataFrame) -> View:
+    (view,) = views_of(run_of(frame))
+    return view
+
+
+def headline(frame: pd.DataFrame) -> str:
+    return verdict.headline(views_of(run_of(frame)))
+
+
+def verdict_sentences(frame: pd.DataFrame, cells: Sequence[CellRecord] = ()) -> list[str]:
+    run = run_of(frame, cells)
+    return verdict.verdict_sentences(run, views_of(run))
 
 
 MSE, KL = [3.11, 3.14, 3.08], [3.085, 3.101, 3.052]
@@ -160,7 +180,7 @@ def test_several_recipes_are_compared_jointly():
     """With k recipes the best is picked by the data: intervals widen to 1 - 0.05 / (k (k - 1) / 2)."""
     third = [3.02, 3.05, 2.99]
     frame = frame_of({**CLEAR, ("hybrid", "torch"): third})
-    found = ranking(frame, "bound")
+    found = view_of(frame).ranking("bound")
     assert found is not None
     assert found.best == "hybrid"
     expected = stats.ttest_rel(KL, third).confidence_interval(1 - 0.05 / 3)
@@ -178,7 +198,7 @@ def test_higher_is_better_where_the_metric_says_so():
         sampler="ddim-50",
         unit="fraction",
     )
-    found = ranking(frame, "precision", "ddim-50")
+    found = view_of(frame).ranking("precision", "ddim-50")
     assert found is not None
     assert found.best == "posterior_kl"
     assert found.leads["epsilon_mse"].low > 0
@@ -189,11 +209,11 @@ def test_higher_is_better_where_the_metric_says_so():
 
 def test_a_metric_of_unknown_direction_ranks_nothing():
     frame = frame_of(CLEAR, "strangeness")
-    assert ranking(frame, "strangeness") is None
+    assert view_of(frame).ranking("strangeness") is None
 
 
 def test_p_values_rank_nothing():
-    assert ranking(frame_of(CLEAR, "c2st_p", sampler="ddim-50"), "c2st_p", "ddim-50") is None
+    assert view_of(frame_of(CLEAR, "c2st_p", sampler="ddim-50")).ranking("c2st_p", "ddim-50") is None
 
 
 def test_failures_divergence_and_broken_samples_are_named(tmp_path):
@@ -255,7 +275,7 @@ def test_running_total_by_t_ends_at_the_sum_of_the_terms():
 def test_a_metric_whose_ideal_lies_inside_its_range_ranks_nothing():
     """Memorisation is best at 1/2: less is no better, so it takes no side."""
     frame = frame_of(CLEAR, "memorisation", sampler="ddim-50")
-    assert ranking(frame, "memorisation", "ddim-50") is None
+    assert view_of(frame).ranking("memorisation", "ddim-50") is None
 
 
 def test_a_tiny_framework_effect_is_put_in_proportion():
