@@ -80,68 +80,157 @@ def train(records: Sequence[Record], started: float) -> list[Trained]:
 
 
 def _train(records: Sequence[Record], started: float) -> list[Trained]:
-    settings, share = records[0].context.settings, 1 / len(records)
-    trainer = _trainer(records)
-    by_importance = records[0].context.cell.timesteps == "importance"
-    for record in records:
-        if record.rows:
-            record.context.report("train", trainer.step_count, settings.train_steps, rows=record.rows)
-    window = max(1, settings.train_steps // CURVE_POINTS)
-    to_sketch = sketched_steps(settings.train_steps)
-    running = dict(enumerate(records))
-    seen: list[tuple[list[NDArray[Any]], Any]] = []
-    begun = saved = lap = time.perf_counter()
-    timed, startup = 0, 0.0
-    steps = range(trainer.step_count + 1, settings.train_steps + 1)
+    group = _GroupInTraining(records, _trainer(records), started)
+    group.report_restored()
+    steps = range(group.trainer.step_count + 1, group.last_step + 1)
     for step, draws in zip(steps, _draws(records, steps), strict=True):
-        handle = trainer.step(draws)
-        seen.append(([one.weight for one in draws], handle))
-        if by_importance:
-            losses = trainer.losses(handle)
-            for member, record in running.items():
-                record.remember(draws[member].t, losses[member], step)
-            running = _without_diverged(running)
-        if startup == 0.0:  # the first step waits for compilation
-            trainer.losses(handle)
-            begun = lap = time.perf_counter()
-            startup = begun - started
-        else:
-            timed += 1
-        if step in to_sketch:
-            for member, record in running.items():
-                record.sketches[step] = sketch(trainer.weights(member, ema=False))
-        if step % window == 0 or step == settings.train_steps:
-            curves = [trainer.losses(handle) for _, handle in seen]
-            lasted = [row("step_seconds", share * (time.perf_counter() - lap) / timed, "s", step=step)] if timed else []
-            for member, record in running.items():
-                record.add_curve(
-                    [weights[member] for weights, _ in seen], [one[member] for one in curves], step, lasted
-                )
-            seen, timed, lap = [], 0, time.perf_counter()
-            running = _without_diverged(running)
-        if not running:
+        group.take_step(step, draws)
+        if not group.running:
             break
-        if time.perf_counter() - saved > SAVE_SECONDS and not seen:
-            saved = time.perf_counter()
-            _save(trainer, running, share * (saved - begun))
-    spent = share * (time.perf_counter() - begun)
-    if len(records) > 1:  # evaluated one after another, the last of them would otherwise have most to lose
-        _save(trainer, running, spent)
-    for record in running.values():
-        record.rows += [row("train_seconds", record.seconds + spent, "s"), row("startup_seconds", share * startup, "s")]
-        if len(records) > 1:
-            record.rows.append(row("trained_together", len(records), "cells"))
-        context = record.context
-        sketches = as_arrays(record.sketches, parameter_count(context.network))
-        files.write_arrays(context.folder.sketches, sketches)
-        if isinstance(trainer, Alone):
-            trainer.write_schedule(context.folder.path)
-    return [
-        Trained([row("diverged", record.diverged, "step")], None, len(records))
-        if record.diverged is not None
-        else Trained(record.rows, trainer.weights(member), len(records))
-        for member, record in enumerate(records)
-    ]
+        group.save_if_due()
+    group.end()
+    return group.trained()
+
+
+class _GroupInTraining:
+    """Records and their trainer, step by step. `running`: by member, those whose losses have all been finite."""
+
+    def __init__(self, records: Sequence[Record], trainer: GroupTrainer, started: float) -> None:
+        context = records[0].context
+        self.records, self.trainer = records, trainer
+        self.running = dict(enumerate(records))
+        self.last_step = context.settings.train_steps
+        self._by_importance = context.cell.timesteps == "importance"
+        self._window_steps = max(1, self.last_step // CURVE_POINTS)
+        self._sketched_steps = sketched_steps(self.last_step)
+        self._window = _Window()
+        self._clock = _Clock(started, share=1 / len(records))
+
+    def report_restored(self) -> None:
+        """Whoever watches has the curve of what was trained earlier, too."""
+        for record in self.records:
+            if record.rows:
+                record.context.report("train", self.trainer.step_count, self.last_step, rows=record.rows)
+
+    def take_step(self, step: int, draws: Sequence[Draws]) -> None:
+        handle = self.trainer.step(draws)
+        self._window.add(draws, handle)
+        if self._by_importance:
+            self._remember(step, draws, handle)
+        if self._clock.at_start:  # the first step waits for compilation
+            self.trainer.losses(handle)
+            self._clock.end_startup()
+            self._window.restart_lap()
+        else:
+            self._window.count_lap_step()
+        if step in self._sketched_steps:
+            for member, record in self.running.items():
+                record.sketches[step] = sketch(self.trainer.weights(member, ema=False))
+        if step % self._window_steps == 0 or step == self.last_step:
+            self._add_to_curves(step)
+
+    def _remember(self, step: int, draws: Sequence[Draws], handle: Any) -> None:
+        losses = self.trainer.losses(handle)
+        for member, record in self.running.items():
+            record.remember(draws[member].t, losses[member], step)
+        self._leave_out_diverged()
+
+    def _add_to_curves(self, step: int) -> None:
+        losses = [self.trainer.losses(handle) for handle in self._window.handles]
+        seconds = self._window.step_seconds()
+        timing = [] if seconds is None else [row("step_seconds", self._clock.share * seconds, "s", step=step)]
+        for member, record in self.running.items():
+            weights = [of_step[member] for of_step in self._window.weights]
+            record.add_curve(weights, [of_step[member] for of_step in losses], step, timing)
+        self._window = _Window()
+        self._leave_out_diverged()
+
+    def _leave_out_diverged(self) -> None:
+        self.running = {member: record for member, record in self.running.items() if record.diverged is None}
+
+    def save_if_due(self) -> None:
+        """Between windows only: a saved state has no losses that its curve does not."""
+        if self._clock.save_is_due() and not self._window.handles:
+            self._clock.restart_saving()
+            self._save(self._clock.spent())
+
+    def _save(self, seconds: float) -> None:
+        for member, record in self.running.items():
+            record.save(self.trainer.state(member), seconds)
+
+    def end(self) -> None:
+        """Adds what training took to the rows of those that reached the end, and writes what they leave behind."""
+        seconds, count = self._clock.spent(), len(self.records)
+        if count > 1:  # evaluated one after another, the last of them would otherwise have most to lose
+            self._save(seconds)
+        for record in self.running.values():
+            record.rows += [
+                row("train_seconds", record.seconds + seconds, "s"),
+                row("startup_seconds", self._clock.startup, "s"),
+            ]
+            if count > 1:
+                record.rows.append(row("trained_together", count, "cells"))
+            context = record.context
+            files.write_arrays(context.folder.sketches, as_arrays(record.sketches, parameter_count(context.network)))
+            if isinstance(self.trainer, Alone):
+                self.trainer.write_schedule(context.folder.path)
+
+    def trained(self) -> list[Trained]:
+        count = len(self.records)
+        return [
+            Trained([row("diverged", record.diverged, "step")], None, count)
+            if record.diverged is not None
+            else Trained(record.rows, self.trainer.weights(member), count)
+            for member, record in enumerate(self.records)
+        ]
+
+
+class _Window:
+    """The steps since the curves' last point: the weights of every member's draws, handles on losses, and the time."""
+
+    def __init__(self) -> None:
+        self.weights: list[list[NDArray[Any]]] = []
+        self.handles: list[Any] = []
+        self._lap_steps = 0
+        self._lap_begun = time.perf_counter()
+
+    def add(self, draws: Sequence[Draws], handle: Any) -> None:
+        self.weights.append([of_member.weight for of_member in draws])
+        self.handles.append(handle)
+
+    def restart_lap(self) -> None:
+        """What came before is not timed."""
+        self._lap_begun = time.perf_counter()
+
+    def count_lap_step(self) -> None:
+        self._lap_steps += 1
+
+    def step_seconds(self) -> float | None:
+        """Seconds a step; None where none was timed."""
+        return (time.perf_counter() - self._lap_begun) / self._lap_steps if self._lap_steps else None
+
+
+class _Clock:
+    """Seconds of a group's training, of which every member has a `share`; the first step is part of the start-up."""
+
+    def __init__(self, started: float, share: float) -> None:
+        self.share = share
+        self.at_start, self.startup = True, 0.0
+        self._started = started
+        self._begun = self._saved = time.perf_counter()
+
+    def end_startup(self) -> None:
+        self._begun = time.perf_counter()
+        self.startup, self.at_start = self.share * (self._begun - self._started), False
+
+    def spent(self) -> float:
+        return self.share * (time.perf_counter() - self._begun)
+
+    def save_is_due(self) -> bool:
+        return time.perf_counter() - self._saved > SAVE_SECONDS
+
+    def restart_saving(self) -> None:
+        self._saved = time.perf_counter()
 
 
 def _draws(records: Sequence[Record], steps: Iterable[int]) -> Iterator[list[Draws]]:
@@ -176,12 +265,3 @@ def _trainer(records: Sequence[Record]) -> GroupTrainer:
     if states:
         trainer.load_states(states)
     return trainer
-
-
-def _without_diverged(running: dict[int, Record]) -> dict[int, Record]:
-    return {member: record for member, record in running.items() if record.diverged is None}
-
-
-def _save(trainer: GroupTrainer, running: Mapping[int, Record], seconds: float) -> None:
-    for member, record in running.items():
-        record.save(trainer.state(member), seconds)
