@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "default",
@@ -14,7 +15,22 @@ settings.register_profile(
     print_blob=True,
     derandomize="CI" in os.environ,  # a merge is judged on the same examples each time; other runs look further
 )
-settings.load_profile("default")
+settings.register_profile(
+    "mutants",  # thousands of runs of these tests: the same few examples each time, and a failure is not made small
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "default")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if "MUTANT_UNDER_TEST" in os.environ:  # a forked worker: what a test module computes on import is computed anew
+        for name in [name for name in sys.modules if name.startswith("tests.") and "conftest" not in name]:
+            del sys.modules[name]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
