@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backends.interface import Draws, Execution, Weights
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, weight_specs
-from backends.recipe import CLIP_EPSILON, TrainingRecipe
+from backends.recipe import TrainingRecipe
 from core.objectives import OBJECTIVES, NoisedBatch, check_objective, noised_batch
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
@@ -87,26 +87,67 @@ def numpy_chain(
     return x, kept
 
 
+def rate_by_hand(recipe: TrainingRecipe, step: int) -> float:
+    """A straight line through 0 up to the peak at the end of the warm-up, then (1 + cos a) / 2 = cos^2(a / 2)."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate / recipe.warmup_steps * step
+    left = max(recipe.num_steps - recipe.warmup_steps, 1)
+    half_angle = np.pi / 2 * np.clip((step - recipe.warmup_steps) / left, 0, 1)
+    least = recipe.learning_rate * recipe.final_rate_fraction
+    return float(least + (recipe.learning_rate - least) * np.cos(half_angle) ** 2)
+
+
 def recipe_by_hand(
     weights: Weights,
     gradient_of: Callable[[Weights, Draws], Weights],
     recipe: TrainingRecipe,
     batches: Sequence[Draws],
-) -> tuple[Weights, Weights]:
-    """Raw and averaged weights after `backends.recipe` in numpy; gradient_of gives that of what is minimised."""
-    weights = dict(weights)
+) -> tuple[dict[str, Weights], list[float]]:
+    """The recipe that `backends.recipe` states, in numpy and from its words alone; gradient_of gives that of what is
+    minimised.
+
+    The parts of a training state by name, and the factor by which each gradient was clipped.
+    """
+    weights, factors = dict(weights), []
     average = {name: w.copy() for name, w in weights.items()}
     m = {name: np.zeros_like(w) for name, w in weights.items()}
     v = {name: np.zeros_like(w) for name, w in weights.items()}
     for k, draws in enumerate(batches, start=1):
         gradient = gradient_of(weights, draws)
         norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
-        factor = 1.0 if recipe.clip_norm is None else min(1.0, recipe.clip_norm / (norm + CLIP_EPSILON))
-        rate, decay = recipe.learning_rate_at(k), recipe.ema_decay_at(k)
+        factors.append(1.0 if recipe.clip_norm is None else min(1.0, recipe.clip_norm / (norm + 1e-6)))
+        taken = max(1 - recipe.ema_decay, 9 / (10 + k))  # into the average, which keeps the rest
         for name, g in gradient.items():
-            m[name] = recipe.adam_beta_1 * m[name] + (1 - recipe.adam_beta_1) * factor * g
-            v[name] = recipe.adam_beta_2 * v[name] + (1 - recipe.adam_beta_2) * (factor * g) ** 2
+            clipped = factors[-1] * g
+            m[name] = recipe.adam_beta_1 * m[name] + (1 - recipe.adam_beta_1) * clipped
+            v[name] = recipe.adam_beta_2 * v[name] + (1 - recipe.adam_beta_2) * clipped**2
             m_hat, v_hat = m[name] / (1 - recipe.adam_beta_1**k), v[name] / (1 - recipe.adam_beta_2**k)
-            weights[name] = weights[name] - rate * m_hat / (np.sqrt(v_hat) + recipe.adam_epsilon)
-            average[name] = decay * average[name] + (1 - decay) * weights[name]
-    return weights, average
+            weights[name] = weights[name] - rate_by_hand(recipe, k) * m_hat / (np.sqrt(v_hat) + recipe.adam_epsilon)
+            average[name] = average[name] + taken * (weights[name] - average[name])
+    return {"weights": weights, "ema": average, "adam_m": m, "adam_v": v}, factors
+
+
+def unit_scale_by_hand(process: ReverseProcess, objective: str) -> float:
+    """1 over what an output of 0 costs on data of unit variance, by the papers' formulas on the betas themselves.
+
+    With 0 put out, the error is the whole target, of variance `size`: 1, but for the posterior mean, which lacks beta
+    tilde of it, and the offset, which is in a unit of its own. What it costs in epsilon follows from the signal to
+    noise ratio, and what that costs in nats is the weight of Ho et al. (2020), eq. 12.
+    """
+    if objective == "hybrid":
+        return 1.0
+    beta = process.schedule.beta[1:]
+    now = np.cumprod(1 - beta)
+    before = np.append(1.0, now[:-1])
+    snr, tilde = now / (1 - now), beta * (1 - before) / (1 - now)
+    size, in_epsilon = {
+        "epsilon": (1 + 0 * beta, 1 + 0 * beta),
+        "x_0": (1 + 0 * beta, snr),
+        "v": (1 + 0 * beta, now),
+        "mean": (1 - tilde, (1 - tilde) * snr * (1 - now) ** 2 / (before * beta**2)),
+        "offset": (beta * before / (1 - now), now),
+    }[process.prediction]
+    sigma2 = beta.copy() if process.variance == "beta" else tilde
+    sigma2[0] = beta[0] if process.variance == "beta" or process.first_variance == "beta" else tilde[1]
+    in_nats = in_epsilon * beta**2 / (2 * sigma2 * (1 - beta) * (1 - now))
+    return float(1 / np.mean({"epsilon_mse": in_epsilon, "target_mse": size, "posterior_kl": in_nats}[objective]))

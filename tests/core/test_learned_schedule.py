@@ -60,6 +60,27 @@ def test_it_starts_at_the_named_schedules(schedule, variance):
     assert_same_tables(learned.process(family, learned.initial()).tables, family.tables, 1e-12)
 
 
+def test_how_far_it_reaches():
+    """An end by 3 nats, a knot by e^4 up or down before the rescaling, and 16 knots, unless asked otherwise."""
+    start = linear(1000)
+    learned = LearnedSchedule(start)
+    assert learned.size == 2 + 16
+    for sign in (-1, 1):
+        parameters = np.zeros(18)
+        parameters[:2] = sign * 1e12
+        log_snr, _ = learned.log_snr_and_falls(parameters)
+        np.testing.assert_allclose(log_snr[[0, -1]] - start.log_snr[[1, -1]], 3 * sign, rtol=1e-9)
+    parameters = np.zeros(18)
+    parameters[2], parameters[-1] = 1e12, -1e12
+    _, falls = learned.log_snr_and_falls(parameters)
+    scale = falls[1:] / -np.diff(start.log_snr[1:])
+    assert scale[0] / scale[-1] == pytest.approx(np.exp(8), rel=1e-9)
+    parameters[2] = 3.0  # x / sqrt(1 + x^2) of the way
+    _, falls = learned.log_snr_and_falls(parameters)
+    scale = falls[1:] / -np.diff(start.log_snr[1:])
+    assert scale[0] / scale[-1] == pytest.approx(np.exp(4 + 12 / np.sqrt(10)), rel=1e-9)
+
+
 @given(moved(size=1e6))
 def test_log_snr_falls_and_its_ends_keep_their_limits(case):
     """For any parameters: strictly falling, ends within reach; the frozen schedule is that one."""

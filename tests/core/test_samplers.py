@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.oracles import GaussianMixture, optimal_output
+from core.predictions import PREDICTIONS
 from core.reverse import reverse_process
 from core.samplers import SAMPLERS, adds_noise, ancestral_step, ddim_step, dpm_solver_step, make_sampler
-from core.schedules import from_log_snr, linear
-from core.variances import VARIANCES
+from core.schedules import cosine, from_log_snr, linear
+from core.variances import FIRST_VARIANCES, VARIANCES
+from tests.oracle_samplers import step_by_hand
 from tests.strategies import predictions, schedules
 
 EPS = 2.0**-52
@@ -53,6 +55,43 @@ def test_a_sampler_without_noise_does_not_read_it(schedule, name, eta, data):
     x_t, output, one, other = np.random.default_rng(0).normal(size=(4, 4, 2))
     results = [step(process, x_t, output, t, noise, np.zeros_like(x_t))[0] for noise in (one, other)]
     assert np.array_equal(*results) == (not adds_noise(name, eta=eta))
+
+
+KINDS = [
+    ("ancestral", {}),
+    ("ancestral", {"clip": 1.0}),
+    ("ddim", {}),
+    ("ddim", {"eta": 0.5}),
+    ("ddim", {"eta": 1.0, "clip": 1.0}),
+    ("dpm_solver", {}),
+    ("dpm_solver", {"clip": 1.0}),
+]
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize(("sampler", "options"), KINDS, ids=str)
+def test_every_step_is_the_papers(sampler, options, prediction, variance):
+    """x_{t-1} and x_0_hat at every t of a whole and of a respaced chain, for every prediction and variance.
+
+    Only ancestral sampling reads the variance, so that DDIM and DPM-Solver take the same path whichever it is.
+    """
+    for schedule in (linear(12, 1e-3, 0.3), cosine(40).respaced(8)):
+        for first_variance in FIRST_VARIANCES:
+            process = reverse_process(schedule, prediction, variance, first_variance=first_variance)
+            rng = np.random.default_rng(schedule.num_steps)
+            x_t, noise, previous = rng.normal(size=(3, schedule.num_steps, 2, 3))
+            output = rng.normal(size=(schedule.num_steps, 2, 6 if process.learns_variance else 3))
+            t = np.arange(1, schedule.num_steps + 1)
+            found = make_sampler(sampler, **options)(process, x_t, output, t, noise, previous)
+            for i in range(schedule.num_steps):
+                expected = step_by_hand(
+                    schedule.beta[1:], sampler, prediction, variance, i + 1,
+                    x_t[i], output[i], noise[i], previous[i], **options,
+                )  # fmt: skip
+                for ours, theirs in zip(found, expected, strict=True):
+                    # 1 - alpha_bar, 1e-3 at the least, is taken by subtraction there, and 1 - ratio of them again.
+                    np.testing.assert_allclose(ours[i], theirs, rtol=1e-10, atol=1e-10 * np.abs(theirs).max())
 
 
 def test_the_same_options_give_the_same_step():

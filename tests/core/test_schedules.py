@@ -197,6 +197,35 @@ def test_papers_settings():
     assert sigmoid(100).beta[-1] == 0.999
 
 
+@pytest.mark.parametrize(
+    ("name", "num_steps", "alpha_bar"),
+    [
+        ("linear", 1000, [0.9999, 0.19514644493343239, 4.0358297653756833e-5]),
+        ("linear-scaled", 100, [0.999, 0.19151625146104097, 2.0390089755640777e-5]),
+        ("cosine", 1000, [0.99995871577517822, 0.64747821114650391, 2.4287669070344684e-9]),
+        ("quadratic", 1000, [0.9999, 0.53875045690368814, 0.00073341245958081491]),
+        ("sigmoid", 1000, [0.99969972080025081, 0.66091983345188388, 3.0027919974918601e-7]),
+        ("constant", 1000, [0.99, 0.017950553275045202, 4.3171247410658251e-5]),
+        ("harmonic", 1000, [0.999, 0.6, 1e-6]),
+        ("log-linear", 1000, [0.99999832550959449, 0.99750505614342476, 0.0066928509242848556]),
+    ],
+)
+def test_a_name_stands_for_the_papers_settings(name, num_steps, alpha_bar):
+    """alpha_bar at t = 1, 2T/5 and T, from the papers' formulas and constants in 50 digits."""
+    schedule = make_schedule(name, num_steps)
+    np.testing.assert_allclose(schedule.alpha_bar[[1, 2 * num_steps // 5, -1]], alpha_bar, rtol=1e-14)
+    assert set(SCHEDULES) == {
+        "linear",
+        "linear-scaled",
+        "cosine",
+        "quadratic",
+        "sigmoid",
+        "constant",
+        "harmonic",
+        "log-linear",
+    }
+
+
 @pytest.mark.parametrize("make", MAKERS)
 def test_one_step(make):
     assert make(1).num_steps == 1

@@ -110,6 +110,17 @@ def test_second_moments_by_hand():
     np.testing.assert_allclose(moments.probabilities(0.1), 0.9 * root / root.sum() + 0.05, rtol=1e-15)
 
 
+def test_importance_sampling_as_published():
+    """Nichol & Dhariwal (2021), sec. 3.3: uniform until each t has 10 losses, then by its last 10; 0.1 % uniform."""
+    nine = SecondMoments.empty(2).recorded(np.repeat([1, 2], [10, 9]), [1000.0] + 9 * [3.0] + 9 * [1.0])
+    assert not nine.warm
+    np.testing.assert_array_equal(nine.probabilities(), [0.5, 0.5])
+    ten = nine.recorded(np.array([2, 1]), [1.0, 3.0])  # the 1000 is the eleventh from the end, and no longer counts
+    assert ten.warm
+    np.testing.assert_allclose(ten.probabilities(), [0.999 * 0.75 + 0.0005, 0.999 * 0.25 + 0.0005], rtol=1e-15)
+    np.testing.assert_allclose(importance([0.0, 0.9], ten.probabilities()).weight, [2 / 2.999, 2 / 1.001], rtol=1e-14)
+
+
 @given(st.integers(1, 20), st.integers(1, 4), st.integers(0, 2**32 - 1), st.floats(1e-6, 1))
 def test_second_moments_are_probabilities(num_steps, history, seed, share):
     """They sum to 1, none is below its uniform share, and importance takes them; recording changes no earlier value."""
@@ -152,6 +163,14 @@ def test_strata_hold_each_step_once(num_steps, growth):
     np.testing.assert_array_equal(steps, np.arange(1, num_steps + 1))
     assert len(strata) == len(strata.size)
     assert np.all(strata.size <= 1 + growth * strata.first)
+
+
+def test_strata_grow_by_a_tenth_of_t():
+    """Steps of their own up to 9; from t on 1 + t // 10 together; the last run ends with the chain."""
+    first = [*range(1, 11), 12, 14, 16, 18, 20, 23, 26, 29, 32, 36, 40, 45, 50, 56, 62, 69, 76, 84, 93]
+    strata = geometric_strata(100)
+    assert strata.first.tolist() == first
+    assert strata.last.tolist() == [*(t - 1 for t in first[1:]), 100]
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=30), st.integers(0, 4), st.integers(0, 500))

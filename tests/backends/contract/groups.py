@@ -17,7 +17,8 @@ from core.schedules import linear
 from tests.backends.contract.base import Contract
 from tests.backends.reference import FLOAT32, FLOAT64, make_draws, mlp_settings, random_weights, unet_settings
 
-RECIPE = TrainingRecipe(num_steps=20, warmup_steps=3, learning_rate=1e-2, clip_norm=0.5)
+RECIPE = TrainingRecipe(num_steps=16, warmup_steps=3, learning_rate=1e-2, clip_norm=0.5, ema_decay=0.5)
+"""In twenty steps the warm-up, the whole decay and its end, and from step 8 on the cap on the average."""
 MIXED = ("posterior_kl", "epsilon_mse", "posterior_kl")
 
 

@@ -7,12 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 
+from core.predictions import PREDICTIONS
 from core.reverse import reverse_process
 from core.samplers import make_sampler
 from core.schedules import linear
 from core.variances import VARIANCES
 from tests.backends.contract.base import Contract
 from tests.backends.reference import FLOAT32, FLOAT64, noise_of, numpy_chain, random_weights, unet_settings
+from tests.oracle_samplers import step_by_hand
 
 
 class SamplingContract(Contract):
@@ -44,6 +46,28 @@ class SamplingContract(Contract):
         assert trajectory.keys() == kept.keys()
         for t, x_0_hat in kept.items():
             np.testing.assert_allclose(trajectory[t], x_0_hat, rtol=1e-10, atol=1e-11 * np.abs(x_0_hat).max())
+
+    @pytest.mark.parametrize("variance", VARIANCES)
+    @pytest.mark.parametrize("prediction", PREDICTIONS)
+    def test_chains_are_those_of_the_papers(self, prediction, variance):
+        """Four steps of every sampler by the papers' equations, which know no table of `core`."""
+        schedule = linear(100, 1e-3, 0.1).respaced(4)
+        process = reverse_process(schedule, prediction, variance)
+        network = self.small_network(process, size=0.2)
+        x_T = np.random.default_rng(0).standard_normal((4, 3))
+        for sampler, options in (("ancestral", {}), ("ddim", {"eta": 0.5}), ("dpm_solver", {"clip": 2.0})):
+            x, x_0_hat = x_T, np.zeros_like(x_T)
+            for t in range(4, 0, -1):
+                output = self.call(network, x, np.full(4, schedule.steps[t]))
+                x, x_0_hat = step_by_hand(
+                    schedule.beta[1:], sampler, prediction, variance, t,
+                    x, output, noise_of(x_T.shape, t), x_0_hat, **options,
+                )  # fmt: skip
+            found, _ = self.backend.sample(
+                network, process, make_sampler(sampler, **options), x_T, partial(noise_of, x_T.shape), FLOAT64
+            )
+            # As above, but for what the papers' form loses by subtraction.
+            np.testing.assert_allclose(found, x, rtol=1e-8, atol=1e-9 * np.abs(x).max(), err_msg=sampler)
 
     def test_images_are_sampled_in_float32(self):
         """A U-Net's whole chain, within float32 of the float64 reference; only the steps asked for are kept."""

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from backends.interface import Draws, Execution, Weights
-from backends.networks import initial_weights
+from backends.networks import NetworkSettings, initial_weights
 from backends.recipe import TrainingRecipe
-from core.objectives import OBJECTIVES, unit_scale
+from core.objectives import OBJECTIVES
 from core.reverse import ReverseProcess, reverse_process
 from core.schedules import linear
 from tests.backends.contract.base import Contract
@@ -23,9 +23,14 @@ from tests.backends.reference import (
     random_weights,
     recipe_by_hand,
     unet_settings,
+    unit_scale_by_hand,
 )
 
-RECIPE = TrainingRecipe(num_steps=8, warmup_steps=2, learning_rate=1e-2)
+RECIPE = TrainingRecipe(num_steps=8, warmup_steps=2, learning_rate=1e-2, final_rate_fraction=0.1, ema_decay=0.27)
+"""Two steps of warm-up; the third is on the cosine, and the first that the cap on the average holds: 4/13 > 0.27."""
+
+CLIPPED_NOW_AND_THEN = {"epsilon_mse": 0.5, "posterior_kl": 1.0}
+"""Norms within the range of a small network's gradients."""
 
 
 def draws_for(process: ReverseProcess, count: int) -> list[Draws]:
@@ -73,18 +78,56 @@ class TrainingContract(Contract):
         batches = draws_for(process, 3)
         for draws in batches:
             trainer.step(draws)
-        settings, scale = unet_settings(process.learns_variance), unit_scale(process, objective)
+        settings = unet_settings(process.learns_variance)
+        self.check_follows(trainer, settings, process, objective, recipe, batches)
+
+    def check_follows(
+        self,
+        trainer: Any,
+        settings: NetworkSettings,
+        process: ReverseProcess,
+        objective: str,
+        recipe: TrainingRecipe,
+        batches: list[Draws],
+    ) -> list[float]:
+        """That the trainer's state after `batches` is the recipe's in numpy; by how much each gradient was clipped."""
+        scale = unit_scale_by_hand(process, objective)
 
         def gradient_of(weights: Weights, draws: Draws) -> Weights:
             network = self.backend.make_network(settings, weights, FLOAT64)
             _, gradient = self.backend.loss_and_gradients(network, process, objective, draws, FLOAT64)
             return {name: scale * g for name, g in gradient.items()}
 
-        weights, average = recipe_by_hand(random_weights(settings, size=0.1), gradient_of, recipe, batches)
-        assert trainer.step_count == 3
-        for ours, expected in ((trainer.weights(ema=False), weights), (trainer.weights(), average)):
+        parts, factors = recipe_by_hand(random_weights(settings, size=0.1), gradient_of, recipe, batches)
+        assert trainer.step_count == len(batches)
+        state = trainer.state()
+        for part, expected in parts.items():
             for name in expected:
-                np.testing.assert_allclose(ours[name], expected[name], rtol=1e-9, atol=1e-9)
+                np.testing.assert_allclose(state[f"{part}/{name}"], expected[name], rtol=1e-9, atol=1e-9)
+        for ema, part in ((False, "weights"), (True, "ema")):
+            for name, array in trainer.weights(ema=ema).items():
+                np.testing.assert_array_equal(array, state[f"{part}/{name}"])
+        return factors
+
+    @pytest.mark.parametrize(
+        ("objective", "prediction", "variance"),
+        [("epsilon_mse", "epsilon", "beta_tilde"), ("posterior_kl", "v", "learned_range")],
+    )
+    def test_a_whole_training_follows_the_recipe(self, objective, prediction, variance):
+        """From the first step of the warm-up past the end of the decay, with the average's cap reached on the way.
+
+        Clipped in some steps and not in others.
+        """
+        process = reverse_process(linear(50, 1e-3, 0.1), prediction, variance, first_variance="beta")
+        recipe = replace(RECIPE, num_steps=12, warmup_steps=4, ema_decay=0.4, clip_norm=CLIPPED_NOW_AND_THEN[objective])
+        settings = mlp_settings(process.learns_variance)
+        network = self.backend.make_network(settings, random_weights(settings, size=0.1), FLOAT64)
+        trainer = self.backend.make_trainer(network, process, objective, recipe, FLOAT64)
+        batches = [replace(make_draws(process, (3,), seed=seed), weight=np.ones(12)) for seed in range(14)]
+        for draws in batches:
+            trainer.step(draws)
+        factors = self.check_follows(trainer, settings, process, objective, recipe, batches)
+        assert 3 <= sum(factor < 1 for factor in factors) <= 11
 
     def test_step_weights_multiply_the_loss(self):
         """Zero weight on all but one example is training on that example, at 1/N of the rate of loss."""
