@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+TRIED_ON_MUTANTS = Path("mutmut-stats.json")  # in the copy of this tree that mutmut works in
 
 settings.register_profile(
     "default",
@@ -43,4 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = bool(config.getoption("--slow"))
     chosen = [item for item in items if ("slow" in item.keywords) == wanted]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    if TRIED_ON_MUTANTS.exists():  # the quick tests first: most mutants then die young
+        seconds = json.loads(TRIED_ON_MUTANTS.read_text())["duration_by_test"]
+        chosen.sort(key=lambda item: seconds.get(item.nodeid, 0.0))
     items[:] = chosen

@@ -116,7 +116,9 @@ def _mutmut(command: str, *arguments: str) -> str:
     if command == "run":
         if arguments:
             workers = ["--max-children", str(_options().workers)]
-            subprocess.run([Path(sys.executable).with_name("mutmut"), command, *workers, *arguments], cwd=ROOT, check=True)
+            subprocess.run(
+                [Path(sys.executable).with_name("mutmut"), command, *workers, *arguments], cwd=ROOT, check=True
+            )
         return ""
     shown = [Path(sys.executable).with_name("mutmut"), command, *arguments]
     return subprocess.run(shown, cwd=ROOT, check=True, capture_output=True, text=True).stdout
