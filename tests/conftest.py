@@ -33,7 +33,7 @@ settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "defau
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if "MUTANT_UNDER_TEST" in os.environ:  # a forked worker: what a test module computes on import is computed anew
-        for name in [name for name in sys.modules if name.startswith("tests.") and "conftest" not in name]:
+        for name in [name for name in sys.modules if name.rpartition(".")[2].startswith("test_")]:
             del sys.modules[name]
 
 

@@ -1,11 +1,13 @@
 """Plants bugs in the modules that a conclusion rests on, and fails unless the tests catch at least 95 in 100 of them.
 
-mutmut plants them, one at a time, and runs the tests that reach each; `[tool.mutmut]` in pyproject.toml lists the modules and the tests. This script chooses which
-mutants are tried (all take hours: by default those of the smallest hashes, so that a larger sample holds a smaller one), and judges the
-outcome. A mutant that no test can catch, because it changes nothing, stands in equivalent.txt with the reason, known by its lines and not by its number.
+mutmut plants them, one at a time, and runs the tests that reach each; `[tool.mutmut]` in pyproject.toml lists the
+modules and the tests. This script chooses which mutants are tried (by default those of the smallest hashes, so that a
+larger sample holds a smaller one), and judges the outcome. A mutant that no test can catch, because it changes nothing,
+stands in equivalent.txt with the reason, known by its lines and not by its number.
 
-mutmut leaves out module constants, the defaults of dataclasses, and decorated functions (properties): these have tests of their own, unmeasured here.
-What it finds is kept in mutants/: a mutant once caught is not tried again until its function changes; delete the folder to start afresh.
+mutmut leaves out module constants, the defaults of dataclasses, and decorated functions (properties): these have tests
+of their own, unmeasured here. What it finds is kept in mutants/: a mutant once caught is not tried again until its
+function changes; delete the folder to start afresh.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +32,9 @@ CAUGHT = {1, 3, -24, 24, 36, 152, 255}  # exit codes of mutmut's workers: a fail
 def main() -> int:
     options = _options()
     if not (FOUND / "mutmut-stats.json").exists():
-        _mutmut("run", "core.arrays.*_1")  # the mutants have no names until some are run
+        _run(options.workers, ["core.arrays.*_1"])  # the mutants have no names until some are run
     drawn = sample(_outcomes(), options.sample, options.seed, options.only)
-    _mutmut("run", *(name for name, code in drawn.items() if code not in CAUGHT))
+    _run(options.workers, (name for name, code in drawn.items() if code not in CAUGHT))
     outcomes = _outcomes()
     return judge({name: outcomes[name] for name in drawn}, len(outcomes), options.seed)
 
@@ -44,7 +47,7 @@ def sample(outcomes: dict[str, int | None], count: int | None, seed: int, only: 
 
 
 def judge(outcomes: dict[str, int | None], of: int, seed: int) -> int:
-    """Prints each survivor's lines and the table of modules; 0 if the share caught of what is not equivalent is at least `GOAL`."""
+    """Prints each survivor's lines and the table of modules; 0 if the share caught reaches `GOAL`."""
     equivalent = read_equivalent(EQUIVALENT.read_text())
     table: dict[str, Counter[str]] = {}
     for name in sorted(outcomes):
@@ -75,7 +78,7 @@ def share_caught(counts: Counter[str]) -> float:
 
 
 def read_equivalent(text: str) -> set[tuple[str, str]]:
-    """(function, changed lines) of each entry: a function's name, its `-` and `+` lines, and a line `= why nothing changes`."""
+    """(function, changed lines) of each entry: a function's name, its `-` and `+` lines, and a line `= the reason`."""
     entries = set()
     for block in re.split(r"\n\s*\n", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).strip()):
         if not block:
@@ -100,7 +103,7 @@ def module_of(name: str) -> str:
 
 
 def function_of(name: str) -> str:
-    """core.schedules.linear of core.schedules.x_linear__mutmut_3, core.a.Class.method of core.a.xǁClassǁmethod__mutmut_1."""
+    """core.a.f of core.a.x_f__mutmut_3, core.a.Class.method of core.a.xǁClassǁmethod__mutmut_1."""
     module, _, mangled = name.rpartition("__mutmut_")[0].rpartition(".")
     return f"{module}." + (mangled[2:].replace("ǁ", ".") if mangled.startswith("xǁ") else mangled.removeprefix("x_"))
 
@@ -111,17 +114,17 @@ def _outcomes() -> dict[str, int | None]:
     return {name: code for meta in metas for name, code in json.loads(meta.read_text())["exit_code_by_key"].items()}
 
 
-def _mutmut(command: str, *arguments: str) -> str:
-    """mutmut's output; `run` writes its own to the terminal."""
-    if command == "run":
-        if arguments:
-            workers = ["--max-children", str(_options().workers)]
-            subprocess.run(
-                [Path(sys.executable).with_name("mutmut"), command, *workers, *arguments], cwd=ROOT, check=True
-            )
-        return ""
-    shown = [Path(sys.executable).with_name("mutmut"), command, *arguments]
-    return subprocess.run(shown, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+def _mutmut(*arguments: str) -> str:
+    """mutmut's output."""
+    command = [Path(sys.executable).with_name("mutmut"), *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def _run(workers: int, names: Iterable[str]) -> None:
+    """mutmut's trial of the mutants of these names, which writes to the terminal."""
+    if names := list(names):
+        command = [Path(sys.executable).with_name("mutmut"), "run", "--max-children", str(workers), *names]
+        subprocess.run(command, cwd=ROOT, check=True)
 
 
 def _options() -> argparse.Namespace:
