@@ -25,10 +25,13 @@ settings.register_profile(
     deadline=None,
     derandomize=True,
     database=None,
+    print_blob=False,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "default")
+if "MUTANT_UNDER_TEST" in os.environ:  # Hypothesis offers each failure as a patch, in more time than the test took
+    sys.modules["hypothesis.extra._patching"] = None  # type: ignore[assignment]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -223,3 +223,9 @@ def test_bad_allocations(scale, budget, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
         allocate(scale, budget)
     assert str(caught.value) == message
+
+
+def test_a_history_takes_one_loss_a_step():
+    """Fewer losses than steps is an error, and not a history with holes."""
+    with pytest.raises(ValueError, match="shorter"):
+        SecondMoments.empty(3).recorded(np.array([1, 2]), [1.0])
