@@ -1,8 +1,8 @@
 """All rows of a few cells, number by number: what a cell writes changes by decision only.
 
-The numbers were written by the code itself (`python -m tests.studies.custody.test_pinned_rows` writes them again), so
-they say nothing of being right, which the other tests do, but hold every one of them: no draw, weight, unit or column of
-a cell can change unseen. No framework is needed: the losses are closed formulas of all that a backend is given.
+The numbers were written by the code itself (`python -m tests.studies.custody.test_pinned_rows` writes them again). They
+say nothing of being right, which the other tests do, but no draw, weight, unit or column of a cell can change unseen.
+No framework is needed: the losses are closed formulas of all that a backend is given.
 """
 
 from __future__ import annotations
