@@ -193,3 +193,8 @@ def test_the_bound_is_what_posterior_kl_trains():
     np.testing.assert_allclose(
         2 * training_loss(family, "posterior_kl", batch, output), posterior_kl(family, batch, output)
     )
+
+
+def test_a_frozen_schedule_says_where_it_came_from():
+    learned = LearnedSchedule(linear(5))
+    assert learned.frozen(learned.initial()).name == "learned from linear(0.0001, 0.02)"

@@ -154,3 +154,9 @@ def test_a_diverged_loss_is_not_recorded(loss):
 def test_a_step_outside_the_chain_is_not_recorded(t):
     with pytest.raises(ValueError, match=rf"^steps run from 1 to 3, got {t}; step 0 is the data$"):
         SecondMoments.empty(3).recorded(np.array([1, t]), [1.0, 1.0])
+
+
+def test_a_history_takes_one_loss_a_step():
+    """Fewer losses than steps is an error, and not a history with holes."""
+    with pytest.raises(ValueError, match="shorter"):
+        SecondMoments.empty(3).recorded(np.array([1, 2]), [1.0])

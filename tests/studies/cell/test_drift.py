@@ -70,3 +70,15 @@ def test_arrays_are_in_the_order_of_steps():
     assert kept["steps"].tolist() == [1, 5]
     assert kept["sketches"][:, 0].tolist() == [1.0, 5.0]
     assert kept["parameters"] == 10
+
+
+def test_signs_and_buckets_are_these():
+    """Sketches that cells stored before are compared with those of cells run today."""
+    found = sketch({"a": np.array([1.0, 2.0, 3.0])})
+    assert {int(i): float(found[i]) for i in np.flatnonzero(found)} == {181: 2.0, 201: -1.0, 409: 3.0}
+
+
+def test_distances_are_taken_sketch_by_sketch():
+    """Of sketches (P, BUCKETS) each row has its own: |w - w'| / sqrt(|w| |w'|), worked out by hand."""
+    one, other = np.array([[3.0, 4.0], [0.0, 1.0]]), np.array([[0.0, 5.0], [0.0, 4.0]])
+    np.testing.assert_allclose(distance(one, other), [np.sqrt(10) / 5, 3 / 2], rtol=1e-15)

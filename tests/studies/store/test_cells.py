@@ -13,7 +13,7 @@ import pytest
 from studies.plan.grid import grid
 from studies.plan.grouping import groups_of
 from studies.plan.settings import StudySettings
-from studies.reporting.page import HEADINGS
+from studies.reporting.tables import HEADINGS
 from studies.store.cells import FACTORS, Cell, Factor
 from studies.store.files import COLUMNS, write_rows
 from studies.store.reading import recipe_factors, with_later_factors, with_recipes
