@@ -175,14 +175,14 @@ def _tables(log_snr: Array, fall: Array, family: ReverseProcess, xp: ArrayNamesp
     log_noise, log_noise_before = -_softplus(log_snr, xp), -_softplus(before, xp)
     log_signal = -_softplus(-log_snr, xp)
     log_signal_before = xp.where(is_first, zero, -_softplus(-before, xp))
-    kept = xp.where(is_first, zero, xp.exp(0.5 * (log_signal_before - log_signal) - safe_fall))
+    mean_on_x_t = xp.where(is_first, zero, xp.exp(0.5 * (log_signal_before - log_signal) - safe_fall))
     signal_before = xp.exp(0.5 * log_signal_before)
     steps = StepCoefficients(
         signal_before=signal_before,
         signal=xp.exp(0.5 * log_signal),
         noise=xp.exp(0.5 * log_noise),
         mean_on_x_0=signal_before * erased,
-        mean_on_x_t=kept,
+        mean_on_x_t=mean_on_x_t,
     )
     log_beta = log_erased + log_noise
     log_beta_tilde = log_erased + log_noise_before

@@ -42,11 +42,11 @@ each probe v, (P, N)."""
 
 @dataclass(frozen=True)
 class FlowCoefficients:
-    """dx / d lambda = on_x * x + on_output * prediction, from a network told the (fractional) step `told`."""
+    """dx / d lambda = on_x * x + on_output * prediction, of a network at the (fractional) step `network_t`."""
 
     on_x: float
     on_output: float
-    told: float
+    network_t: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +64,12 @@ class ProbabilityFlow:
         levels = self.process.schedule.log_snr
         if not levels[-1] <= log_snr <= levels[1]:
             raise ValueError(f"the flow runs between log SNRs {levels[-1]:g} and {levels[1]:g}, got {log_snr:g}")
-        steps, told = self._between_steps(log_snr)
+        steps, network_t = self._between_steps(log_snr)
         tables = self.process.prediction.tables(steps)
         # The noise variance itself, as a rounded square root squared would not quite cancel.
         on_x = 0.5 * (_noise_variance(log_snr) - steps.noise * tables.epsilon_on_x_t)
         on_output = -0.5 * steps.noise * tables.epsilon_on_output
-        return FlowCoefficients(on_x.item(), on_output.item(), told)
+        return FlowCoefficients(on_x.item(), on_output.item(), network_t)
 
     def _between_steps(self, log_snr: float) -> tuple[StepCoefficients, float]:
         """What a prediction is made of at a log SNR, (1,) each, and the fractional step there.
@@ -77,7 +77,7 @@ class ProbabilityFlow:
         Signal and noise are exact. A posterior mean exists at whole steps only: its coefficients are interpolated, that
         on x_0 in logs, and in logs so is its product with `signal_before`.
         """
-        told, log_on_x_0, on_x_t, log_product = np.split(np.asarray(self._by_log_snr(log_snr)), 4)
+        network_t, log_on_x_0, on_x_t, log_product = np.split(np.asarray(self._by_log_snr(log_snr)), 4)
         on_x_0 = np.exp(log_on_x_0)
         return StepCoefficients(
             signal_before=np.exp(log_product) / on_x_0,
@@ -85,7 +85,7 @@ class ProbabilityFlow:
             noise=np.array([math.sqrt(_noise_variance(log_snr))]),
             mean_on_x_0=on_x_0,
             mean_on_x_t=on_x_t,
-        ), told.item()
+        ), network_t.item()
 
     @cached_property
     def _by_log_snr(self) -> Callable[[float], Any]:

@@ -160,10 +160,10 @@ def log_beta_tilde(schedule: Schedule, first_variance: str = "next") -> Table:
 def log_tilde_ratio(schedule: Schedule) -> Table:
     """log(beta tilde_t / beta_t), (T + 1,), which tends to 0 late in the chain; -inf at t = 1, entry 0 is NaN."""
     before, now = schedule.one_minus_alpha_bar[:-1], schedule.one_minus_alpha_bar[1:]
-    kept = before / now
-    gained = schedule.alpha_bar[:-1] * schedule.beta[1:] / now  # 1 - kept, not formed by subtraction
+    noise_ratio = before / now
+    gained = schedule.alpha_bar[:-1] * schedule.beta[1:] / now  # 1 - noise_ratio, not formed by subtraction
     with np.errstate(divide="ignore"):
-        return np.append(np.nan, np.where(kept < 0.5, np.log(kept), np.log1p(-np.minimum(gained, 0.5))))
+        return np.append(np.nan, np.where(noise_ratio < 0.5, np.log(noise_ratio), np.log1p(-np.minimum(gained, 0.5))))
 
 
 def variance_ends(schedule: Schedule, first_variance: str = "next") -> VarianceEnds:

@@ -93,10 +93,10 @@ def _tensors_alone(path: Path) -> io.BytesIO:
     """
     import torch
 
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not found.startswith(SHA256_STARTS):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not digest.startswith(SHA256_STARTS):
         raise ValueError(
-            f"{path}: expected a SHA-256 that starts with {SHA256_STARTS}, got {found[:8]}; "
+            f"{path}: expected a SHA-256 that starts with {SHA256_STARTS}, got {digest[:8]}; "
             f"fetch {WEIGHTS_SOURCE} again"
         )
     buffer = io.BytesIO()
