@@ -2,6 +2,8 @@
 
 Everything follows from alpha_bar: q(x_t | x_0), q(x_t | x_s) and q(x_s | x_t, x_0) for s < t. No assumption is made
 on the data. Variances are in squared data units.
+
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
 """
 
 from __future__ import annotations

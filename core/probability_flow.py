@@ -1,6 +1,6 @@
 """The probability flow: the ODE that carries the diffusion's marginals, and the exact likelihood that it gives a model.
 
-Song et al. (2021, arXiv 2011.13456), eqs. 13 and 39-40. With the log SNR lambda as time, alpha^2 = sigmoid(lambda) and
+Song et al. (2021), eqs. 13 and 39-40. With the log SNR lambda as time, alpha^2 = sigmoid(lambda) and
 sigma^2 = sigmoid(-lambda), it reads
 
     dx / d lambda = (sigma^2 x - sigma epsilon_hat) / 2,      d log p(x) / d lambda = -div(dx / d lambda).
@@ -14,6 +14,9 @@ never beyond the least noise the network has seen. Three `DataEnd`s state what l
 
 A field is what has to be integrated: field(x, log_snr) -> (dx / d lambda (N, ...), divergence (P, N)), where P is 1 for
 an exact divergence and the number of probes for an estimated one. Probes are arguments; the integral of each is kept.
+
+Theis et al. (2016): https://arxiv.org/abs/1511.01844
+Song et al. (2021): https://arxiv.org/abs/2011.13456
 """
 
 from __future__ import annotations
@@ -229,7 +232,7 @@ def uniform_end(schedule: Schedule, x_0: ArrayLike, u: ArrayLike, levels: int, s
     """Data on K levels: uniform dequantisation, x_0 + w (u - 1/2) with the bin width w = 2 / (K - 1).
 
     The mean over u (N, ...), uniform on [0, 1), of -log density - D log w bounds -log P(x_0), P being the mass that the
-    density of `density_end` has in the bins around x_0 (Theis et al. 2016, arXiv 1511.01844, sec. 3.1). `step`:
+    density of `density_end` has in the bins around x_0 (Theis et al. 2016, sec. 3.1). `step`:
     `matched_step` for a network that has seen the levels themselves, 1 for one trained on dequantised data.
     """
     x_0, width = np.asarray(x_0, np.float64), bin_width(levels)

@@ -12,6 +12,9 @@ asks it, and never its name.
 
 beta tilde_1 = 0, so the variance at t = 1 is a choice. It moves L_0 by bits, and so it is a setting, `first_variance`,
 that reports must show: "next" takes beta tilde_2, the next step's; "beta" takes beta_1.
+
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
+Nichol & Dhariwal (2021): https://arxiv.org/abs/2102.09672
 """
 
 from __future__ import annotations
@@ -46,7 +49,9 @@ def _zero(ends: VarianceEnds) -> Array:
 
 @dataclass(frozen=True)
 class Entry:
-    """How the network's extra output enters: `added` to the floor by (span, value), and the `value` by (span, added)
+    """How the network's extra output enters the log variance, and the way back.
+
+    `added`(span, value) is what comes on top of the floor; `value`(span, added) is the output that would add as much,
     where the span is not 0.
     """
 

@@ -179,8 +179,9 @@ def ceilings(workload: Workload, execution: Execution) -> Contestant:
 
 
 def growing(workload: Workload, execution: Execution, num_steps: int) -> Contestant:
-    """Blocks whose units are what a study is made longer by, on a chain of `num_steps`, in the first backend there is:
-    optimiser steps, test examples of a bound at 50 evaluations each, sampler steps of one chain.
+    """Blocks whose units are what makes a study longer, on a chain of `num_steps`, in the first backend there is.
+
+    Optimiser steps, test examples of a bound at 50 evaluations each, and sampler steps of one chain.
     """
     setup = parts(installed_backends()[0], workload, execution, num_steps)
 

@@ -50,8 +50,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Spread:
-    """The difference of two objectives where training drew t by `timesteps`: its mean, its standard deviation from seed
-    to seed, in pairs and not, and the seeds that each needs.
+    """The difference of two objectives where training drew t by `timesteps`.
+
+    Its mean, its standard deviation from seed to seed, in pairs and not, and the seeds that each needs.
     """
 
     timesteps: str
@@ -63,8 +64,9 @@ class Spread:
 
 
 def questions(results: pd.DataFrame, sampler: str) -> list[Question]:
-    """What a run's rows can be asked: the bound, and the Fréchet distance of samples by `sampler`, where two seeds or
-    more of both objectives have one.
+    """What a run's rows can be asked: about the bound, and about samples where they were scored.
+
+    The second is the Fréchet distance of samples by `sampler`, where two seeds or more of both objectives have one.
     """
     bound = Question("bound", BOUND_HALF_WIDTH, "bits/dim")
     samples = Question("frechet", math.nan, sampler=sampler)
