@@ -84,7 +84,7 @@ class BoundEstimate:
 
     @property
     def standard_error(self) -> float:
-        """Of `nats`, from steps and noise, the test set being given."""
+        """The standard error of `nats` that comes from steps and noise: the test set is taken as given."""
         return math.hypot(self.noise_standard_error, self.step_standard_error)
 
     @property
@@ -99,7 +99,7 @@ class BoundEstimate:
 
     @property
     def total_standard_error(self) -> float:
-        """Of `nats` as an estimate for fresh data: from examples, steps and noise together."""
+        """The standard error of `nats` as an estimate for fresh data: from examples, steps and noise together."""
         return self.standard_error_of_difference(np.zeros(self.num_examples))
 
     @property
@@ -108,7 +108,10 @@ class BoundEstimate:
         return math.sqrt(max(0.0, self.total_standard_error**2 - self.standard_error**2))
 
     def standard_error_of_difference(self, nats: NDArray[np.float64]) -> float:
-        """Of `nats` minus the mean of other `nats` (N,) of the same examples, for fresh data."""
+        """The standard error, for fresh data, of this bound less the mean of other `nats` (N,) of the same examples.
+
+        What the two have in common, hard examples above all, drops out of it.
+        """
         size = self.num_examples
         influence = self.influence - (nats - nats.mean()) / size
         return float(np.sqrt(np.sum(influence**2) * size / (size - 1)))

@@ -47,7 +47,7 @@ class DrawnValues:
         )
 
     def estimated_from(self) -> DrawnValues:
-        """Those that the estimate may use."""
+        """The part of the values that the estimate may use."""
         used = self.plan.is_estimated_from(self.draws)
         return DrawnValues(self.plan, self.draws[used], self.kl[used], self.mse[used], self.control[used])
 
@@ -63,7 +63,7 @@ class DrawnValues:
             return without_examples(self.draws.stratum, self.draws.example, value, scale, self.plan.num_examples)
 
     def moments(self, value: Values) -> StratumMoments:
-        """Of `value` (M,), by stratum."""
+        """Mean and variances of `value` (M,) in each stratum."""
         plan = self.plan
         with np.errstate(invalid="ignore"):
             return stratum_moments(self.draws.stratum, self.draws.example, value, len(plan.strata), plan.num_examples)

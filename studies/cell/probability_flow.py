@@ -66,7 +66,7 @@ class FlowEstimate:
 
     @property
     def per_example(self) -> NDArray[np.float64]:
-        """(N,), nats."""
+        """The negative log likelihood of each example, (N,), in nats: the mean over its draws."""
         return self.draws.mean(axis=(0, 1))
 
     @property
@@ -79,7 +79,7 @@ class FlowEstimate:
 
     @property
     def standard_error(self) -> float:
-        """Of `nats`, from probes and from the noise at the data end, the test set being given.
+        """The standard error of `nats` from probes and from the noise at the data end: the test set is taken as given.
 
         0 where nothing is random; NaN where one draw an example cannot tell it from the scatter of the data.
         """
@@ -101,7 +101,7 @@ class FlowEstimate:
 
     @property
     def total_standard_error(self) -> float:
-        """Of `nats` as an estimate for fresh data: from examples, noise and probes together."""
+        """The standard error of `nats` as an estimate for fresh data: from examples, noise and probes together."""
         return float(self.per_example.std(ddof=1) / math.sqrt(self.num_examples))
 
     @staticmethod

@@ -119,9 +119,10 @@ def _ours(table: TermTable, process: ReverseProcess, settings: EstimatorSettings
 def with_network(
     terms: Terms, process: ReverseProcess, test: NDArray[np.float64], table: TermTable, cost: float, count: int
 ) -> list[Row]:
-    """The same at the cost found, with `count` estimates from fresh evaluations of the network.
+    """Cost and coverage of ours once more, by `count` estimates from fresh evaluations of the network at that cost.
 
-    The truth being unknown, an interval should hold the mean of the other estimates, whose own error it is widened by.
+    The true bound is not known here, so an interval is asked to hold the mean of the other estimates, and is widened by
+    that mean's own error.
     """
     repeats = repeated(
         lambda seed: evaluate_bound(terms, process, test, seed, evaluations_per_example=cost),

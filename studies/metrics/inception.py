@@ -89,7 +89,7 @@ def _network(weights: str | Path | None, device: str) -> Any:
 def _tensors_alone(path: Path) -> io.BytesIO:
     """The published weights, read as tensors and nothing else, in a buffer that torch-fidelity can read.
 
-    It would unpickle whatever the file holds; it never sees the file.
+    torch-fidelity would unpickle whatever the file holds, so it is never given the file itself.
     """
     import torch
 

@@ -135,7 +135,7 @@ def loop_over_network(case: Case, label: str, loop: str) -> Interval | None:
 
 
 def compiled(case: Case) -> list[Compiled]:
-    """Of the contestants that ran both ways."""
+    """What compiling costs and gains, for each contestant that ran both eagerly and compiled."""
     pairs = []
     for label in case.facts:
         other = f"{label}, compiled"
