@@ -34,7 +34,7 @@ def likelihood(model: TrainedModel, dataset: Dataset, settings: StudySettings, r
     terms = model.backend.bound_terms(model.network, model.process, model.execution)
     batch = evaluation_batch(model.network.settings, model.execution.device)
     rows = []
-    for stage, part in (("bound", bound), ("floors", floors), ("flow", flow)):
+    for stage, part in (("bound", bound), ("floors", floors), ("flow", probability_flow)):
         begun = time.perf_counter()
         part_rows = part(model, terms, dataset, settings, batch, report)
         if part_rows:
@@ -99,7 +99,7 @@ def floors(
     return excess_rows(evaluate_excess(terms, model.process, oracle, model.seed, batch))
 
 
-def flow(
+def probability_flow(
     model: TrainedModel, terms: Terms, dataset: Dataset, settings: StudySettings, batch: int, report: Report
 ) -> list[Row]:
     """The likelihood of some test examples by the probability flow, and the bound of the same examples.
