@@ -194,10 +194,12 @@ class Commands:
         at_once: int = 1,
         losses: Callable[..., Any] = of_draws,
         samples: np.ndarray[Any, Any] | None = None,
+        process: Callable[..., Any] | None = None,
     ) -> Seen:
         """The command's outcome; `--out`, where it is not among the words, is a new folder.
 
         Without `execute` its processes end at once and badly; each first waits until there are `at_once` of them.
+        `process`, where it is given, makes what stands for a process from the command and Popen's options.
         """
         self.given |= {word for word in changes.split() if word.startswith("--")}
         self._count += 1
@@ -208,7 +210,7 @@ class Commands:
             fake.losses = losses
             # What is not finite is not scored, which would take far longer than all else.
             fake.samples = np.full((64, 1), np.nan) if samples is None else samples
-        started = _Started(made, execute, threading.Barrier(at_once))
+        started = _Started(made, execute, threading.Barrier(at_once), process)
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
             patch.delenv("KERAS_BACKEND", raising=False)
             for name in list(backends.BACKENDS):
@@ -232,19 +234,51 @@ class Commands:
         return seen
 
 
+class FlagTests:
+    """Which tests are of which flags of a script, by its settings' field: so that none is without one."""
+
+    def __init__(self, flags: Mapping[str, str]) -> None:
+        self.flags, self.tests = flags, dict[str, set[str]]()
+
+    def of(self, *fields: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        """Says of which flags a test is; where of several, its parameter `flag` says which one it is of now."""
+
+        def noted(test: Callable[..., None]) -> Callable[..., None]:
+            for field in fields:
+                self.tests.setdefault(field, set()).add(test.__name__)
+            return test
+
+        return noted
+
+    def check_given(self, given: set[str], request: pytest.FixtureRequest) -> None:
+        """The flags that a test is of were on a command line of its own."""
+        node: Any = request.node
+        parameters = node.callspec.params if hasattr(node, "callspec") else {}
+        fields = [field for field, tests in self.tests.items() if node.originalname in tests]
+        for field in [parameters["flag"]] if "flag" in parameters else fields:
+            assert self.flags[field] in given, f"the test of {field} never gave {self.flags[field]}"
+
+
 class _Started:
     """The processes of one command: run here in turn, and counted as they come and go."""
 
-    def __init__(self, fakes: Mapping[str, FakeBackend], execute: bool, barrier: threading.Barrier) -> None:
+    def __init__(
+        self,
+        fakes: Mapping[str, FakeBackend],
+        execute: bool,
+        barrier: threading.Barrier,
+        process: Callable[..., Any] | None,
+    ) -> None:
         self.fakes, self.execute, self.barrier = fakes, execute, barrier
-        self.processes: list[InProcess] = []
+        self.process = process or partial(InProcess, self._run)
+        self.processes: list[Any] = []
         self.open_now = self.most = 0
         self.turn, self.count = threading.Lock(), threading.Lock()
 
     def open(self, popen: Callable[..., Any], command: Any, **options: Any) -> Any:
         if not (isinstance(command, list) and command[:2] == [sys.executable, "-m"]):
             return popen(command, **options)
-        process = InProcess(self._run, command, **options)
+        process = self.process(command, **options)
         with self.count:
             self.processes.append(process)
             self.open_now += 1

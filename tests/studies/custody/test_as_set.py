@@ -23,23 +23,12 @@ from backends.recipe import TrainingRecipe
 from core.reverse import ReverseProcess
 from core.samplers import ancestral_step, ddim_step, dpm_solver_step
 from core.schedules import Schedule, cosine, linear
-from tests.studies.custody.command import Commands, Seen, changed, words_of
+from tests.studies.custody.command import Commands, FlagTests, Seen, changed, words_of
 from tests.studies.custody.entry import STUDY_FLAGS, value_of, write_points
 from tests.studies.custody.fake_backend import ChainRun, mean_weight
 
-TESTED: dict[str, set[str]] = {}
-"""The tests of every flag, by its field."""
-
-
-def of_flags(*fields: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Says of which flags a test is; where it has several, its parameter `flag` says which one it is of now."""
-
-    def noted(test: Callable[..., None]) -> Callable[..., None]:
-        for field in fields:
-            TESTED.setdefault(field, set()).add(test.__name__)
-        return test
-
-    return noted
+FLAGS = FlagTests(STUDY_FLAGS)
+of_flags = FLAGS.of
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +48,7 @@ def study(commands: Commands, request: pytest.FixtureRequest) -> Iterator[Callab
     """Runs a study; the test fails where the flags that it is of were not on its command lines."""
     commands.given.clear()
     yield commands.study
-    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    of_test = [field for field, tests in TESTED.items() if request.node.originalname in tests]
-    for field in [parameters["flag"]] if "flag" in parameters else of_test:
-        assert STUDY_FLAGS[field] in commands.given, f"the test of {field} never gave {STUDY_FLAGS[field]}"
+    FLAGS.check_given(commands.given, request)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +68,7 @@ def plain_images(commands: Commands, images: str) -> Seen:
 
 
 def test_every_flag_of_a_study_has_a_test():
-    assert TESTED.keys() == STUDY_FLAGS.keys()
+    assert FLAGS.tests.keys() == STUDY_FLAGS.keys()
 
 
 def test_the_same_command_again_changes_nothing(commands, plain):
