@@ -94,6 +94,15 @@ def of_draws(
     return mse, 3 * mse / np.sqrt(draws.t)
 
 
+def of_noise(
+    weights: Weights, process: ReverseProcess, draws: Draws
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The KL of a network whose squared error, 2 on average, depends on the noise, but not on its square."""
+    squared_error = 2 + np.cos(40 * draws.epsilon[:, 0])
+    kl: np.ndarray[Any, Any] = process.tables.kl_on_squared_error[draws.t] * squared_error
+    return squared_error, kl
+
+
 class InProcess:
     """What a script sees of a process that it started: its lines, which are made as they are asked for."""
 

@@ -23,7 +23,7 @@ from backends.recipe import TrainingRecipe
 from core.reverse import ReverseProcess
 from core.samplers import ancestral_step, ddim_step, dpm_solver_step
 from core.schedules import Schedule, cosine, linear
-from tests.studies.custody.command import Commands, FlagTests, Seen, changed, words_of
+from tests.studies.custody.command import Commands, FlagTests, Seen, changed, of_noise, words_of
 from tests.studies.custody.entry import STUDY_FLAGS, value_of, write_points
 from tests.studies.custody.fake_backend import ChainRun, mean_weight
 
@@ -398,12 +398,6 @@ def test_bound_evaluations(study, plain):
         assert 0 <= len(of_study.evaluation.bound.t) - asked * 12 <= 16
         evaluations = value_of(of_study.rows, "bound_evaluations")
         assert evaluations == pytest.approx(len(of_study.evaluation.bound.t) / 12, rel=1e-12)
-
-
-def of_noise(weights, process, draws):
-    """The KL of a network whose squared error, 2 on average, depends on the noise, but not on its square."""
-    squared_error = 2 + np.cos(40 * draws.epsilon[:, 0])
-    return squared_error, process.tables.kl_on_squared_error[draws.t] * squared_error
 
 
 @of_flags("bound_se")

@@ -12,7 +12,7 @@ import pytest
 
 from core.samplers import ancestral_step, ddim_step, dpm_solver_step
 from core.schedules import cosine
-from tests.studies.custody.command import Commands, FlagTests, Seen, comparable, words_of
+from tests.studies.custody.command import Commands, FlagTests, Seen, comparable, of_noise, words_of
 from tests.studies.custody.entry import ESTIMATOR_FLAGS, SAMPLER_FLAGS, write_points
 from tests.studies.custody.fake_backend import FakeNetwork, MadeTerms, Terms
 
@@ -34,9 +34,10 @@ def finished(commands: Commands) -> Seen:
 
 @pytest.fixture(scope="module")
 def another(commands: Commands) -> Seen:
-    return commands.study(
-        "--flow-examples 0 --first-variance beta --num-steps 5 --dtypes float64 --seeds 2 --test-examples 9"
-    )
+    """With test examples enough for estimates at about a sweep's cost to be told apart from their pilots."""
+    data = write_points(commands.folder / "many.npz", test=160)
+    words = f"--dataset {data} --test-examples 150 --flow-examples 0"
+    return commands.study(f"{words} --first-variance beta --num-steps 5 --dtypes float64 --seeds 2")
 
 
 def test_every_flag_has_a_test():
@@ -258,10 +259,11 @@ def repeats_behind(seen: Seen, metric: str) -> float:
 
 @OF_ESTIMATORS.of("run", "cells", "examples", "noise_draws", "repeats", "network_repeats", "device")
 def test_estimates(estimated, commands, another):
-    """Of the first 7 test examples and of all 9, 50 being more than there are; every number is one of a kind."""
+    """Of the first 100 test examples and of all 150, 500 being more than there are; every number is one of a kind."""
     seen = estimated(
-        f"--run {another.out} --cells seed=1 --examples 0 7 50 --noise-draws 3 --repeats 25 --network-repeats 4"
-        " --device cuda"
+        f"--run {another.out} --cells seed=1 --examples 0 100 500 --noise-draws 3 --repeats 25 --network-repeats 4"
+        " --device cuda",
+        losses=of_noise,
     )
     (made,) = seen.fake.of(MadeTerms)
     assert comparable(made.network.weights) == weights_of(another)[1]
@@ -269,11 +271,11 @@ def test_estimates(estimated, commands, another):
     assert {dataclasses.astuple(way) for way in (made.execution, made.network.execution)} == {
         ("cuda", "float64", False)
     }
-    assert table_shape(seen) == (9, 5, 3)
+    assert table_shape(seen) == (150, 5, 3)
     tabulated = np.concatenate([terms.draws.x_0 for terms in seen.fake.of(Terms)])
-    with np.load(commands.folder / "points.npz") as arrays:
-        assert np.unique(tabulated, axis=0).tolist() == np.unique(arrays["test"][:9], axis=0).tolist()
-    assert list(dict.fromkeys(seen.rows["examples"])) == [7, 9]
+    with np.load(commands.folder / "many.npz") as arrays:
+        assert np.unique(tabulated, axis=0).tolist() == np.unique(arrays["test"][:150], axis=0).tolist()
+    assert list(dict.fromkeys(seen.rows["examples"])) == [100, 150]
     assert repeats_behind(seen, "computed_over_scatter") == pytest.approx(25)
     assert repeats_behind(seen, "network_computed_over_scatter") == pytest.approx(4)
 
