@@ -87,7 +87,7 @@ def test_the_plain_study(plain):
     assert len(trained.steps) == 3
     assert all(len(draws.t) == 5 for draws in trained.steps)
     for stage, process in plain.processes_of().items():
-        described = (process.prediction, process.variance, process.first_variance, process.levels)
+        described = (process.prediction.name, process.variance.name, process.first_variance, process.levels)
         assert described == ("epsilon", "beta_tilde", "next", None), stage
         schedule = cosine(12).respaced(4) if stage == "respaced chain" else cosine(12)
         np.testing.assert_array_equal(process.schedule.beta, schedule.beta)
@@ -178,7 +178,7 @@ def test_backends(study):
 def test_predictions(study, plain):
     seen = study("--predictions x_0")
     assert changed(plain, seen) == {"process", "respaced chain", "whole chain"}
-    assert {process.prediction for process in seen.processes_of().values()} == {"x_0"}
+    assert {process.prediction.name for process in seen.processes_of().values()} == {"x_0"}
     assert set(seen.rows["prediction"]) == {"x_0"}
     both = study("--predictions v mean", execute=False)
     assert [name.split("-")[2] for name in both.cells] == ["v", "mean"]
@@ -189,7 +189,7 @@ def test_variances(study, plain):
     seen = study("--variances beta")
     assert changed(plain, seen) == {"process", "respaced chain", "whole chain"}
     for process in seen.processes_of().values():
-        assert process.variance == "beta"
+        assert process.variance.name == "beta"
         assert log_variance(process, 3) == pytest.approx(math.log(process.schedule.beta[3]), rel=1e-12)
     assert set(seen.rows["variance"]) == {"beta"}
 
@@ -199,7 +199,7 @@ def test_a_learned_variance_widens_the_network(study):
     seen = study("--objectives hybrid --variances learned_range")
     assert seen.trained.settings == MLPSettings((3,), width=4, depth=1, learns_variance=True)
     assert seen.evaluation.network.settings == seen.trained.settings
-    assert {process.variance for process in seen.processes_of().values()} == {"learned_range"}
+    assert {process.variance.name for process in seen.processes_of().values()} == {"learned_range"}
 
 
 @of_flags("schedules")
