@@ -410,6 +410,11 @@ def test_bound_se(study):
         assert len(seen.evaluation.bound.t) > 20 * 12
 
 
+@of_flags("bound_se")
+def test_bound_se_changes_the_bound_alone(study, plain):
+    assert changed(plain, study("--bound-se 6")) == {"bound"}
+
+
 @of_flags("flow_examples")
 def test_flow_examples(study, plain):
     seen = study("--flow-examples 4")

@@ -278,6 +278,10 @@ def test_estimates(estimated, commands, another):
     assert list(dict.fromkeys(seen.rows["examples"])) == [100, 150]
     assert repeats_behind(seen, "computed_over_scatter") == pytest.approx(25)
     assert repeats_behind(seen, "network_computed_over_scatter") == pytest.approx(4)
+    for estimator, count in (("ours", 25), ("ours_network", 4)):  # a share of so many intervals
+        held = count * seen.rows.query(f"metric == 'coverage' and estimator == '{estimator}'")["value"]
+        assert len(held) == 2
+        np.testing.assert_allclose(held, np.rint(held), atol=1e-9)
 
 
 @OF_ESTIMATORS.of("out", "train_steps", "threads")
