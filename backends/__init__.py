@@ -20,8 +20,9 @@ KERAS_ENGINES: dict[str, str] = {"tensorflow": "tensorflow", "jax": "jax", "torc
 
 
 def check_backend(name: str) -> None:
-    """ValueError for an unknown backend, ImportError naming the extra for one that is not installed; imports
-    nothing.
+    """ValueError for an unknown backend, ImportError naming the extra for one that is not installed.
+
+    It imports neither framework.
     """
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")

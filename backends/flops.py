@@ -13,7 +13,8 @@ BACKWARD = 2
 def forward_flops(settings: NetworkSettings) -> int:
     """Floating-point operations of one example's forward pass in convolutions and matrix products, 2 a multiply-add.
 
-    Those of the network as it is defined; whoever needs fewer for the same function is credited with all.
+    They are counted from the network's definition. An implementation that computes the same function with fewer, by a
+    faster algorithm for a convolution say, is still credited with all of them: more a second always means less time.
     """
     total = 0
     for name, spec in weight_specs(settings).items():

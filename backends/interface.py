@@ -41,8 +41,10 @@ class Draws:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a backend runs: `device` "auto", "cpu", "cuda", ...; `dtype` "float32", "float64", or "bfloat16" (autocast);
-    `compile` as the framework does it (torch.compile; XLA for Keras on TensorFlow, whose steps are always graphs).
+    """How a backend runs.
+
+    `device` is "auto", "cpu", "cuda", ...; `dtype` "float32", "float64", or "bfloat16" (autocast); `compile` is what
+    the framework makes of it (torch.compile; XLA for Keras on TensorFlow, whose steps are always graphs).
     """
 
     device: str = "auto"
@@ -71,8 +73,10 @@ class Trainer(Protocol):
         """The process's own schedule, or the learned one as it stands, by the moving average or raw."""
 
     def state(self) -> Weights:
-        """All that is needed to go on, flat: "weights/NAME", "ema/NAME", "adam_m/NAME", "adam_v/NAME", and
-        "step" (); of a learned schedule the entries of `backends.states` too.
+        """All that is needed to go on with training, as one flat dictionary of arrays.
+
+        Its keys are "weights/NAME", "ema/NAME", "adam_m/NAME", "adam_v/NAME", and "step", whose array has shape ().
+        Where the schedule is learned it also has the entries of `backends.states`.
         """
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -80,10 +84,10 @@ class Trainer(Protocol):
 
 
 class GroupTrainer(Protocol):
-    """Networks of the same settings in training as one program; each member is trained as a `Trainer` would train it
-    alone, to rounding, on its own draws and objective.
+    """Networks of the same settings in training as one program, each on its own draws and objective.
 
-    Members are counted from 0, and all are at the same step. A member's state is one of a `Trainer`'s.
+    Each member is trained as a `Trainer` would train it alone, to rounding. Members are counted from 0, and all are at
+    the same step. A member's state is one of a `Trainer`'s.
     """
 
     @property
@@ -123,8 +127,10 @@ class Backend(Protocol):
         execution: Execution,
         learned: LearnedSchedule | None = None,
     ) -> Trainer:
-        """Trains `network`, and where it is `learned` the schedule with it, from `learned.start`, which is that of
-        `process`; ValueError for an objective that is not the bound.
+        """A trainer of `network`, and of the schedule too where that is `learned`.
+
+        The schedule starts from `learned.start`, which is that of `process`. Only the bound can train one: ValueError
+        for any other objective.
         """
 
     def make_group_trainer(
@@ -136,15 +142,17 @@ class Backend(Protocol):
         recipe: TrainingRecipe,
         execution: Execution,
     ) -> GroupTrainer:
-        """One network a member, from its weights, on its objective. ValueError where `backends.trains_together` says
-        no.
+        """One network a member, from its weights, on its objective.
+
+        ValueError where `backends.trains_together` says that this backend cannot.
         """
 
     def loss_and_gradients(
         self, network: Any, process: ReverseProcess, objective: str | Objective, draws: Draws, execution: Execution
     ) -> tuple[NDArray[Any], Weights]:
-        """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by
-        neutral name.
+        """The training loss per example (N,), before weight and scale, and the gradient of its plain mean.
+
+        The gradient is given by the neutral names of the weights.
         """
 
     def bound_terms(

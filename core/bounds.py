@@ -3,6 +3,9 @@
 Sohl-Dickstein et al. (2015), eqs. 9-14; Ho et al. (2020), eq. 5, and sec. 4.3 for the bound read as a code. Terms are
 nats per example; bits per dim are made in one place. On data with K levels the bound is on a probability, on continuous
 data on a density.
+
+Sohl-Dickstein et al. (2015): https://arxiv.org/abs/1503.03585
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
 """
 
 from __future__ import annotations
@@ -73,8 +76,9 @@ class Decomposition:
 
 
 def decompose(prior_nats: ArrayLike, term_nats: ArrayLike, dims: int) -> Decomposition:
-    """The mean bound of N examples from L_T (N,) and all their terms (N, T), column t - 1 being `posterior_kl`
-    at step t.
+    """The mean bound of N examples from L_T (N,) and all their terms (N, T).
+
+    Column t - 1 of the terms is `posterior_kl` at step t.
     """
     prior, terms = np.asarray(prior_nats, np.float64), np.asarray(term_nats, np.float64)
     if terms.ndim != 2 or prior.shape != terms.shape[:1]:

@@ -13,6 +13,8 @@ of a normal pair with correlation 0.8, given one as 1, the other is drawn with m
 in place of 0.8; denoised from variance 0.5 both are drawn with mean 0.79, or 0.93, in place of 0.78.
 
 A step has the form of those of `core.samplers`.
+
+Sohl-Dickstein et al. (2015): https://arxiv.org/abs/1503.03585
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Everything follows from alpha_bar: q(x_t | x_0), q(x_t | x_s) and q(x_s | x_t, x_0) for s < t. No assumption is made
 on the data. Variances are in squared data units.
+
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
 """
 
 from __future__ import annotations
@@ -97,13 +99,13 @@ def posterior(schedule: Schedule, *steps: ArrayLike) -> PosteriorCoefficients:
     s, t = _pair(schedule, steps)
     log_ratio = _log_alpha_bar_ratio(schedule, s, t)
     erased = -np.expm1(log_ratio) / schedule.one_minus_alpha_bar[t]
-    kept = schedule.one_minus_alpha_bar[s] / schedule.one_minus_alpha_bar[t]
+    noise_ratio = schedule.one_minus_alpha_bar[s] / schedule.one_minus_alpha_bar[t]
     with np.errstate(divide="ignore"):
-        log_variance = np.log(-np.expm1(log_ratio)) + np.log(kept)
+        log_variance = np.log(-np.expm1(log_ratio)) + np.log(noise_ratio)
     return PosteriorCoefficients(
         on_x_0=np.where(s == 0, 1.0, np.sqrt(schedule.alpha_bar[s]) * erased),
-        on_x_t=np.exp(log_ratio / 2) * kept,
-        variance=-np.expm1(log_ratio) * kept,
+        on_x_t=np.exp(log_ratio / 2) * noise_ratio,
+        variance=-np.expm1(log_ratio) * noise_ratio,
         log_variance=log_variance,
     )
 

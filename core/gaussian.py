@@ -2,6 +2,8 @@
 
 Everything is elementwise, in nats, and takes `xp`. Log variances rather than variances, because the objectives
 need their differences.
+
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
 """
 
 from __future__ import annotations

@@ -13,6 +13,9 @@ bound. Knots are interpolated in t, so that a thousand steps share a few paramet
 The loss is then the whole bound: the mean over t of L_{t-1}, and L_T, which no longer is a constant. Everything is made
 from log SNR and its falls by expm1, log1p and softplus, and so holds in float32; what is learned is frozen to a
 `Schedule` in float64, and nothing else need know where it came from.
+
+Sohl-Dickstein et al. (2015): https://arxiv.org/abs/1503.03585
+Kingma et al. (2021): https://arxiv.org/abs/2107.00630
 """
 
 from __future__ import annotations
@@ -163,8 +166,10 @@ def _softplus(x: Array, xp: ArrayNamespace) -> Array:
 
 
 def _tables(log_snr: Array, fall: Array, family: ReverseProcess, xp: ArrayNamespace) -> ReverseTables:
-    """Tables (T,) from log SNR and its falls: with e = 1 - exp(-fall), beta = (1 - alpha_bar_t) e and
-    beta tilde = (1 - alpha_bar_{t-1}) e, so that neither is a difference.
+    """Tables (T,) from log SNR and its falls.
+
+    With e = 1 - exp(-fall), beta = (1 - alpha_bar_t) e and beta tilde = (1 - alpha_bar_{t-1}) e, so that neither is a
+    difference.
     """
     is_first = xp.asarray(np.arange(log_snr.shape[0])) < 0.5
     zero = 0 * log_snr
@@ -175,14 +180,14 @@ def _tables(log_snr: Array, fall: Array, family: ReverseProcess, xp: ArrayNamesp
     log_noise, log_noise_before = -_softplus(log_snr, xp), -_softplus(before, xp)
     log_signal = -_softplus(-log_snr, xp)
     log_signal_before = xp.where(is_first, zero, -_softplus(-before, xp))
-    kept = xp.where(is_first, zero, xp.exp(0.5 * (log_signal_before - log_signal) - safe_fall))
+    mean_on_x_t = xp.where(is_first, zero, xp.exp(0.5 * (log_signal_before - log_signal) - safe_fall))
     signal_before = xp.exp(0.5 * log_signal_before)
     steps = StepCoefficients(
         signal_before=signal_before,
         signal=xp.exp(0.5 * log_signal),
         noise=xp.exp(0.5 * log_noise),
         mean_on_x_0=signal_before * erased,
-        mean_on_x_t=kept,
+        mean_on_x_t=mean_on_x_t,
     )
     log_beta = log_erased + log_noise
     log_beta_tilde = log_erased + log_noise_before

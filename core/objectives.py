@@ -5,6 +5,11 @@ caller can weight steps and average. `epsilon_mse` is a mean over dims; `posteri
 
 With a fixed variance shared by q and p_theta the two differ by one weight per step (`kl_weight`); what makes them truly
 different is a learned variance, the t = 1 term, and where training spends its effort.
+
+Sohl-Dickstein et al. (2015): https://arxiv.org/abs/1503.03585
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
+Nichol & Dhariwal (2021): https://arxiv.org/abs/2102.09672
+Kingma et al. (2021): https://arxiv.org/abs/2107.00630
 """
 
 from __future__ import annotations
@@ -65,8 +70,9 @@ def output_error(process: ReverseProcess, batch: NoisedBatch, prediction: Array,
 
 
 def target_mse(process: ReverseProcess, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY) -> Array:
-    """Mean over dims of (target - output)^2, (N,): unweighted regression of whatever is predicted (Ho et al.
-    2020, Table 2).
+    """Mean over dims of (target - output)^2, (N,): unweighted regression of whatever is predicted.
+
+    Ho et al. (2020), Table 2.
     """
     error = output_error(process, batch, process.split(output)[0], xp)
     return sum_per_example(xp, error * error) / dims_per_example(batch.x_0)
@@ -80,9 +86,9 @@ def epsilon_mse(process: ReverseProcess, batch: NoisedBatch, output: Array, xp: 
 
 
 def posterior_kl(process: ReverseProcess, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY) -> Array:
-    """L_{t-1} in nats per example, (N,): KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)), and -log
-    p_theta(x_0 | x_1) at t = 1.
+    """L_{t-1} in nats per example, (N,): KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)).
 
+    At t = 1 it is -log p_theta(x_0 | x_1).
     Sohl-Dickstein et al. (2015), eq. 14; Ho et al. (2020), eq. 5. The mean over t ~ uniform(1..T) times T, plus the
     prior term, is the negative variational bound.
     """
@@ -147,8 +153,10 @@ Loss = Callable[[ReverseProcess, NoisedBatch, Array, ArrayNamespace], Array]
 
 
 class Losses(NamedTuple):
-    """What a training step records of its batch, (N,) each: `epsilon_mse` per dim, `posterior_kl` in nats per example,
-    and `trained`, the loss that is differentiated, before its scale and weight.
+    """What a training step records of its batch, (N,) each.
+
+    `epsilon_mse` per dim, `posterior_kl` in nats per example, and `trained`, the loss that is differentiated, before
+    its scale and weight.
     """
 
     epsilon_mse: Any
@@ -244,8 +252,9 @@ def unit_scale(process: ReverseProcess, objective: str | Objective) -> float:
 def training_loss(
     process: ReverseProcess, objective: str | Objective, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY
 ) -> Array:
-    """What a backend differentiates: the objective per example and dim, (N,), before `unit_scale` and any step
-    weight.
+    """What a backend differentiates: the objective per example and dim, (N,).
+
+    `unit_scale` and the weight of the step come on top.
     """
     objective = as_objective(objective)
     loss = objective.loss(process, batch, output, xp)

@@ -3,9 +3,11 @@
 `GaussianMixture` is a density with everything in closed form. `EmpiricalDistribution` is the training set itself, whose
 denoiser minimises the training loss exactly: a network below its floor has seen the noise. Both answer the same three
 questions about p(x_0 | x_t): its mean, the noise that goes with it, and its variance. The floor of a loss follows from
-the variance alone (`epsilon_mse_floor`, `posterior_kl_floor`), and so does the best reverse variance (Bao et al. 2022,
-arXiv 2201.06503). Random numbers are arguments; everything is float64 numpy; x_t (N, ...) goes with a step t, one for
-all or one each (N,).
+the variance alone (`epsilon_mse_floor`, `posterior_kl_floor`), and so does the best reverse variance (Bao et al. 2022).
+Random numbers are arguments; everything is float64 numpy; x_t (N, ...) goes with a step t, one for all or one each
+(N,).
+
+Bao et al. (2022): https://arxiv.org/abs/2201.06503
 """
 
 from __future__ import annotations

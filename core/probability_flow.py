@@ -1,6 +1,6 @@
 """The probability flow: the ODE that carries the diffusion's marginals, and the exact likelihood that it gives a model.
 
-Song et al. (2021, arXiv 2011.13456), eqs. 13 and 39-40. With the log SNR lambda as time, alpha^2 = sigmoid(lambda) and
+Song et al. (2021), eqs. 13 and 39-40. With the log SNR lambda as time, alpha^2 = sigmoid(lambda) and
 sigma^2 = sigmoid(-lambda), it reads
 
     dx / d lambda = (sigma^2 x - sigma epsilon_hat) / 2,      d log p(x) / d lambda = -div(dx / d lambda).
@@ -14,6 +14,9 @@ never beyond the least noise the network has seen. Three `DataEnd`s state what l
 
 A field is what has to be integrated: field(x, log_snr) -> (dx / d lambda (N, ...), divergence (P, N)), where P is 1 for
 an exact divergence and the number of probes for an estimated one. Probes are arguments; the integral of each is kept.
+
+Theis et al. (2016): https://arxiv.org/abs/1511.01844
+Song et al. (2021): https://arxiv.org/abs/2011.13456
 """
 
 from __future__ import annotations
@@ -42,11 +45,11 @@ each probe v, (P, N)."""
 
 @dataclass(frozen=True)
 class FlowCoefficients:
-    """dx / d lambda = on_x * x + on_output * prediction, from a network told the (fractional) step `told`."""
+    """dx / d lambda = on_x * x + on_output * prediction, of a network at the (fractional) step `network_t`."""
 
     on_x: float
     on_output: float
-    told: float
+    network_t: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +67,12 @@ class ProbabilityFlow:
         levels = self.process.schedule.log_snr
         if not levels[-1] <= log_snr <= levels[1]:
             raise ValueError(f"the flow runs between log SNRs {levels[-1]:g} and {levels[1]:g}, got {log_snr:g}")
-        steps, told = self._between_steps(log_snr)
+        steps, network_t = self._between_steps(log_snr)
         tables = self.process.prediction.tables(steps)
         # The noise variance itself, as a rounded square root squared would not quite cancel.
         on_x = 0.5 * (_noise_variance(log_snr) - steps.noise * tables.epsilon_on_x_t)
         on_output = -0.5 * steps.noise * tables.epsilon_on_output
-        return FlowCoefficients(on_x.item(), on_output.item(), told)
+        return FlowCoefficients(on_x.item(), on_output.item(), network_t)
 
     def _between_steps(self, log_snr: float) -> tuple[StepCoefficients, float]:
         """What a prediction is made of at a log SNR, (1,) each, and the fractional step there.
@@ -77,7 +80,7 @@ class ProbabilityFlow:
         Signal and noise are exact. A posterior mean exists at whole steps only: its coefficients are interpolated, that
         on x_0 in logs, and in logs so is its product with `signal_before`.
         """
-        told, log_on_x_0, on_x_t, log_product = np.split(np.asarray(self._by_log_snr(log_snr)), 4)
+        network_t, log_on_x_0, on_x_t, log_product = np.split(np.asarray(self._by_log_snr(log_snr)), 4)
         on_x_0 = np.exp(log_on_x_0)
         return StepCoefficients(
             signal_before=np.exp(log_product) / on_x_0,
@@ -85,7 +88,7 @@ class ProbabilityFlow:
             noise=np.array([math.sqrt(_noise_variance(log_snr))]),
             mean_on_x_0=on_x_0,
             mean_on_x_t=on_x_t,
-        ), told.item()
+        ), network_t.item()
 
     @cached_property
     def _by_log_snr(self) -> Callable[[float], Any]:
@@ -229,7 +232,7 @@ def uniform_end(schedule: Schedule, x_0: ArrayLike, u: ArrayLike, levels: int, s
     """Data on K levels: uniform dequantisation, x_0 + w (u - 1/2) with the bin width w = 2 / (K - 1).
 
     The mean over u (N, ...), uniform on [0, 1), of -log density - D log w bounds -log P(x_0), P being the mass that the
-    density of `density_end` has in the bins around x_0 (Theis et al. 2016, arXiv 1511.01844, sec. 3.1). `step`:
+    density of `density_end` has in the bins around x_0 (Theis et al. 2016, sec. 3.1). `step`:
     `matched_step` for a network that has seen the levels themselves, 1 for one trained on dequantised data.
     """
     x_0, width = np.asarray(x_0, np.float64), bin_width(levels)

@@ -4,6 +4,8 @@ A `ReverseProcess` is a schedule together with the four choices that turn an out
 predicted, which variance, which variance at t = 1, and how many levels the data has. It holds every coefficient
 as a table. A backend casts them once (`cast`) and hands the result to the objectives, bounds and samplers of
 `core`.
+
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
 """
 
 from __future__ import annotations
@@ -127,8 +129,9 @@ class ReverseProcess:
         return on_x_0 * x_0_hat + gather(xp, self.tables.mean_on_x_t, t, x_t) * x_t
 
     def log_variance(self, value: Array | None, t: Array, like: Array, xp: ArrayNamespace = NUMPY) -> Array:
-        """log of the variance of p_theta(x_{t-1} | x_t), broadcastable to `like`; `value` is the second part of
-        `split`.
+        """log of the variance of p_theta(x_{t-1} | x_t), broadcastable to `like`.
+
+        `value` is the second part of `split`.
         """
         floor = gather(xp, self.tables.log_variance_floor, t, like)
         span = gather(xp, self.tables.log_variance_span, t, like)

@@ -10,6 +10,10 @@ where `previous` is the x_0_hat that the step before returned (zeros at t = T), 
 others ignore it.
 `clip` bounds x_0_hat to [-clip, clip] before it is used and re-derives the rest from it. It is an option, off unless
 asked for, because a clipped chain is not the model whose bound is reported.
+
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
+Song et al. (2021): https://arxiv.org/abs/2010.02502
+Lu et al. (2022): https://arxiv.org/abs/2211.01095
 """
 
 from __future__ import annotations
@@ -76,7 +80,7 @@ def ddim_step(
     eta: float = 0.0,
     clip: float | None = None,
 ) -> tuple[Array, Array]:
-    """A step of DDIM(eta) (Song et al. 2021, arXiv 2010.02502, eqs. 12 and 16).
+    """A step of DDIM(eta) (Song et al. 2021, eqs. 12 and 16).
 
     eta = 0 is deterministic; eta = 1 is ancestral sampling with variance beta tilde. t = 1 returns x_0_hat.
     """
@@ -102,7 +106,7 @@ def dpm_solver_step(
     *,
     clip: float | None = None,
 ) -> tuple[Array, Array]:
-    """A step of DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, Algorithm 2); deterministic.
+    """A step of DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2); deterministic.
 
     Of second order through `previous`; the first and last steps are of first order (DDIM): at t = T there is no
     previous x_0_hat, and the last step ends at an infinite log SNR.

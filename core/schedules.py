@@ -6,6 +6,13 @@ Every table has T + 1 entries, so that index t is step t; step 0 is the data (`a
 float64 and agree with exact arithmetic on the schedule's formula to 1e-14 relative (log SNR: absolute), for T up
 to 4000. Two things make that possible: log alpha_bar is a compensated running sum, kept with its low word, from
 which 1 - alpha_bar is taken by expm1; and no beta is formed as 1 minus a ratio.
+
+Sohl-Dickstein et al. (2015): https://arxiv.org/abs/1503.03585
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
+Song et al. (2021): https://arxiv.org/abs/2010.02502
+Nichol & Dhariwal (2021): https://arxiv.org/abs/2102.09672
+Kingma et al. (2021): https://arxiv.org/abs/2107.00630
+Jabri et al. (2022): https://arxiv.org/abs/2212.11972
 """
 
 from __future__ import annotations
@@ -321,7 +328,7 @@ def cosine(num_steps: int, s: float = 0.008, max_beta: float = 0.999) -> Schedul
 def sigmoid(
     num_steps: int, start: float = -3.0, end: float = 3.0, tau: float = 1.0, max_beta: float = 0.999
 ) -> Schedule:
-    """alpha_bar(t/T) a falling sigmoid from 1 to 0 (Jabri et al. 2022, arXiv 2212.11972, app. B).
+    """alpha_bar(t/T) a falling sigmoid from 1 to 0 (Jabri et al. 2022, app. B).
 
     alpha_bar(u) = (S(end) - S(start + u (end - start))) / (S(end) - S(start)), S(x) = 1 / (1 + exp(-x / tau)).
     `max_beta` clips the last step, where alpha_bar would be 0.

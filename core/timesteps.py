@@ -2,6 +2,9 @@
 
 `uniform`, `stratified` and `importance` turn uniform numbers u in [0, 1) into steps with weights such that the mean of
 weight * loss estimates the mean loss over t = 1..T.
+
+Nichol & Dhariwal (2021): https://arxiv.org/abs/2102.09672
+Kingma et al. (2021): https://arxiv.org/abs/2107.00630
 """
 
 from __future__ import annotations
@@ -29,18 +32,19 @@ def uniform(u: ArrayLike, num_steps: int) -> StepDraw:
 
 
 def stratified(u: ArrayLike, num_steps: int) -> StepDraw:
-    """One t from each of N equal parts of 1..T, in order (low-discrepancy t: Kingma et al. 2021, app. I.1),
-    from u (N,).
+    """One t from each of N equal parts of 1..T, in order, from u (N,).
 
-    Together they cover 1..T evenly. Shuffle them against the examples before use: then each t alone is uniform.
+    The low-discrepancy t of Kingma et al. (2021), app. I.1. Together they cover 1..T evenly. Shuffle them against the
+    examples before use: then each t alone is uniform.
     """
     u = np.asarray(u, np.float64)
     return uniform((np.arange(u.size) + u) / u.size, num_steps)
 
 
 def importance(u: ArrayLike, probabilities: ArrayLike) -> StepDraw:
-    """t with P(t) given by `probabilities` (T,), from u (N,), with weights 1 / (T P(t)) (Nichol & Dhariwal
-    2021, eq. 18).
+    """t with P(t) given by `probabilities` (T,), from u (N,), with weights 1 / (T P(t)).
+
+    Nichol & Dhariwal (2021), eq. 18.
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 1 or not np.all(p > 0) or not np.isclose(p.sum(), 1, rtol=0, atol=1e-6):
@@ -75,8 +79,9 @@ class SecondMoments:
         return bool(np.all(self.counts >= self.losses.shape[1]))
 
     def recorded(self, t: NDArray[np.int64], loss: ArrayLike) -> SecondMoments:
-        """The history with losses (N,) at steps t (N,) in 1..T appended; a non-finite loss is an error, it would
-        poison every draw.
+        """The history with losses (N,) at steps t (N,) in 1..T appended.
+
+        A loss that is not finite is an error: it would spoil every draw that follows.
         """
         t, values = np.asarray(t), np.asarray(loss, np.float64)
         wrong = t[(t < 1) | (t > len(self.counts))]
@@ -91,8 +96,9 @@ class SecondMoments:
         return SecondMoments(losses, counts)
 
     def probabilities(self, uniform_share: float = 1e-3) -> Table:
-        """P(t) proportional to sqrt(E[L_t^2]), mixed with a small uniform share so that no t is lost; uniform
-        until warm, and where every loss is 0.
+        """P(t) proportional to sqrt(E[L_t^2]), mixed with a small uniform share so that no t is lost.
+
+        It is uniform until every t has a full history, and where every loss is 0.
         """
         num_steps = len(self.counts)
         root = np.sqrt(np.mean(self.losses**2, axis=1))

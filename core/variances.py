@@ -12,6 +12,9 @@ asks it, and never its name.
 
 beta tilde_1 = 0, so the variance at t = 1 is a choice. It moves L_0 by bits, and so it is a setting, `first_variance`,
 that reports must show: "next" takes beta tilde_2, the next step's; "beta" takes beta_1.
+
+Ho et al. (2020): https://arxiv.org/abs/2006.11239
+Nichol & Dhariwal (2021): https://arxiv.org/abs/2102.09672
 """
 
 from __future__ import annotations
@@ -46,7 +49,9 @@ def _zero(ends: VarianceEnds) -> Array:
 
 @dataclass(frozen=True)
 class Entry:
-    """How the network's extra output enters: `added` to the floor by (span, value), and the `value` by (span, added)
+    """How the network's extra output enters the log variance, and the way back.
+
+    `added`(span, value) is what comes on top of the floor; `value`(span, added) is the output that would add as much,
     where the span is not 0.
     """
 
@@ -160,10 +165,10 @@ def log_beta_tilde(schedule: Schedule, first_variance: str = "next") -> Table:
 def log_tilde_ratio(schedule: Schedule) -> Table:
     """log(beta tilde_t / beta_t), (T + 1,), which tends to 0 late in the chain; -inf at t = 1, entry 0 is NaN."""
     before, now = schedule.one_minus_alpha_bar[:-1], schedule.one_minus_alpha_bar[1:]
-    kept = before / now
-    gained = schedule.alpha_bar[:-1] * schedule.beta[1:] / now  # 1 - kept, not formed by subtraction
+    noise_ratio = before / now
+    gained = schedule.alpha_bar[:-1] * schedule.beta[1:] / now  # 1 - noise_ratio, not formed by subtraction
     with np.errstate(divide="ignore"):
-        return np.append(np.nan, np.where(kept < 0.5, np.log(kept), np.log1p(-np.minimum(gained, 0.5))))
+        return np.append(np.nan, np.where(noise_ratio < 0.5, np.log(noise_ratio), np.log1p(-np.minimum(gained, 0.5))))
 
 
 def variance_ends(schedule: Schedule, first_variance: str = "next") -> VarianceEnds:

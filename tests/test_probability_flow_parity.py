@@ -14,7 +14,7 @@ import tensorflow as tf  # isort: skip
 from core.predictions import PREDICTIONS
 from core.reverse import reverse_process
 from core.schedules import linear
-from studies.cell.probability_flow import evaluate_flow
+from studies.cell.probability_flow import FlowSettings, evaluate_flow
 from tests.backends.reference import FLOAT64, mlp_settings, random_weights, unet_settings
 
 pytestmark = pytest.mark.parity
@@ -63,13 +63,8 @@ def test_likelihoods_agree(end, levels):
             process,
             test,
             0,
-            end=end,
+            FlowSettings(end=end, exact=False, probes=2, tolerance=1e-2, first_steps=4, max_steps=16),
             terms=backend.bound_terms(network, process, FLOAT64),
-            exact=False,
-            probes=2,
-            tolerance=1e-2,
-            first_steps=4,
-            max_steps=16,
         )
         for backend, network, field in zip(FRAMEWORKS, networks, ours, strict=True)
     )

@@ -80,8 +80,9 @@ def namespace(execution: Execution) -> KerasNamespace:
 
 
 def on_device(name: str) -> AbstractContextManager[Any]:
-    """The scope in which arrays and variables land on the device called `name`: "cpu", "gpu" or "cuda", or "auto" for
-    a gpu where there is one. ValueError for a device that is not here.
+    """The scope in which arrays and variables land on the device called `name`.
+
+    "cpu", "gpu" or "cuda", or "auto" for a gpu where there is one. ValueError for a device that is not here.
     """
     has_gpu = bool(ENGINE.gpus())
     chosen = ("gpu" if has_gpu else "cpu") if name == "auto" else name

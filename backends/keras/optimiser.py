@@ -33,8 +33,9 @@ class FlatOptimiser:
         return {"ema": self.average, "adam_m": self.m, "adam_v": self.v}
 
     def numbers_at(self, step: int, xp: KerasNamespace) -> Array:
-        """What Adam and the average take from the step's number k: rate / (1 - beta_1^k), 1 / (1 - beta_2^k), and the
-        share of the new weights in the average.
+        """What Adam and the moving average take from the step's number k: three numbers.
+
+        rate / (1 - beta_1^k), 1 / (1 - beta_2^k), and the share of the new weights in the average.
         """
         recipe = self._recipe
         rate = recipe.learning_rate_at(step) / (1 - recipe.adam_beta_1**step)

@@ -46,7 +46,7 @@ def flow_field(network: UNet | MLP, process: ReverseProcess, execution: Executio
             )
         at = flow.coefficients(log_snr)
         with on_device(execution.device):
-            told = xp.asarray(np.full(len(x), at.told))
+            told = xp.asarray(np.full(len(x), at.network_t))
             prediction, along = compiled(xp.asarray(x), told, [xp.asarray(v) for v in probes])
         return flow_terms(at, x, to_numpy(prediction), probes, to_numpy(along))
 

@@ -50,8 +50,10 @@ class TorchNamespace:
         return self._uploaded(x, torch.int64)
 
     def _uploaded(self, x: Any, dtype: torch.dtype) -> Tensor:
-        """A copy on the device. To a GPU it goes in stream order from pinned memory: from any other, the host would
-        wait there until the GPU has done all it was given, and the GPU then for the host.
+        """A copy on the device.
+
+        To a GPU it goes in stream order from pinned memory. From any other memory the host would wait until the GPU has
+        done all it was given, and the GPU would then wait for the host.
         """
         on_host = torch.tensor(np.asarray(x), dtype=dtype)
         if self.device.type != "cuda":

@@ -54,8 +54,9 @@ def _averaging(positions: int, channels: int, groups: int, dtype: torch.dtype) -
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(query key^T / sqrt(E)) value, (N, 1, L, E) each; on a CPU in float32, where bfloat16's gradient takes ten
-    times as long.
+    """softmax(query key^T / sqrt(E)) value, (N, 1, L, E) each.
+
+    On a CPU it is computed in float32: the gradient in bfloat16 takes ten times as long there.
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value)

@@ -1,5 +1,6 @@
-"""Clipping, Adam and the moving average of `backends.recipe`, on weights that lie end to end in one parameter: each is
-then one operation.
+"""Clipping, Adam and the moving average of `backends.recipe`, on all weights at once.
+
+The weights lie end to end in one parameter, so that each of the three is one operation rather than one a weight.
 """
 
 from __future__ import annotations

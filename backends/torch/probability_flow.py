@@ -42,7 +42,7 @@ def flow_field(network: Network, process: ReverseProcess, execution: Execution) 
                 f"x has shape {expected} and probes (P, *{expected}) for this network, got {x.shape} and {probes.shape}"
             )
         at = flow.coefficients(log_snr)
-        told = torch.full((len(x),), at.told, dtype=precise, device=xp.device)
+        told = torch.full((len(x),), at.network_t, dtype=precise, device=xp.device)
         with torch.enable_grad():
             prediction, along = run(xp.asarray(x), told, xp.asarray(probes))
         return flow_terms(at, x, to_numpy(prediction), probes, to_numpy(torch.stack(along)))

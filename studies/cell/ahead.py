@@ -18,8 +18,8 @@ def ahead(make: Callable[[Index], T], indices: Iterable[Index]) -> Iterator[T]:
     with ThreadPoolExecutor(max_workers=1) as thread:
         upcoming = None
         for index in indices:
-            made, upcoming = upcoming, thread.submit(make, index)
-            if made is not None:
-                yield made.result()
+            ready, upcoming = upcoming, thread.submit(make, index)
+            if ready is not None:
+                yield ready.result()
         if upcoming is not None:
             yield upcoming.result()

@@ -17,35 +17,27 @@ from numpy.typing import NDArray
 from backends.interface import Draws
 from core.bounds import bits_per_dim, prior_kl
 from core.estimators import (
-    StratumMoments,
     draws_needed,
     error_parts,
     kl_scale,
     noise_control,
     plan,
     smoothed_deviations,
-    stratum_moments,
-    without_examples,
-    without_noise,
 )
 from core.reverse import ReverseProcess
-from core.strata import Strata, geometric_strata
-from studies.cell.draws import generator
+from core.strata import Strata
+from studies.cell.bound_draws import DrawPlan, PlannedDraws, plan_draws
+from studies.cell.bound_values import DrawnValues
 
 Terms = Callable[[Draws], tuple[NDArray, NDArray]]
 Control = Callable[[Draws], NDArray]
 
-PILOT, PILOT_OWN = 4, 16
-"""Draws of the pilot in each stratum: pairs of an example with fresh noise, which tell noise from example."""
-OWN = 1
-"""The first stratum, t = 1, is like no neighbour: its pilot is larger, only a pilot, and not used again."""
-GOLDEN = (math.sqrt(5) - 1) / 2
-
 
 @dataclass(frozen=True, eq=False)
 class TermEstimate:
-    """A per-step quantity by stratum, (H,) each: means over the stratum's steps, and their standard errors given the
-    test set, from noise and from which steps met which examples.
+    """A per-step quantity by stratum, (H,) each: means over the stratum's steps, and their standard errors.
+
+    These are errors given the test set: from noise, and from which steps met which examples.
     """
 
     mean: NDArray[np.float64]
@@ -92,7 +84,7 @@ class BoundEstimate:
 
     @property
     def standard_error(self) -> float:
-        """Of `nats`, from steps and noise, the test set being given."""
+        """The standard error of `nats` that comes from steps and noise: the test set is taken as given."""
         return math.hypot(self.noise_standard_error, self.step_standard_error)
 
     @property
@@ -107,7 +99,7 @@ class BoundEstimate:
 
     @property
     def total_standard_error(self) -> float:
-        """Of `nats` as an estimate for fresh data: from examples, steps and noise together."""
+        """The standard error of `nats` as an estimate for fresh data: from examples, steps and noise together."""
         return self.standard_error_of_difference(np.zeros(self.num_examples))
 
     @property
@@ -116,7 +108,10 @@ class BoundEstimate:
         return math.sqrt(max(0.0, self.total_standard_error**2 - self.standard_error**2))
 
     def standard_error_of_difference(self, nats: NDArray[np.float64]) -> float:
-        """Of `nats` minus the mean of other `nats` (N,) of the same examples, for fresh data."""
+        """The standard error, for fresh data, of this bound less the mean of other `nats` (N,) of the same examples.
+
+        What the two have in common, hard examples above all, drops out of it.
+        """
         size = self.num_examples
         influence = self.influence - (nats - nats.mean()) / size
         return float(np.sqrt(np.sum(influence**2) * size / (size - 1)))
@@ -129,82 +124,32 @@ class BoundEstimate:
         return float(np.sum(share * self.mse.mean)), float(error)
 
 
-class _Sampler:
-    """The draws of an evaluation in a fixed order, and the values seen so far."""
+class _Evaluation:
+    """The network's values at the draws of a plan, as far as they were asked for.
 
-    def __init__(
-        self,
-        terms: Terms,
-        control: Control,
-        process: ReverseProcess,
-        test: NDArray,
-        seed: int,
-        batch_size: int,
-    ) -> None:
-        self.terms, self.noise_control, self.test, self.seed, self.batch_size = terms, control, test, seed, batch_size
-        self.strata = geometric_strata(process.num_steps)
-        self.kl_scale = kl_scale(process)
-        self.middle_scale = self.kl_scale[(self.strata.first + self.strata.last) // 2]
-        self.own = min(OWN, len(self.strata))
-        self.pilot = np.where(np.arange(len(self.strata)) < self.own, PILOT_OWN, PILOT)
-        self.drawn = np.zeros(len(self.strata), np.int64)
-        self.noise = [generator(seed, "bound noise", h) for h in range(len(self.strata))]
-        self.offset = generator(seed, "bound steps").random(len(self.strata))
-        self.stratum, self.example, self.order, self.t = (np.empty(0, np.int64) for _ in range(4))
-        self.kl, self.mse, self.control = (np.empty(0) for _ in range(3))
+    A stratum's noise comes from one stream, so that draws are evaluated in the order of the plan and never again.
+    """
+
+    def __init__(self, terms: Terms, control: Control, test: NDArray, draw_plan: DrawPlan, batch_size: int) -> None:
+        self._terms, self._control, self._test, self._batch_size = terms, control, test, batch_size
+        self._noise = draw_plan.noise_streams()
+        self._drawn = np.zeros(len(draw_plan.strata), np.int64)
+        self.values = DrawnValues.none(draw_plan)
 
     def draw_up_to(self, counts: NDArray[np.int64]) -> None:
         """Evaluates further draws until stratum h has counts[h] of them."""
-        counts = np.maximum(counts, self.drawn)
-        stratum = np.repeat(np.arange(len(counts)), counts - self.drawn)
-        order = np.concatenate([np.arange(a, b) for a, b in zip(self.drawn, counts, strict=True)])
-        # The pilot's draws come in pairs that share example and step.
-        pilot = self.pilot[stratum]
-        position = np.where(order < pilot, order // 2, order - pilot // 2)
-        example = np.concatenate([self._examples(int(h), position[stratum == h]) for h in np.unique(stratum)])
-        inside = np.mod(self.offset[stratum] + position * GOLDEN, 1.0) * self.strata.size[stratum]
-        t = self.strata.first[stratum] + inside.astype(np.int64)
-        self.drawn = counts
-        for start in range(0, len(t), self.batch_size):
-            self._evaluate(slice(start, start + self.batch_size), stratum, order, example, t)
+        counts = np.maximum(counts, self._drawn)
+        draws = self.values.plan.draws_between(self._drawn, counts)
+        self._drawn = counts
+        for start in range(0, len(draws), self._batch_size):
+            self._evaluate(draws[start : start + self._batch_size])
 
-    def _examples(self, h: int, position: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The examples at consecutive positions of the stratum's order: one shuffle of the test set after another."""
-        first, last = position[0] // len(self.test), position[-1] // len(self.test)
-        shuffles = [
-            generator(self.seed, "bound order", h * 10_000 + cycle).permutation(len(self.test))
-            for cycle in range(first, last + 1)
-        ]
-        return np.concatenate(shuffles)[position - first * len(self.test)]
-
-    def _evaluate(self, part: slice, stratum: NDArray, order: NDArray, example: NDArray, t: NDArray) -> None:
-        runs = zip(*np.unique(stratum[part], return_counts=True), strict=True)
-        noise = np.concatenate([self.noise[h].standard_normal((n, *self.test.shape[1:])) for h, n in runs])
-        draws = Draws(self.test[example[part]], noise, t[part], np.ones(len(noise)))
-        mse, kl = evaluate_terms(self.terms, draws.x_0, draws.epsilon, draws.t, self.batch_size)
-        self.stratum = np.append(self.stratum, stratum[part])
-        self.example = np.append(self.example, example[part])
-        self.order = np.append(self.order, order[part])
-        self.t = np.append(self.t, t[part])
-        self.kl = np.append(self.kl, kl)
-        self.mse = np.append(self.mse, mse)
-        self.control = np.append(self.control, self.noise_control(draws))
-
-    def without_noise(self, value: NDArray, control: NDArray, used: NDArray) -> NDArray:
-        """The used draws' values less what their noise explains."""
-        with np.errstate(invalid="ignore"):  # a diverged model's infinite terms stay infinite, without a warning each
-            return without_noise(
-                self.stratum[used], self.order[used] % 2, value[used], control[used], len(self.strata), self.own
-            )
-
-    def without_examples(self, value: NDArray, scale: NDArray, used: NDArray) -> NDArray:
-        """The values of the used draws less what is known of their examples."""
-        with np.errstate(invalid="ignore"):
-            return without_examples(self.stratum[used], self.example[used], value, scale, len(self.test))
-
-    def moments(self, value: NDArray, used: NDArray) -> StratumMoments:
-        with np.errstate(invalid="ignore"):
-            return stratum_moments(self.stratum[used], self.example[used], value, len(self.strata), len(self.test))
+    def _evaluate(self, planned: PlannedDraws) -> None:
+        runs = zip(*np.unique(planned.stratum, return_counts=True), strict=True)
+        noise = np.concatenate([self._noise[h].standard_normal((n, *self._test.shape[1:])) for h, n in runs])
+        draws = Draws(self._test[planned.example], noise, planned.t, np.ones(len(noise)))
+        mse, kl = evaluate_terms(self._terms, draws.x_0, draws.epsilon, draws.t, self._batch_size)
+        self.values = self.values.followed_by(planned, kl, mse, self._control(draws))
 
 
 def linear_denoiser(process: ReverseProcess, test: NDArray[np.float64]) -> Control:
@@ -232,47 +177,60 @@ def evaluate_bound(
     epsilon, whose mean over epsilon is 0; None: the linear denoiser's. Diverged models give NaN or infinite
     values, which are reported as they are.
     """
-    sampler = _Sampler(terms, control or linear_denoiser(process, test), process, test, seed, batch_size)
-    strata, least = sampler.strata, np.where(sampler.pilot > PILOT, sampler.pilot + PILOT, PILOT)
-    sampler.draw_up_to(sampler.pilot)
-    everything = np.ones(len(sampler.kl), bool)
-    pilot = sampler.moments(
-        sampler.without_noise(sampler.kl, sampler.control * sampler.kl_scale[sampler.t], everything), everything
-    )
-    deviations = smoothed_deviations(pilot.variance, sampler.own, sampler.middle_scale)
+    draw_plan = plan_draws(process.num_steps, len(test), seed)
+    evaluation = _Evaluation(terms, control or linear_denoiser(process, test), test, draw_plan, batch_size)
+    scale = kl_scale(process)
+    evaluation.draw_up_to(draw_plan.pilot)
+    deviations = _pilot_deviations(evaluation.values, scale)
+    resolved = bool(np.all(np.isfinite(deviations)))
+    strata, counts = draw_plan.strata, draw_plan.least
     budget = int(evaluations_per_example * len(test))
-    if target_se is not None and np.all(np.isfinite(deviations)):
+    if target_se is not None and resolved:
         budget = draws_needed(strata, deviations, target_se)
-    progress(len(sampler.kl), max(budget, int(least.sum())))
+    progress(len(evaluation.values), max(budget, int(counts.sum())))
     while True:
-        if np.all(np.isfinite(deviations)) and deviations.any():
-            least = plan(strata, deviations, least, budget)
-        sampler.draw_up_to(least)
-        estimate = _estimate(sampler, process, test, deviations)
-        progress(len(sampler.kl), len(sampler.kl))
+        if resolved and deviations.any():
+            counts = plan(strata, deviations, counts, budget)
+        evaluation.draw_up_to(counts)
+        evaluations = len(evaluation.values)
+        estimate = _estimate(evaluation.values, scale, process, test, deviations)
+        progress(evaluations, evaluations)
         if target_se is None or not estimate.standard_error > target_se:
             return estimate
-        budget = int(1.25 * len(sampler.kl) * (estimate.standard_error / target_se) ** 2)
+        budget = int(1.25 * evaluations * (estimate.standard_error / target_se) ** 2)
 
 
-def _estimate(sampler: _Sampler, process: ReverseProcess, test: NDArray, deviations: NDArray) -> BoundEstimate:
-    used = (sampler.stratum >= sampler.own) | (sampler.order >= sampler.pilot[sampler.stratum])
-    of_kl = sampler.without_noise(sampler.kl, sampler.control * sampler.kl_scale[sampler.t], used)
-    of_mse = sampler.without_noise(sampler.mse, sampler.control, used)
-    kl = sampler.moments(sampler.without_examples(of_kl, deviations, used), used)
-    mse = sampler.moments(sampler.without_examples(of_mse, deviations / sampler.middle_scale, used), used)
+def _pilot_deviations(pilot: DrawnValues, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much the KL scatters in each stratum, (H,), by the pilot; `scale` (T + 1,): nats per squared error."""
+    moments = pilot.moments(pilot.without_noise(pilot.kl, pilot.control * scale[pilot.draws.t]))
+    return smoothed_deviations(moments.variance, pilot.plan.own, scale[pilot.plan.middle])
+
+
+def _estimate(
+    values: DrawnValues,
+    scale: NDArray[np.float64],
+    process: ReverseProcess,
+    test: NDArray[np.float64],
+    deviations: NDArray[np.float64],
+) -> BoundEstimate:
+    strata, used = values.plan.strata, values.estimated_from()
+    mse_deviations = deviations / scale[values.plan.middle]
+    kl_values = used.without_noise(used.kl, used.control * scale[used.draws.t])
+    mse_values = used.without_noise(used.mse, used.control)
+    kl = used.moments(used.without_examples(kl_values, deviations))
+    mse = used.moments(used.without_examples(mse_values, mse_deviations))
     prior = prior_kl(process.schedule, test)
     # What each example adds to the bound's deviation; its scatter counts data, steps and noise together.
-    stratum, example = sampler.stratum[used], sampler.example[used]
+    stratum, example = used.draws.stratum, used.draws.example
     with np.errstate(invalid="ignore"):
-        residual = (sampler.strata.size / kl.count)[stratum] * (of_kl - kl.mean[stratum])
+        residual = (strata.size / kl.count)[stratum] * (kl_values - kl.mean[stratum])
     return BoundEstimate(
-        strata=sampler.strata,
+        strata=strata,
         kl=TermEstimate(kl.mean, *error_parts(kl, deviations)),
-        mse=TermEstimate(mse.mean, *error_parts(mse, deviations / sampler.middle_scale)),
+        mse=TermEstimate(mse.mean, *error_parts(mse, mse_deviations)),
         prior=float(prior.mean()),
         dims=int(np.prod(test.shape[1:])),
-        evaluations=len(sampler.kl),
+        evaluations=len(values),
         influence=np.bincount(example, residual, len(test)) + (prior - prior.mean()) / len(test),
     )
 
@@ -280,8 +238,9 @@ def _estimate(sampler: _Sampler, process: ReverseProcess, test: NDArray, deviati
 def evaluate_terms(
     terms: Terms, x_0: NDArray, epsilon: NDArray, t: NDArray[np.int64], batch_size: int = 256
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(epsilon_mse, posterior_kl) of given draws, (M,) each; the last batch is filled up: compiled functions want one
-    size.
+    """(epsilon_mse, posterior_kl) of given draws, (M,) each.
+
+    The last batch is filled up, because a compiled function wants batches of one size.
     """
     parts = []
     for start in range(0, len(t), batch_size):

@@ -44,5 +44,8 @@ def as_arrays(sketches: Sketches, parameters: int) -> dict[str, NDArray[Any]]:
     Networks of different sizes have no distance.
     """
     steps = sorted(sketches)
-    kept = np.array([sketches[step] for step in steps])
-    return {"steps": np.array(steps, np.int64), "sketches": kept, "parameters": np.array(parameters)}
+    return {
+        "steps": np.array(steps, np.int64),
+        "sketches": np.array([sketches[step] for step in steps]),
+        "parameters": np.array(parameters),
+    }

@@ -41,7 +41,7 @@ class ByStratum:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> ByStratum:
-        """From values (H, draws)."""
+        """Mean and standard error of each stratum's row of `values` (H, draws), whose columns are independent draws."""
         with np.errstate(invalid="ignore"):  # a diverged model's losses are reported as they are
             return cls(values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(values.shape[1]))
 

@@ -13,7 +13,7 @@ from studies.cell.bound import BoundEstimate, Terms, evaluate_bound, linear_deno
 from studies.cell.draws import generator
 from studies.cell.floors import entropy_rows, evaluate_excess, excess_rows
 from studies.cell.model import TrainedModel
-from studies.cell.probability_flow import EXACT_UP_TO, evaluate_flow, flow_rows
+from studies.cell.probability_flow import EXACT_UP_TO, FlowSettings, evaluate_flow, flow_rows
 from studies.cell.rate_distortion import rate_distortion_rows
 from studies.datasets import Dataset
 from studies.plan.batches import evaluation_batch
@@ -23,10 +23,8 @@ from studies.store.files import Row, row
 
 FLOW_EXAMPLES, FLOW_EXAMPLES_EXACT = 8, 32
 """Unless asked otherwise; the second where the divergence is exact."""
-FLOW_PROBES = 2
-FLOW_TOLERANCE = 1e-2
-"""Nats per dim by which doubling the solver's steps may still move an example: about 15 times its error."""
-FLOW_STEPS = 16
+FLOW_SETTINGS = FlowSettings(probes=2, tolerance=1e-2, first_steps=16)
+"""An example may still move by the tolerance when the solver's steps are doubled: about 15 times its error."""
 FLOW_BOUND_EVALUATIONS = 500
 """Network evaluations per example for the bound of the flow's few examples: about what the flow takes itself."""
 
@@ -38,9 +36,9 @@ def likelihood(model: TrainedModel, dataset: Dataset, settings: StudySettings, r
     rows = []
     for stage, part in (("bound", bound), ("floors", floors), ("flow", flow)):
         begun = time.perf_counter()
-        found = part(model, terms, dataset, settings, batch, report)
-        if found:
-            rows += [*found, row(f"{stage}_seconds", time.perf_counter() - begun, "s")]
+        part_rows = part(model, terms, dataset, settings, batch, report)
+        if part_rows:
+            rows += [*part_rows, row(f"{stage}_seconds", time.perf_counter() - begun, "s")]
     return rows
 
 
@@ -120,10 +118,8 @@ def flow(
         model.process,
         test,
         model.seed,
+        FLOW_SETTINGS,
         terms=terms,
-        probes=FLOW_PROBES,
-        tolerance=FLOW_TOLERANCE,
-        first_steps=FLOW_STEPS,
         batch_size=batch,
         progress=lambda done, total: report("flow", done, total),
     )

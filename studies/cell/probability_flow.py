@@ -66,7 +66,7 @@ class FlowEstimate:
 
     @property
     def per_example(self) -> NDArray[np.float64]:
-        """(N,), nats."""
+        """The negative log likelihood of each example, (N,), in nats: the mean over its draws."""
         return self.draws.mean(axis=(0, 1))
 
     @property
@@ -79,7 +79,7 @@ class FlowEstimate:
 
     @property
     def standard_error(self) -> float:
-        """Of `nats`, from probes and from the noise at the data end, the test set being given.
+        """The standard error of `nats` from probes and from the noise at the data end: the test set is taken as given.
 
         0 where nothing is random; NaN where one draw an example cannot tell it from the scatter of the data.
         """
@@ -90,8 +90,9 @@ class FlowEstimate:
 
     @property
     def probe_standard_error(self) -> float:
-        """The part of `standard_error` that more probes would lower; 0 where the divergence is exact, NaN for a single
-        probe.
+        """The part of `standard_error` that more probes would lower.
+
+        0 where the divergence is exact, NaN for a single probe.
         """
         if self.exact:
             return 0.0
@@ -100,7 +101,7 @@ class FlowEstimate:
 
     @property
     def total_standard_error(self) -> float:
-        """Of `nats` as an estimate for fresh data: from examples, noise and probes together."""
+        """The standard error of `nats` as an estimate for fresh data: from examples, noise and probes together."""
         return float(self.per_example.std(ddof=1) / math.sqrt(self.num_examples))
 
     @staticmethod
@@ -108,6 +109,73 @@ class FlowEstimate:
         """The standard error of the grand mean of independent values (repeats, M); each column has its own mean."""
         variance = values.var(axis=0, ddof=1) / len(values)
         return float(np.sqrt(variance.sum()) / values.shape[1])
+
+
+def _density(process: ReverseProcess, data: NDArray, stream: Stream, terms: Terms | None, batch_size: int) -> DataEnd:
+    if process.levels is not None:
+        raise ValueError(f'data on {process.levels} levels has no density; use end="decoder" or end="uniform"')
+    return density_end(process.schedule, data)
+
+
+def _uniform(process: ReverseProcess, data: NDArray, stream: Stream, terms: Terms | None, batch_size: int) -> DataEnd:
+    if process.levels is None:
+        raise ValueError('only data on levels is dequantised; use end="density" or end="decoder"')
+    u = np.stack([stream("flow dequantisation", i).random(data.shape[1:]) for i in range(len(data))])
+    return uniform_end(process.schedule, data, u, process.levels, matched_step(process.schedule, process.levels))
+
+
+def _decoder(process: ReverseProcess, data: NDArray, stream: Stream, terms: Terms | None, batch_size: int) -> DataEnd:
+    if terms is None:
+        raise ValueError('end="decoder" takes the decoder\'s term from terms=bound_terms(...), got None')
+    epsilon = np.stack([stream("flow end", i).standard_normal(data.shape[1:]) for i in range(len(data))])
+    _, nats = evaluate_terms(terms, data, epsilon, np.ones(len(data), np.int64), batch_size)
+    return decoder_end(process.schedule, data, epsilon, nats)
+
+
+ENDS: dict[str, Callable[[ReverseProcess, NDArray, Stream, Terms | None, int], DataEnd]] = {
+    "decoder": _decoder,
+    "uniform": _uniform,
+    "density": _density,
+}
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """How a likelihood is evaluated by the flow.
+
+    `end` says how the flow meets the data (see `core.probability_flow`): "decoder" needs the model's bound terms and is
+    comparable with the bound, from which it differs in p(x_1) alone; "uniform" dequantises data with levels; "density"
+    is for continuous data. The first two draw noise, `repeats` times an example, and their mean is a bound on the
+    likelihood. The divergence is exact up to 16 dims unless `exact` says otherwise, and else estimated by `probes`
+    Rademacher vectors an example and draw (None: 4).
+    `tolerance`: nats per dim that an example may move when its steps are doubled, from `first_steps` on, up to
+    `max_steps`.
+    """
+
+    end: str = "decoder"
+    repeats: int = 2
+    probes: int | None = None
+    exact: bool | None = None
+    tolerance: float = 1e-4
+    first_steps: int = 16
+    max_steps: int = 512
+
+    def __post_init__(self) -> None:
+        if self.end not in ENDS:
+            raise ValueError(f"unknown data end {self.end!r}; known: {', '.join(ENDS)}")
+        if self.repeats < 1 or (self.probes is not None and self.probes < 1):
+            raise ValueError(f"repeats and probes are at least 1, got {self.repeats} and {self.probes}")
+
+    @property
+    def draws_per_example(self) -> int:
+        return 1 if self.end == "density" else self.repeats  # nothing is drawn at a density end
+
+    def is_exact(self, dims: int) -> bool:
+        return dims <= EXACT_UP_TO if self.exact is None else self.exact
+
+    def probes_for(self, dims: int) -> int | None:
+        """How many probes an example and draw has; None where the divergence is exact."""
+        return None if self.is_exact(dims) else self.probes or PROBES
 
 
 class _Evaluation:
@@ -151,91 +219,45 @@ def evaluate_flow(
     process: ReverseProcess,
     test: NDArray[np.float64],
     seed: int,
+    settings: FlowSettings = FlowSettings(),
     *,
-    end: str = "decoder",
     terms: Terms | None = None,
-    repeats: int = 2,
-    probes: int | None = None,
-    exact: bool | None = None,
-    tolerance: float = 1e-4,
-    first_steps: int = 16,
-    max_steps: int = 512,
     batch_size: int = 256,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FlowEstimate:
     """The negative log likelihood of `test` (N, ...) under the flow `field` of `process`.
 
-    `end`: "decoder" (needs `terms`, the backend's `bound_terms`; comparable with the bound, from which it differs in
-    p(x_1) alone), "uniform" (data with levels: dequantised) or "density" (continuous data); see
-    `core.probability_flow`. The first two draw noise, `repeats` times an example, and their mean is a bound on the
-    likelihood. The divergence is exact up to 16 dims unless `exact` says otherwise, and else estimated by `probes`
-    Rademacher vectors an example and draw.
-    `tolerance`: nats per dim that an example may move when its steps are doubled, from `first_steps` on, up to
-    `max_steps`.
+    `terms` are the backend's `bound_terms`, for the decoder.
     """
-    dims = int(np.prod(test.shape[1:]))
-    if end not in ENDS:
-        raise ValueError(f"unknown data end {end!r}; known: {', '.join(ENDS)}")
-    if repeats < 1 or (probes is not None and probes < 1):
-        raise ValueError(f"repeats and probes are at least 1, got {repeats} and {probes}")
-    if end == "density":
-        repeats = 1  # nothing is drawn there
-    exact = dims <= EXACT_UP_TO if exact is None else exact
+    dims, repeats = int(np.prod(test.shape[1:])), settings.draws_per_example
 
     def stream(purpose: str, row: int) -> np.random.Generator:
         repeat, example = divmod(row, len(test))
         return generator(seed, f"{purpose} {repeat}", example)
 
     data = np.tile(test, (repeats,) + (1,) * (test.ndim - 1))
-    start = ENDS[end](process, data, stream, terms, batch_size)
-    evaluation = _Evaluation(field, process, start, stream, None if exact else probes or PROBES, batch_size)
+    end = ENDS[settings.end](process, data, stream, terms, batch_size)
+    evaluation = _Evaluation(field, process, end, stream, settings.probes_for(dims), batch_size)
 
     def run(rows: NDArray[np.int64], num_steps: int) -> NDArray[np.float64]:
         density = evaluation.run(rows, num_steps)
         progress(len(data) - len(rows), len(data))
         return density
 
-    solution: FlowSolution = refined(run, len(data), tolerance * dims, first_steps, max_steps)
+    tolerance = settings.tolerance * dims
+    solution: FlowSolution = refined(run, len(data), tolerance, settings.first_steps, settings.max_steps)
     progress(len(data), len(data))
     return FlowEstimate(
-        draws=(start.nats - solution.log_density).reshape(-1, repeats, len(test)),
-        end=end,
-        step=start.step,
+        draws=(end.nats - solution.log_density).reshape(-1, repeats, len(test)),
+        end=settings.end,
+        step=end.step,
         dims=dims,
-        exact=exact,
-        tolerance=tolerance,
+        exact=settings.is_exact(dims),
+        tolerance=settings.tolerance,
         solver_change=float(solution.change.mean()),
-        unresolved=int(np.sum(~(solution.change <= tolerance * dims))),
+        unresolved=int(np.sum(~(solution.change <= tolerance))),
         evaluations=solution.evaluations,
     )
-
-
-def _density(process: ReverseProcess, data: NDArray, stream: Stream, terms: Terms | None, batch_size: int) -> DataEnd:
-    if process.levels is not None:
-        raise ValueError(f'data on {process.levels} levels has no density; use end="decoder" or end="uniform"')
-    return density_end(process.schedule, data)
-
-
-def _uniform(process: ReverseProcess, data: NDArray, stream: Stream, terms: Terms | None, batch_size: int) -> DataEnd:
-    if process.levels is None:
-        raise ValueError('only data on levels is dequantised; use end="density" or end="decoder"')
-    u = np.stack([stream("flow dequantisation", i).random(data.shape[1:]) for i in range(len(data))])
-    return uniform_end(process.schedule, data, u, process.levels, matched_step(process.schedule, process.levels))
-
-
-def _decoder(process: ReverseProcess, data: NDArray, stream: Stream, terms: Terms | None, batch_size: int) -> DataEnd:
-    if terms is None:
-        raise ValueError('end="decoder" takes the decoder\'s term from terms=bound_terms(...), got None')
-    epsilon = np.stack([stream("flow end", i).standard_normal(data.shape[1:]) for i in range(len(data))])
-    _, nats = evaluate_terms(terms, data, epsilon, np.ones(len(data), np.int64), batch_size)
-    return decoder_end(process.schedule, data, epsilon, nats)
-
-
-ENDS: dict[str, Callable[[ReverseProcess, NDArray, Stream, Terms | None, int], DataEnd]] = {
-    "decoder": _decoder,
-    "uniform": _uniform,
-    "density": _density,
-}
 
 
 def flow_rows(estimate: FlowEstimate) -> list[dict[str, Any]]:

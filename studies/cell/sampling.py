@@ -72,7 +72,7 @@ def draw_samples(
     guesses: dict[int, np.ndarray] = {}
     for start in range(0, count, SAMPLE_BATCH):
         size, part_stream = min(SAMPLE_BATCH, count - start), f"{stream} from {start}"
-        part, kept = model.backend.sample(
+        part, part_guesses = model.backend.sample(
             model.network,
             process,
             make_sampler(chain.sampler, clip=clip),
@@ -82,7 +82,7 @@ def draw_samples(
             keep=() if start else keep,
         )
         parts.append(part)
-        guesses |= kept
+        guesses |= part_guesses
     return Drawn(
         samples=np.concatenate(parts).astype(np.float32),
         guesses=np.stack([guesses[t][:TRAJECTORY_EXAMPLES] for t in keep]).astype(np.float32),

@@ -107,7 +107,7 @@ class _GroupInTraining:
         self._clock = _Clock(started, share=1 / len(records))
 
     def report_restored(self) -> None:
-        """Whoever watches has the curve of what was trained earlier, too."""
+        """Reports the curve of what was trained before an interruption, so that whoever watches has all of it."""
         for record in self.records:
             if record.rows:
                 record.context.report("train", self.trainer.step_count, self.last_step, rows=record.rows)
@@ -149,7 +149,10 @@ class _GroupInTraining:
         self.running = {member: record for member, record in self.running.items() if record.diverged is None}
 
     def save_if_due(self) -> None:
-        """Between windows only: a saved state has no losses that its curve does not."""
+        """Saves the training when it is time to, but only where a window of the curve has just closed.
+
+        A saved state then holds no losses that its curve lacks.
+        """
         if self._clock.save_is_due() and not self._window.handles:
             self._clock.restart_saving()
             self._save(self._clock.spent())
@@ -199,7 +202,7 @@ class _Window:
         self.handles.append(handle)
 
     def restart_lap(self) -> None:
-        """What came before is not timed."""
+        """Starts the lap's time again from now: what came before is not counted."""
         self._lap_begun = time.perf_counter()
 
     def count_lap_step(self) -> None:
@@ -236,8 +239,9 @@ class _Clock:
 def _draws(records: Sequence[Record], steps: Iterable[int]) -> Iterator[list[Draws]]:
     """Every record's draws of every step.
 
-    A GPU finds them ready. On a CPU, where cells fill the cores, they are 0.1 to 0.3 % of a step and made in turn, and
-    so are those that depend on the last step's losses.
+    For a GPU a thread makes them one step ahead, so that it never waits for them. On a CPU, whose cores the cells
+    fill, they take 0.1 to 0.3 % of a step and are made when they are needed; so are draws that depend on the last
+    step's losses.
     """
 
     def of(step: int) -> list[Draws]:

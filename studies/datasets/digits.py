@@ -1,5 +1,6 @@
-"""Handwritten digits, 8x8 pixels of 17 grey levels (scikit-learn's copy of the UCI set): 1,437 to train on and 360
-to test.
+"""Handwritten digits, 8x8 pixels of 17 grey levels: 1,437 to train on and 360 to test.
+
+They are scikit-learn's copy of the UCI set.
 """
 
 from __future__ import annotations

@@ -52,11 +52,11 @@ class Repeats:
 
 def repeated(estimate: Callable[[int], BoundEstimate], seeds: range) -> Repeats:
     """The estimates of many seeds, without the prior term, which is the same in all."""
-    found = [estimate(seed) for seed in seeds]
+    estimates = [estimate(seed) for seed in seeds]
     return Repeats(
-        np.array([one.nats - one.prior for one in found]),
-        np.array([one.standard_error for one in found]),
-        found[0].evaluations_per_example,
+        np.array([bound.nats - bound.prior for bound in estimates]),
+        np.array([bound.standard_error for bound in estimates]),
+        estimates[0].evaluations_per_example,
     )
 
 
@@ -102,35 +102,36 @@ def _ours(table: TermTable, process: ReverseProcess, settings: EstimatorSettings
     few = max(20, settings.repeats // SEARCH_REPEATS)
 
     def error(evaluations: float) -> float:
-        found = from_table(table, process, evaluations, range(few))
-        return float(np.sqrt(np.mean((found.value - table.bound) ** 2)))
+        repeats = from_table(table, process, evaluations, range(few))
+        return float(np.sqrt(np.mean((repeats.value - table.bound) ** 2)))
 
     cost = cost_at(error, table.sweep_error, table.limit, most=float(table.num_steps))
-    found = from_table(table, process, cost, range(few, few + settings.repeats))
-    scatter = np.sqrt(np.mean((found.value - table.bound) ** 2))
-    covered = found.coverage(table.bound)
+    repeats = from_table(table, process, cost, range(few, few + settings.repeats))
+    scatter = np.sqrt(np.mean((repeats.value - table.bound) ** 2))
+    covered = repeats.coverage(table.bound)
     count = settings.repeats
-    return float(found.evaluations * (scatter / table.sweep_error) ** 2), [
+    return float(repeats.evaluations * (scatter / table.sweep_error) ** 2), [
         row("coverage", covered, SHARE, standard_error=_share_error(covered, count), estimator="ours"),
-        _error_ratio("computed_over_scatter", found.error, float(scatter), count),
+        _error_ratio("computed_over_scatter", repeats.error, float(scatter), count),
     ]
 
 
 def with_network(
     terms: Terms, process: ReverseProcess, test: NDArray[np.float64], table: TermTable, cost: float, count: int
 ) -> list[Row]:
-    """The same at the cost found, with `count` estimates from fresh evaluations of the network.
+    """Cost and coverage of ours once more, by `count` estimates from fresh evaluations of the network at that cost.
 
-    The truth being unknown, an interval should hold the mean of the other estimates, whose own error it is widened by.
+    The true bound is not known here, so an interval is asked to hold the mean of the other estimates, and is widened by
+    that mean's own error.
     """
-    found = repeated(
+    repeats = repeated(
         lambda seed: evaluate_bound(terms, process, test, seed, evaluations_per_example=cost),
         range(10_000, 10_000 + count),
     )
-    others = (found.value.sum() - found.value) / (count - 1)
-    scatter = float(found.value.std(ddof=1))
-    covered = found.coverage(others, widening=float(np.sqrt(1 + 1 / (count - 1))))
-    needed = found.evaluations * (scatter / table.fresh_sweep_error) ** 2
+    others = (repeats.value.sum() - repeats.value) / (count - 1)
+    scatter = float(repeats.value.std(ddof=1))
+    covered = repeats.coverage(others, widening=float(np.sqrt(1 + 1 / (count - 1))))
+    needed = repeats.evaluations * (scatter / table.fresh_sweep_error) ** 2
     return [
         row(
             "evaluations",
@@ -140,7 +141,7 @@ def with_network(
             estimator="ours_network",
         ),
         row("coverage", covered, SHARE, standard_error=_share_error(covered, count), estimator="ours_network"),
-        _error_ratio("network_computed_over_scatter", found.error, scatter, count),
+        _error_ratio("network_computed_over_scatter", repeats.error, scatter, count),
     ]
 
 
@@ -176,10 +177,10 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
     for done, size in enumerate(sizes):
         report("compare", done, len(sizes))
         part = table.first(size)
-        found, cost = compare(part, model.process, settings, dataset.dims)
+        size_rows, cost = compare(part, model.process, settings, dataset.dims)
         if settings.network_repeats:
-            found += with_network(terms, model.process, test[:size], part, cost, settings.network_repeats)
-        rows += [{**one, "examples": size} for one in found]
+            size_rows += with_network(terms, model.process, test[:size], part, cost, settings.network_repeats)
+        rows += [{**size_row, "examples": size} for size_row in size_rows]
     files.write_finished(folder, cell, model.backend.describe(model.execution), rows, COLUMNS)
 
 

@@ -75,15 +75,15 @@ def cost_table(rows: pd.DataFrame) -> list[list[str]]:
     """Evaluations per example and the multiple of the limit, by estimator and number of test examples."""
     costs = rows[rows["metric"] == "evaluations"].pivot(index="estimator", columns="examples", values="value")
     sweep = rows[rows["metric"] == "sweep_error"].set_index("examples")["value"]
-    found: list[list[str]] = [["estimator", "", *(f"N = {n}" for n in costs.columns)]]
-    found.append(["standard error of one sweep", "bits/dim", *(plain(sweep[n], 2) for n in costs.columns)])
+    table: list[list[str]] = [["estimator", "", *(f"N = {n}" for n in costs.columns)]]
+    table.append(["standard error of one sweep", "bits/dim", *(plain(sweep[n], 2) for n in costs.columns)])
     for estimator in [name for name in NAMES if name in costs.index]:
         cells = [
             f"{plain(value, 3)} ({plain(value / limit, 2)}×)"
             for value, limit in zip(costs.loc[estimator], costs.loc["limit"], strict=True)
         ]
-        found.append([NAMES[estimator], "per example (of the limit)", *cells])
-    return found
+        table.append([NAMES[estimator], "per example (of the limit)", *cells])
+    return table
 
 
 def calibration_table(rows: pd.DataFrame) -> list[list[str]]:
@@ -95,13 +95,13 @@ def calibration_table(rows: pd.DataFrame) -> list[list[str]]:
         ("network_computed_over_scatter", "ours", "", "fresh evaluations"),
     ]
     sizes = sorted(rows["examples"].unique())
-    found = [["calibration", "", *(f"N = {n}" for n in sizes)]]
+    table = [["calibration", "", *(f"N = {n}" for n in sizes)]]
     for metric, estimator, title, source in wanted:
         chosen = rows[(rows["metric"] == metric) & (rows["estimator"] == estimator)].set_index("examples")
         if len(chosen):
             cells = [f"{chosen['value'][n]:.3f} ± {chosen['standard_error'][n]:.3f}" for n in sizes]
-            found.append([title, source, *cells])
-    return found
+            table.append([title, source, *cells])
+    return table
 
 
 def verdict(rows: pd.DataFrame) -> list[str]:

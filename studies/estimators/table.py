@@ -85,8 +85,9 @@ class TermTable:
         return float(np.sum(np.sqrt(self.noise_variance)) ** 2 / np.sum(self.noise_variance))
 
     def simulated(self) -> tuple[Terms, Control, NDArray[np.float64]]:
-        """Terms, control and test set for `evaluate_bound` that read the table: an example is its own index, and its
-        noise, one normal number, chooses among the tabulated draws.
+        """Terms, control and test set for `evaluate_bound` that read the table in place of a network.
+
+        An example is its own index, and its noise, one normal number, chooses among the tabulated draws.
         """
         # A term's noise control has mean 0 over the noises that can be drawn.
         control = self.control - self.control.mean(axis=2, keepdims=True)

@@ -48,11 +48,11 @@ def evaluate(
     metrics = chosen(names)
     generated, seen, unseen = _checked(samples, train, test)
     parts = _split(len(generated), len(seen), len(unseen), limit, seed)
-    kept_labels = None if labels is None else _labels_of(labels, len(seen))[parts.kept]
-    learn_space = _lazily(space, seen[parts.kept], kept_labels, seed)
+    rest_labels = None if labels is None else _labels_of(labels, len(seen))[parts.rest]
+    learn_space = _lazily(space, seen[parts.rest], rest_labels, seed)
     reference = unseen[parts.reference]
     value = Comparison(generated[parts.samples], reference, seen, learn_space, seed)
-    floor = Comparison(seen[parts.held_out], reference, seen[parts.kept], learn_space, seed)
+    floor = Comparison(seen[parts.held_out], reference, seen[parts.rest], learn_space, seed)
     return [
         {
             "metric": metric.name,
@@ -71,12 +71,12 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """Which rows go where: of samples, of test, and of train (held out for the floor, kept for the rest)."""
+    """Which rows go where: of samples, of test, and of train (held out for the floor, and the rest)."""
 
     samples: NDArray[np.int64]
     reference: NDArray[np.int64]
     held_out: NDArray[np.int64]
-    kept: NDArray[np.int64]
+    rest: NDArray[np.int64]
 
 
 def _split(n_samples: int, n_train: int, n_test: int, limit: int | None, seed: int) -> _Parts:
@@ -90,7 +90,7 @@ def _split(n_samples: int, n_train: int, n_test: int, limit: int | None, seed: i
         samples=rng_samples.permutation(n_samples)[: min(half, most)],
         reference=rng_test.permutation(n_test)[:most],
         held_out=order[: min(half, n_samples, most)],
-        kept=order[half:],
+        rest=order[half:],
     )
 
 

@@ -89,14 +89,14 @@ def _network(weights: str | Path | None, device: str) -> Any:
 def _tensors_alone(path: Path) -> io.BytesIO:
     """The published weights, read as tensors and nothing else, in a buffer that torch-fidelity can read.
 
-    It would unpickle whatever the file holds; it never sees the file.
+    torch-fidelity would unpickle whatever the file holds, so it is never given the file itself.
     """
     import torch
 
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not found.startswith(SHA256_STARTS):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not digest.startswith(SHA256_STARTS):
         raise ValueError(
-            f"{path}: expected a SHA-256 that starts with {SHA256_STARTS}, got {found[:8]}; "
+            f"{path}: expected a SHA-256 that starts with {SHA256_STARTS}, got {digest[:8]}; "
             f"fetch {WEIGHTS_SOURCE} again"
         )
     buffer = io.BytesIO()

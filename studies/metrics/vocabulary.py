@@ -30,7 +30,7 @@ class Quantity:
 
 
 def _at_t(*measured: Quantity) -> tuple[Quantity, ...]:
-    """Each of them, and the same measured at single steps t."""
+    """The given quantities, and each of them once more as measured at single steps t."""
     return (*measured, *(Quantity(f"{about.name}_at_t", f"{about.title} at t", about.unit) for about in measured))
 
 

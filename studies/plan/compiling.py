@@ -60,10 +60,10 @@ def announcement(cell: Cell, network: NetworkSettings, settings: StudySettings) 
         return f"{cell.backend} is {chosen}, as asked"
     if uses_gpu(settings.device):
         return f"{cell.backend} is {chosen}: on a GPU only with --compile on"
-    found = estimate(network, cell.backend, settings)
-    if not found.gained:
+    expected = estimate(network, cell.backend, settings)
+    if not expected.gained:
         return f"{cell.backend} is {chosen}: no gain is known for it on a CPU"
     return (
-        f"{cell.backend} is {chosen}: it would save about {found.gained:.0f} of {found.training:.0f} s of training a "
-        f"cell, for {found.price:.0f} s at the start"
+        f"{cell.backend} is {chosen}: it would save about {expected.gained:.0f} of {expected.training:.0f} s of "
+        f"training a cell, for {expected.price:.0f} s at the start"
     )

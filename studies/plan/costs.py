@@ -19,13 +19,16 @@ START = 15.0
 
 
 def training_seconds(network: NetworkSettings, settings: StudySettings) -> float:
-    """Of the optimiser steps of one cell."""
+    """How long the optimiser steps of one cell take."""
     operations = (1 + BACKWARD) * forward_flops(network) * settings.batch_size * settings.train_steps
     return operations / (RATE * settings.threads)
 
 
 def cell_seconds(network: NetworkSettings, settings: StudySettings, test_examples: int) -> float:
-    """Of one cell, with the bound of `test_examples` and its samples; without a flow's likelihood."""
+    """How long one cell takes: start, training, the bound of `test_examples`, and samples.
+
+    The likelihood by the probability flow is not counted.
+    """
     evaluations = (
         settings.bound_evaluations * test_examples
         + settings.samples * min(settings.sample_steps, settings.num_steps)

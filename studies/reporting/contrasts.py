@@ -98,8 +98,9 @@ def contrast(
 
 
 def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Hashable, Hashable | None]]:
-    """(level, reference, within): every level against the table's first, pooled and then within each level of the
-    other factor.
+    """(level, reference, within): every level against the table's first.
+
+    First pooled (within is None), then within each level of the other factor.
     """
     order = levels_in(table, factor)
     other = "backend" if factor == "recipe" else "recipe"
@@ -108,8 +109,9 @@ def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Ha
 
 
 def one_factor_apart(recipes: Sequence[Hashable]) -> list[tuple[Hashable, Hashable]]:
-    """Pairs (first, second) of recipes of several factors that differ in one factor alone, in which the second has the
-    first level that the factor takes; without those whose second is the first recipe.
+    """Pairs (first, second) of recipes of several factors that differ in one factor alone.
+
+    The second has the first level that this factor takes. Pairs whose second is the first recipe are left out.
     """
     parts = {recipe: str(recipe).split(SEPARATOR) for recipe in recipes}
     pairs = []

@@ -115,8 +115,9 @@ def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tupl
 
 
 def _differences(view: View, columns: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
-    """Rows of the difference table: every contrast that any column has, in one order: against the first recipe, of
-    frameworks, and of recipes that differ in one factor.
+    """Rows of the difference table: every contrast that any column has.
+
+    In one order: against the first recipe, of frameworks, and of recipes that differ in one factor.
     """
     found: dict[tuple, dict[tuple, Contrast]] = {}
     for metric, sampler in columns:

@@ -43,8 +43,9 @@ def verdict_sentences(run: Run, views: Sequence[View]) -> list[str]:
 
 
 def findings(views: Sequence[View]) -> list[str]:
-    """Bound, where in t it differs, samples, framework, cost, and a caution: a sentence or two each, for every
-    dataset.
+    """A sentence or two each, for every dataset, on what was found.
+
+    On the bound, where in t it differs, samples, framework, cost, and a caution.
     """
     makers = (_bound_sentence, _by_t_sentence, _sample_sentence, _framework_sentence, _cost_sentence, _caution)
     return [sentence for view in views for make in makers if (sentence := make(view))]

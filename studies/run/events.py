@@ -52,7 +52,7 @@ class EventLog:
             if self.run.cell(cell.id).rows.is_file() and not self.run.events(cell.id).is_dir():
                 self.started(cell)
                 with open(self.run.cell(cell.id).rows, newline="") as file:
-                    self.progress(cell, {"rows": [one for one in csv.DictReader(file) if one["step"]]})
+                    self.progress(cell, {"rows": [cell_row for cell_row in csv.DictReader(file) if cell_row["step"]]})
                 self.ended(cell, None)
         return self
 
@@ -77,12 +77,12 @@ class EventLog:
             writer, steps = self.writers.get(cell.id), set()
             if writer is None:  # closed: the study was interrupted
                 return
-            for one in news.get("rows", ()):
-                if one.get("t"):  # a value at one t of the chain: no scalar
+            for news_row in news.get("rows", ()):
+                if news_row.get("t"):  # a value at one t of the chain: no scalar
                     continue
-                step = int(float(one["step"]))
+                step = int(float(news_row["step"]))
                 steps.add(step)
-                writer.add_scalar(tag_of(one), float(one["value"]), step)
+                writer.add_scalar(tag_of(news_row), float(news_row["value"]), step)
             for step in sorted(steps):
                 writer.add_scalar("train/learning_rate", self.recipe.learning_rate_at(step), step)
 
@@ -93,9 +93,11 @@ class EventLog:
                 return
             if failure is None:
                 with open(folder.rows, newline="") as file:
-                    final = [one for one in csv.DictReader(file) if not (one["step"] or one["t"])]
-                for one in final:
-                    writer.add_scalar(tag_of(one), float(one["value"]), self.recipe.num_steps)
+                    final = [
+                        final_row for final_row in csv.DictReader(file) if not (final_row["step"] or final_row["t"])
+                    ]
+                for final_row in final:
+                    writer.add_scalar(tag_of(final_row), float(final_row["value"]), self.recipe.num_steps)
                 for name, image in sample_images(self.run, folder):
                     writer.add_image(f"samples/{name}", image, self.recipe.num_steps, dataformats="HWC")
             writer.close()
@@ -128,5 +130,5 @@ def sample_images(run: RunFolder, folder: CellFolder) -> Iterable[tuple[str, NDA
                 continue
             strips = 1 if samples.ndim == 2 else max(1, min(STRIPS, len(samples) // ACROSS))
             parts = [samples] if strips == 1 else np.split(samples[: strips * ACROSS], strips)
-            made = [(f"samples from {i * len(part) + 1}", INK, part) for i, part in enumerate(parts)]
-            yield name, pixels(real_and_made(name, real["test"], made)[0])
+            labelled = [(f"samples from {i * len(part) + 1}", INK, part) for i, part in enumerate(parts)]
+            yield name, pixels(real_and_made(name, real["test"], labelled)[0])

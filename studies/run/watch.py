@@ -124,7 +124,7 @@ class Watch:
 
 def _words(news: dict[str, Any]) -> str:
     """ "train 500/3500, MSE 0.081, KL 3.31, 28 steps/s": the stage, the latest losses and the speed where known."""
-    last = {one["metric"]: float(one["value"]) for one in news.get("rows", ())}
+    last = {row["metric"]: float(row["value"]) for row in news.get("rows", ())}
     words = [f"{news['stage']} {news['done']}/{news['total']}"]
     words += [f"{name} {last[metric]:.3g}" for metric, name in LOSSES.items() if metric in last]
     if last.get("step_seconds"):

@@ -69,14 +69,14 @@ def chains(settings: SamplerSettings, num_steps: int) -> list[Chain]:
 
     Spacings that visit every step are the same chain, and drawn once.
     """
-    found = {}
+    by_name = {}
     for steps in sorted(set(settings.steps), reverse=True):
         for words in settings.samplers:
             sampler, spacing = _sampler_and_spacing(words)
             if steps <= num_steps and not (sampler == "dpm_solver" and steps > settings.dpm_solver_up_to):
                 chain = Chain(sampler, steps, "uniform" if steps == num_steps else spacing)
-                found[chain.name] = chain
-    return list(found.values())
+                by_name[chain.name] = chain
+    return list(by_name.values())
 
 
 def _sampler_and_spacing(words: str) -> tuple[str, str]:

@@ -51,9 +51,9 @@ def add_to_run(out: Path) -> str:
     if model is not None:
         write_arrays(out / CONDITIONAL, conditional_samples(model, dataset))
     lines = [["", "framework", "seeds", "bound K, bits", "K - Gaussian's"]]
-    for one in table.to_dict("records"):
-        seeds = str(int(one["seeds"])) if one["seeds"] else ""
-        lines.append([one["name"], one["framework"], seeds, one["bound_text"], one["gain_text"]])
+    for gain_row in table.to_dict("records"):
+        seeds = str(int(gain_row["seeds"])) if gain_row["seeds"] else ""
+        lines.append([gain_row["name"], gain_row["framework"], seeds, gain_row["bound_text"], gain_row["gain_text"]])
     title = "Lower bound on the log likelihood of a test point, in bits of density (higher is better):"
     return "\n".join([title, "", *aligned(lines), ""])
 

@@ -25,9 +25,9 @@ def table(case: Case) -> list[list[str]] | None:
         for name, seconds in account.items():
             largest[name] = max(largest.get(name, 0.0), seconds / sum(account.values()))
     operators = set(largest) - {OUTSIDE}
-    shown = sorted((name for name in operators if largest[name] >= LEAST_SHARE), key=lambda name: -largest[name])
-    rows = [(name, [name]) for name in shown]
-    rows += [("all others", sorted(operators - set(shown))), ("outside operators", [OUTSIDE])]
+    major = sorted((name for name in operators if largest[name] >= LEAST_SHARE), key=lambda name: -largest[name])
+    rows = [(name, [name]) for name in major]
+    rows += [("all others", sorted(operators - set(major))), ("outside operators", [OUTSIDE])]
     body = [[title, "", *(_cell(account, names) for account in accounts.values())] for title, names in rows]
     return [["operator", "", *accounts], *body]
 
@@ -35,7 +35,7 @@ def table(case: Case) -> list[list[str]] | None:
 def sentences(case: Case, dtype: str) -> Iterator[str]:
     """How fast the convolutions and products within a step of `REFERENCE` are, and how long all else takes."""
     facts = case.facts.get(in_dtype(REFERENCE, dtype), Facts())
-    ceiling = [one.gflops for one in speeds(case) if (one.block, one.dtype) == ("convolution", dtype)]
+    ceiling = [speed.gflops for speed in speeds(case) if (speed.block, speed.dtype) == ("convolution", dtype)]
     if not facts.account or not ceiling:
         return
     counted = _seconds(facts.account, [name for name in facts.account if any(part in name for part in COUNTED)])

@@ -53,7 +53,10 @@ def asked_of(run: Path) -> Asked:
     """A finished run's questions with its spreads."""
     results, settings = pd.read_csv(RunFolder(run).results), read_settings(run)
     sampler = Chain(settings.sampler, min(settings.sample_steps, settings.num_steps)).name
-    return [(one, time_to_verdict.spreads(results, one)) for one in time_to_verdict.questions(results, sampler)]
+    return [
+        (question, time_to_verdict.spreads(results, question))
+        for question in time_to_verdict.questions(results, sampler)
+    ]
 
 
 def answers(run: Path, asked: Asked, cases: Sequence[Case]) -> list[Answer]:
@@ -61,7 +64,9 @@ def answers(run: Path, asked: Asked, cases: Sequence[Case]) -> list[Answer]:
     case = next((case for case in cases if case.workload == "run"), None)
     if case is None:
         return []
-    parts = {label: {one.block: one.seconds for one in speeds(case) if one.label == label} for label in case.facts}
+    parts = {
+        label: {speed.block: speed.seconds for speed in speeds(case) if speed.label == label} for label in case.facts
+    }
     # diffusers first: its network is our very own.
     peer = next((name for name in PEERS if parts.get(name)), None)
     if peer is None or not parts.get(REFERENCE):
@@ -92,38 +97,40 @@ def counts_of(trained: StudySettings) -> time_to_verdict.Counts:
 def tables(run: Path, cases: Sequence[Case]) -> list[tuple[str, list[list[str]]]]:
     return [
         (
-            f"Time to a verdict on the {one.title} to ± {_width(one.question)}, on one worker; "
-            f"the usual way with {one.peer}",
-            time_to_verdict.table(one.usual, one.ours),
+            f"Time to a verdict on the {answer.title} to ± {_width(answer.question)}, on one worker; "
+            f"the usual way with {answer.peer}",
+            time_to_verdict.table(answer.usual, answer.ours),
         )
-        for one in answers(run, asked_of(run), cases)
+        for answer in answers(run, asked_of(run), cases)
     ]
 
 
 def sentences(run: Path, cases: Sequence[Case]) -> list[str]:
     asked = asked_of(run)
     lines = [
-        f"{run}, steps t {one.timesteps}: the {title_of(question)} differs by "
-        f"{' '.join([plain(one.difference, 3), question.unit]).strip()}; from seed to seed that difference spreads by "
-        f"{plain(one.paired_sd, 2)} paired and {plain(one.unpaired_sd, 2)} not, so ± {plain(question.half_width, 2)} "
-        f"takes {one.paired_seeds:.0f} seeds paired, {one.unpaired_seeds:.0f} not"
+        f"{run}, steps t {spread.timesteps}: the {title_of(question)} differs by "
+        f"{' '.join([plain(spread.difference, 3), question.unit]).strip()}; from seed to seed that difference spreads "
+        f"by {plain(spread.paired_sd, 2)} paired and {plain(spread.unpaired_sd, 2)} not, so ± "
+        f"{plain(question.half_width, 2)} takes {spread.paired_seeds:.0f} seeds paired, {spread.unpaired_seeds:.0f} not"
         for question, spreads in asked
-        for one in spreads
+        for spread in spreads
     ]
-    found = answers(run, asked, cases)
-    if not found:
+    run_answers = answers(run, asked, cases)
+    if not run_answers:
         return [*lines, "no time to a verdict: that takes a race of torch and a peer on the run's own network"]
-    return lines + [_answer_sentence(one) for one in found]
+    return lines + [_answer_sentence(answer) for answer in run_answers]
 
 
-def _answer_sentence(one: Answer) -> str:
-    usual_spread, our_spread = time_to_verdict.chosen(one.spreads)
-    parts = ", ".join(f"{name} × {share:.2f}" for name, share in time_to_verdict.shares(one.usual, one.ours).items())
+def _answer_sentence(answer: Answer) -> str:
+    usual_spread, our_spread = time_to_verdict.chosen(answer.spreads)
+    parts = ", ".join(
+        f"{name} × {share:.2f}" for name, share in time_to_verdict.shares(answer.usual, answer.ours).items()
+    )
     return (
-        f"time to a verdict on the {one.title} on one worker: {one.usual.seconds:,.0f} s the usual way ({one.peer}, "
-        f"full sweep, full chain, t {usual_spread.timesteps}, independent seeds), {one.ours.seconds:,.0f} s ours "
-        f"(t {our_spread.timesteps}): {plain(one.factor, 2)} times shorter ({GOAL} "
-        f"{'met' if one.factor >= GOAL else 'NOT met'}); {parts}"
+        f"time to a verdict on the {answer.title} on one worker: {answer.usual.seconds:,.0f} s the usual way "
+        f"({answer.peer}, full sweep, full chain, t {usual_spread.timesteps}, independent seeds), "
+        f"{answer.ours.seconds:,.0f} s ours (t {our_spread.timesteps}): {plain(answer.factor, 2)} times shorter "
+        f"({GOAL} {'met' if answer.factor >= GOAL else 'NOT met'}); {parts}"
     )
 
 

@@ -78,7 +78,9 @@ class Case:
 
     def seconds(self, label: str, block: str) -> NDArray[np.float64]:
         """Seconds a unit, round by round."""
-        return np.array([one.seconds / one.units for one in self.times if (one.label, one.block) == (label, block)])
+        return np.array(
+            [time.seconds / time.units for time in self.times if (time.label, time.block) == (label, block)]
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -87,7 +89,7 @@ class Case:
     def from_json(cls, text: str) -> Case:
         values = json.loads(text)
         facts = {label: Facts(**known) for label, known in values.pop("facts").items()}
-        return cls(**{**values, "times": [Time(**one) for one in values["times"]]}, facts=facts)
+        return cls(**{**values, "times": [Time(**time) for time in values["times"]]}, facts=facts)
 
 
 def read_cases(out: Path) -> list[Case]:

@@ -39,7 +39,7 @@ class Contestant:
 
 
 def model_flops(forward: float, workload: Workload) -> dict[str, float]:
-    """By block, from the operations of one example's forward pass."""
+    """Operations of a unit of each block, from those of one example's forward pass."""
     evaluated = forward * workload.evaluation_batch
     return {
         "train": forward * (1 + BACKWARD) * workload.batch,

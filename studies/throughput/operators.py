@@ -26,10 +26,10 @@ def by_operator(run: Callable[[int], int], count: int = UNITS) -> dict[str, floa
         begun = time.perf_counter()
         units = run(count)
         seconds = (time.perf_counter() - begun) / units
-    found: dict[str, float] = {}
+    own_seconds: dict[str, float] = {}
     for event in profiled.key_averages():
         if event.device_type == torch.autograd.DeviceType.CPU:  # a GPU's kernels count with the operator that asked
             own = event.self_device_time_total if on_gpu else event.self_cpu_time_total
             if own > 0:
-                found[event.key.removeprefix("aten::")] = own / 1e6 / units
-    return {**found, OUTSIDE: seconds - sum(found.values())} if found else {}
+                own_seconds[event.key.removeprefix("aten::")] = own / 1e6 / units
+    return {**own_seconds, OUTSIDE: seconds - sum(own_seconds.values())} if own_seconds else {}

@@ -64,7 +64,7 @@ def parts(backend_name: str, workload: Workload, execution: Execution, num_steps
 
 def contestant(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
     """This project's trainer, bound and samplers."""
-    made = parts(backend_name, workload, execution, NUM_STEPS)
+    setup = parts(backend_name, workload, execution, NUM_STEPS)
     size, test = workload.evaluation_batch, examples(workload, TEST_EXAMPLES)
 
     def bound(count: int) -> int:
@@ -73,24 +73,24 @@ def contestant(backend_name: str, workload: Workload, execution: Execution) -> C
         def counted(draws: Any) -> Any:
             nonlocal calls
             calls += 1
-            return made.terms(draws)
+            return setup.terms(draws)
 
         budget = max(count, LEAST_EVALUATIONS) * size / TEST_EXAMPLES
-        evaluate_bound(counted, made.process, test, 0, evaluations_per_example=budget, batch_size=size)
+        evaluate_bound(counted, setup.process, test, 0, evaluations_per_example=budget, batch_size=size)
         return calls
 
     def sample(count: int) -> int:
         chains = max(1, round(count / CHAIN))
         for _ in range(chains):
-            draw_samples(made.model, Chain("ancestral", CHAIN), size)
+            draw_samples(setup.model, Chain("ancestral", CHAIN), size)
         return chains * CHAIN
 
-    bare = _bare_network(backend_name, made.network, examples(workload, size), execution)
+    bare = _bare_network(backend_name, setup.network, examples(workload, size), execution)
     return Contestant(
-        {"train": made.train, "network": bare, "bound": bound, "sample": sample},
+        {"train": setup.train, "network": bare, "bound": bound, "sample": sample},
         model_flops(forward_flops(workload.network), workload),
         parameter_count(workload.network),
-        made.model.backend.describe(execution),
+        setup.model.backend.describe(execution),
     )
 
 
@@ -104,8 +104,8 @@ def _bare_network(backend_name: str, network: Any, x: np.ndarray, execution: Exe
         from backends.torch.network import run_network
 
         xp = namespace(execution)
-        x_t, told = xp.asarray(x), xp.integers(t)
-        call = maybe_compiled(lambda: run_network(network, x_t, told, execution), execution)
+        x_t, network_t = xp.asarray(x), xp.integers(t)
+        call = maybe_compiled(lambda: run_network(network, x_t, network_t, execution), execution)
 
         def run(count: int) -> int:
             with torch.inference_mode():
@@ -179,17 +179,18 @@ def ceilings(workload: Workload, execution: Execution) -> Contestant:
 
 
 def growing(workload: Workload, execution: Execution, num_steps: int) -> Contestant:
-    """Blocks whose units are what a study is made longer by, on a chain of `num_steps`, in the first backend there is:
-    optimiser steps, test examples of a bound at 50 evaluations each, sampler steps of one chain.
+    """Blocks whose units are what makes a study longer, on a chain of `num_steps`, in the first backend there is.
+
+    Optimiser steps, test examples of a bound at 50 evaluations each, and sampler steps of one chain.
     """
-    made = parts(installed_backends()[0], workload, execution, num_steps)
+    setup = parts(installed_backends()[0], workload, execution, num_steps)
 
     def tested(count: int) -> int:
-        evaluate_bound(made.terms, made.process, examples(workload, count), 0, batch_size=workload.evaluation_batch)
+        evaluate_bound(setup.terms, setup.process, examples(workload, count), 0, batch_size=workload.evaluation_batch)
         return count
 
     def sampled(count: int) -> int:
-        draw_samples(made.model, Chain("ancestral", count), workload.evaluation_batch)
+        draw_samples(setup.model, Chain("ancestral", count), workload.evaluation_batch)
         return count
 
-    return Contestant({"steps": made.train, "examples": tested, "sampler steps": sampled}, {}, 0, {})
+    return Contestant({"steps": setup.train, "examples": tested, "sampler steps": sampled}, {}, 0, {})

@@ -144,9 +144,9 @@ def _contestant(
         return torch.tensor(np.ascontiguousarray(x), dtype=torch.float32, device=device)
 
     data, x_t = images(4 * workload.batch), images(workload.evaluation_batch)
-    told = torch.arange(len(x_t), device=device) % NUM_STEPS
+    network_t = torch.arange(len(x_t), device=device) % NUM_STEPS
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(x_t[:1], told[:1])
+        model(x_t[:1], network_t[:1])
     cast = torch.autocast(device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16")
 
     wait = waiting(device)
@@ -160,7 +160,7 @@ def _contestant(
     def network(count: int) -> int:
         with torch.no_grad(), cast:
             for _ in range(count):
-                predict(x_t, told)
+                predict(x_t, network_t)
         wait()
         return count
 

@@ -81,11 +81,11 @@ def encoded(workload: Workload, execution: Execution) -> tuple[str, str]:
 
 
 def environment(entry: Entry, threads: int) -> dict[str, str]:
-    """That of a study's cells, in which no worker takes a whole GPU; for peers without what it does for speed, as their
-    users have it.
+    """The environment variables of a worker: those of a study's cells, with which no worker takes a whole GPU.
 
-    Threads spin for a moment between operations, as they do by themselves. Told to sleep at once (OMP_WAIT_POLICY) they
-    make a step on two threads a third longer and spare nobody: the other workers wait for a line.
+    Peers do without what is set there for speed, because their users do not set it either. Threads spin for a moment
+    between operations, as they do by themselves. Told to sleep at once (OMP_WAIT_POLICY) they make a step on two
+    threads a third longer and spare nobody: the other workers wait for a line.
     """
     sharing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if entry.execution.device == "cpu" else {}

@@ -63,8 +63,8 @@ Table = list[list[str]]
 def write_report(out: Path) -> Path:
     """Writes results.csv, figures/*.{png,pdf,svg,csv} and report.md from the folder alone."""
     cases = read_cases(out)
-    found = pd.DataFrame([asdict(speed) for case in cases for speed in speeds(case)])
-    files.write_text(RunFolder(out).results, found.to_csv(index=False))
+    results = pd.DataFrame([asdict(speed) for case in cases for speed in speeds(case)])
+    files.write_text(RunFolder(out).results, results.to_csv(index=False))
     plots = [figure(cases)]
     if (out / GROWTH).is_file():
         plots.append(growth.figure(pd.read_csv(out / GROWTH)))
@@ -102,8 +102,8 @@ def tables(out: Path) -> list[tuple[str, Table]]:
         title = f"{case.workload}, batch {case.batch}"
         result.append((f"Training step: {title}", training_table(case)))
         result.append((f"Evaluation, start and memory: {title}", evaluation_table(case)))
-        if (found := account.table(case)) is not None:
-            result.append((f"Where a training step goes, ms and share: {title}", found))
+        if (operator_table := account.table(case)) is not None:
+            result.append((f"Where a training step goes, ms and share: {title}", operator_table))
     return result if settings.run is None else result + answers.tables(settings.run, cases)
 
 
@@ -112,25 +112,25 @@ def training_table(case: Case) -> Table:
         ["contestant", "weights", "ms a step", "quartiles", "images/s", "GFLOP/s", "of conv.", "of product",
          "time / torch", "95 %"]
     ]  # fmt: skip
-    for one in _of_block(case, "train"):
-        ratio = time_over_torch(case, one.label)
+    for speed in _of_block(case, "train"):
+        ratio = time_over_torch(case, speed.label)
         rows.append(
             [
-                one.label,
-                f"{case.facts[one.label].parameters / 1e6:.2f} M",
-                *_milliseconds(one),
-                plain(one.items_per_second, 3),
-                plain(one.gflops, 3),
-                _percent(one.share_convolution),
-                _percent(one.share_product),
+                speed.label,
+                f"{case.facts[speed.label].parameters / 1e6:.2f} M",
+                *_milliseconds(speed),
+                plain(speed.items_per_second, 3),
+                plain(speed.gflops, 3),
+                _percent(speed.share_convolution),
+                _percent(speed.share_product),
                 "1" if ratio is None else plain(ratio.estimate, 3),
                 "" if ratio is None else _range(ratio),
             ]
         )
-    for one in speeds(case):
-        if is_ceiling(one.label):
-            name = one.label.replace(CEILINGS, f"ceiling: {one.block}")
-            rows.append([name, "", *_milliseconds(one), "", plain(one.gflops, 3), "", "", "", ""])
+    for speed in speeds(case):
+        if is_ceiling(speed.label):
+            name = speed.label.replace(CEILINGS, f"ceiling: {speed.block}")
+            rows.append([name, "", *_milliseconds(speed), "", plain(speed.gflops, 3), "", "", "", ""])
     return rows
 
 
@@ -139,14 +139,14 @@ def evaluation_table(case: Case) -> Table:
         ["contestant", "", "network, ms", "bound / network", "sampler / network", "start, s", "first step, s",
          "memory, MB"]
     ]  # fmt: skip
-    for one in _of_block(case, "network"):
-        facts = case.facts[one.label]
-        ratios = [loop_over_network(case, one.label, loop) for loop in LOOPS]
+    for speed in _of_block(case, "network"):
+        facts = case.facts[speed.label]
+        ratios = [loop_over_network(case, speed.label, loop) for loop in LOOPS]
         rows.append(
             [
-                one.label,
+                speed.label,
                 "",
-                plain(1e3 * one.seconds, 3),
+                plain(1e3 * speed.seconds, 3),
                 *("" if ratio is None else f"{plain(ratio.estimate, 3)} ({_range(ratio)})" for ratio in ratios),
                 plain(facts.startup_seconds, 2),
                 plain(facts.first_seconds["train"], 2),
@@ -179,71 +179,82 @@ def case_sentences(case: Case) -> Iterator[str]:
         name, *how = label.split(", ")
         if facts.dtype != FLOAT32 and (ratio := time_over(case, label, ", ".join([name, *how[1:]]))) is not None:
             yield f"{label}: a step takes {plain(ratio.estimate, 3)} ({_range(ratio)}) times one in {FLOAT32}"
-    for one_compiled in compiled(case):
-        steps = one_compiled.steps
+    for pair in compiled(case):
+        steps = pair.steps
         after = f"pays after {steps:,.0f} steps" if math.isfinite(steps) else "does not pay: a step is no faster"
-        yield f"compiling {one_compiled.label} costs {one_compiled.extra_seconds:.0f} s at the start and {after}"
+        yield f"compiling {pair.label} costs {pair.extra_seconds:.0f} s at the start and {after}"
 
 
 def _torch_sentences(case: Case, dtype: str) -> Iterator[str]:
     """The eager training step in a dtype against the ceiling and against the best peer, which may be compiled."""
     ours = in_dtype(REFERENCE, dtype)
-    for one in _of_block(case, "train"):
-        if one.label == ours and math.isfinite(one.share_convolution):
-            share, told = one.share_convolution, "met" if one.share_convolution >= CEILING_GOAL else "NOT met"
-            yield f"{ours} reaches {_percent(share)} of the convolution ceiling ({CEILING_GOAL:.0%} {told})"
+    for speed in _of_block(case, "train"):
+        if speed.label == ours and math.isfinite(speed.share_convolution):
+            share, outcome = speed.share_convolution, "met" if speed.share_convolution >= CEILING_GOAL else "NOT met"
+            yield f"{ours} reaches {_percent(share)} of the convolution ceiling ({CEILING_GOAL:.0%} {outcome})"
     peers = [label for label, facts in case.facts.items() if label.startswith(PEERS) and facts.dtype == dtype]
     against = {label: rate for label in peers if (rate := torch_rate_over(case, label)) is not None}
     if against:
         best = min(against, key=lambda label: against[label].estimate)
-        rate, told = against[best], "met" if against[best].estimate >= PEER_GOAL else "NOT met"
+        rate, outcome = against[best], "met" if against[best].estimate >= PEER_GOAL else "NOT met"
         yield (
             f"{ours} does {plain(rate.estimate, 3)} ({_range(rate)}) times the operations a second of the best peer, "
-            f"{best} ({PEER_GOAL} {told})"
+            f"{best} ({PEER_GOAL} {outcome})"
         )
 
 
 def _within(ratio: Interval) -> str:
     goal = f"{LOOP_GOAL - 1:.0%}"
-    told = f"within {goal}" if ratio.high <= LOOP_GOAL else f"over {goal}" if ratio.low > LOOP_GOAL else "not resolved"
-    return f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times the bare network's time ({told})"
+    outcome = (
+        f"within {goal}" if ratio.high <= LOOP_GOAL else f"over {goal}" if ratio.low > LOOP_GOAL else "not resolved"
+    )
+    return f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times the bare network's time ({outcome})"
 
 
 def figure(cases: Sequence[Case]) -> Plot:
     """Training steps: operations a second of every contestant, a panel for each case and dtype."""
     panels, data = [], []
-    for case, dtype in [(one, dtype) for one in cases for dtype in one.dtypes]:
-        shown = [one for one in _of_block(case, "train") if one.dtype == dtype]
-        data += shown
-        limits = [one.gflops for one in _of_block(case, "convolution") if one.dtype == dtype]
+    of_panels = [(case, dtype) for case in cases for dtype in case.dtypes]
+    for case, dtype in of_panels:
+        panel_speeds = [speed for speed in _of_block(case, "train") if speed.dtype == dtype]
+        data += panel_speeds
+        limits = [speed.gflops for speed in _of_block(case, "convolution") if speed.dtype == dtype]
         ceiling = limits[0] if limits else math.nan
-        spoken = ", ".join(f"{one.label} {plain(one.gflops, 3)}" for one in shown)
+        spoken = ", ".join(f"{speed.label} {plain(speed.gflops, 3)}" for speed in panel_speeds)
         title = f"{case.workload}, {dtype}"
         panels.append(
-            Panel(title, f"GFLOP/s of a training step: {spoken}.", _bars(shown, ceiling), 80 + 34 * len(shown))
+            Panel(
+                title,
+                f"GFLOP/s of a training step: {spoken}.",
+                _bars(panel_speeds, ceiling),
+                80 + 34 * len(panel_speeds),
+            )
         )
     return Plot(
         "training",
         "Operations a second of a training step",
         "GFLOP/s, medians over rounds with quartiles; the line is the convolution ceiling measured in the same rounds.",
         panels,
-        pd.DataFrame([asdict(one) for one in data]),
+        pd.DataFrame([asdict(speed) for speed in data]),
     )
 
 
-def _bars(shown: Sequence[Speed], ceiling: float) -> Callable[[Axes], None]:
+def _bars(panel_speeds: Sequence[Speed], ceiling: float) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
-        places = np.arange(len(shown))[::-1]
-        rates = np.array([one.gflops for one in shown])
-        low = rates - np.array([one.gflops * one.seconds / one.seconds_q3 for one in shown])
-        high = np.array([one.gflops * one.seconds / one.seconds_q1 for one in shown]) - rates
+        places = np.arange(len(panel_speeds))[::-1]
+        rates = np.array([speed.gflops for speed in panel_speeds])
+        low = rates - np.array([speed.gflops * speed.seconds / speed.seconds_q3 for speed in panel_speeds])
+        high = np.array([speed.gflops * speed.seconds / speed.seconds_q1 for speed in panel_speeds]) - rates
         ax.barh(
-            places, rates, height=0.6, color=[FAINT if one.label.startswith(PEERS) else PALETTE[0] for one in shown]
+            places,
+            rates,
+            height=0.6,
+            color=[FAINT if speed.label.startswith(PEERS) else PALETTE[0] for speed in panel_speeds],
         )
         ax.errorbar(rates, places, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1.2)
         if math.isfinite(ceiling):
             ax.axvline(ceiling, color=PALETTE[1], linewidth=1.4)
-        ax.set_yticks(places, [one.label.replace("-diffusion-", "-diffusion-\n") for one in shown])
+        ax.set_yticks(places, [speed.label.replace("-diffusion-", "-diffusion-\n") for speed in panel_speeds])
         ax.grid(axis="y", visible=False)
         ax.set_xlim(0, np.nanmax([*(rates + high), ceiling]) * 1.05)
         ax.set_xlabel("GFLOP/s")
@@ -252,11 +263,11 @@ def _bars(shown: Sequence[Speed], ceiling: float) -> Callable[[Axes], None]:
 
 
 def _of_block(case: Case, block: str) -> list[Speed]:
-    return [one for one in speeds(case) if one.block == block]
+    return [speed for speed in speeds(case) if speed.block == block]
 
 
-def _milliseconds(one: Speed) -> tuple[str, str]:
-    return plain(1e3 * one.seconds, 3), f"{plain(1e3 * one.seconds_q1, 3)} to {plain(1e3 * one.seconds_q3, 3)}"
+def _milliseconds(speed: Speed) -> tuple[str, str]:
+    return plain(1e3 * speed.seconds, 3), f"{plain(1e3 * speed.seconds_q1, 3)} to {plain(1e3 * speed.seconds_q3, 3)}"
 
 
 def _range(interval: Interval) -> str:

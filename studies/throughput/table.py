@@ -55,8 +55,8 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     confidence, below 6 at 95 %, the interval is the whole line.
     """
     given = np.asarray(values, np.float64)
-    found = quantile_test(given, p=0.5).confidence_interval(confidence)
-    low, high = (float(end) if np.isfinite(end) else sign * math.inf for end, sign in zip(found, (-1, 1), strict=True))
+    ends = quantile_test(given, p=0.5).confidence_interval(confidence)
+    low, high = (float(end) if np.isfinite(end) else sign * math.inf for end, sign in zip(ends, (-1, 1), strict=True))
     return Interval(float(np.median(given)), low, high, confidence, len(given))
 
 
@@ -135,15 +135,15 @@ def loop_over_network(case: Case, label: str, loop: str) -> Interval | None:
 
 
 def compiled(case: Case) -> list[Compiled]:
-    """Of the contestants that ran both ways."""
-    found = []
+    """What compiling costs and gains, for each contestant that ran both eagerly and compiled."""
+    pairs = []
     for label in case.facts:
         other = f"{label}, compiled"
         if "train" in case.blocks(label) and "train" in case.blocks(other):
             eager, after = _speed(case, label, "train"), _speed(case, other, "train")
             extra = after.first_seconds - eager.first_seconds
-            found.append(Compiled(label, extra, eager.seconds - after.seconds))
-    return found
+            pairs.append(Compiled(label, extra, eager.seconds - after.seconds))
+    return pairs
 
 
 def _same_rounds(*series: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -50,8 +50,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Spread:
-    """The difference of two objectives where training drew t by `timesteps`: its mean, its standard deviation from seed
-    to seed, in pairs and not, and the seeds that each needs.
+    """The difference of two objectives where training drew t by `timesteps`.
+
+    Its mean, its standard deviation from seed to seed, in pairs and not, and the seeds that each needs.
     """
 
     timesteps: str
@@ -63,8 +64,9 @@ class Spread:
 
 
 def questions(results: pd.DataFrame, sampler: str) -> list[Question]:
-    """What a run's rows can be asked: the bound, and the Fréchet distance of samples by `sampler`, where two seeds or
-    more of both objectives have one.
+    """What a run's rows can be asked: about the bound, and about samples where they were scored.
+
+    The second is the Fréchet distance of samples by `sampler`, where two seeds or more of both objectives have one.
     """
     bound = Question("bound", BOUND_HALF_WIDTH, "bits/dim")
     samples = Question("frechet", math.nan, sampler=sampler)
@@ -108,10 +110,10 @@ def _spread(timesteps: str, values: pd.DataFrame, half_width: float) -> Spread:
     )
 
 
-def chosen(found: Sequence[Spread]) -> tuple[Spread, Spread]:
+def chosen(spreads: Sequence[Spread]) -> tuple[Spread, Spread]:
     """(usual, ours): t drawn uniformly, or the run's only way; and the way that needs the fewest seeds in pairs."""
-    usual = next((one for one in found if one.timesteps == "uniform"), found[0])
-    return usual, min(found, key=lambda one: one.paired_seeds)
+    usual = next((spread for spread in spreads if spread.timesteps == "uniform"), spreads[0])
+    return usual, min(spreads, key=lambda spread: spread.paired_seeds)
 
 
 def shares(usual: Way, ours: Way) -> dict[str, float]:
@@ -146,14 +148,14 @@ Parts = Mapping[str, float]
 """Seconds a unit of the blocks train, network, bound and sample."""
 
 
-def ways(counts: Counts, theirs: Parts, ours: Parts, batch: int, found: Sequence[Spread]) -> tuple[Way, Way]:
+def ways(counts: Counts, theirs: Parts, ours: Parts, batch: int, spreads: Sequence[Spread]) -> tuple[Way, Way]:
     """(usual, ours), from the parts of a peer and of ours; evaluations are of `batch` examples.
 
     The usual bound is that of the peer's bare network, which has no bound of its own.
     """
     sweep = counts.num_steps * counts.test_examples / batch
     chains = counts.samples / batch
-    usual_spread, our_spread = chosen(found)
+    usual_spread, our_spread = chosen(spreads)
     return (
         Way(
             train=counts.train_steps * theirs["train"],
@@ -172,7 +174,7 @@ def ways(counts: Counts, theirs: Parts, ours: Parts, batch: int, found: Sequence
 
 def table(usual: Way, ours: Way) -> list[list[str]]:
     """Both ways part by part, and the factor of each, for printing."""
-    found: Sequence[tuple[str, str]] = (
+    titles: Sequence[tuple[str, str]] = (
         ("train", "training, s a cell"),
         ("bound", "bound, s a cell"),
         ("sample", "samples, s a cell"),
@@ -180,7 +182,7 @@ def table(usual: Way, ours: Way) -> list[list[str]]:
     )
     factors = shares(usual, ours)
     rows = [["part", "", "usual way", "ours", "share of the factor"]]
-    for name, title in found:
+    for name, title in titles:
         a, b = getattr(usual, name), getattr(ours, name)
         digits = 0 if name == "seeds" else 1
         rows.append([title, "", f"{a:,.{digits}f}", f"{b:,.{digits}f}", f"× {factors[name]:.2f}"])  # noqa: RUF001

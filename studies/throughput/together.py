@@ -86,7 +86,7 @@ def measure_together(
 
     def alone(times: int) -> None:
         for _ in range(times):
-            handles = [single.step(one) for single, one in zip(singles, draws(), strict=True)]
+            handles = [single.step(own_draws) for single, own_draws in zip(singles, draws(), strict=True)]
         singles[-1].losses(handles[-1])
 
     def together(times: int) -> None:
@@ -130,13 +130,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         for members in asked.members:
             execution = Execution(compile=asked.compile)
-            found = measure_together(
+            timed = measure_together(
                 asked.backend, NETWORKS[name], members, batch=asked.batch, execution=execution,
                 rounds=asked.rounds, clock=clock,
             )  # fmt: skip
             print(
-                f"{name:<12} {found.parameters:7d}  {members:7d}  {1e3 * found.alone_seconds:8.2f}  "
-                f"{1e3 * found.together_seconds:11.2f}  {found.ratio:.2f} ({found.low:.2f}-{found.high:.2f})",
+                f"{name:<12} {timed.parameters:7d}  {members:7d}  {1e3 * timed.alone_seconds:8.2f}  "
+                f"{1e3 * timed.together_seconds:11.2f}  {timed.ratio:.2f} ({timed.low:.2f}-{timed.high:.2f})",
                 flush=True,
             )
     return 0

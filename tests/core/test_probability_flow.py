@@ -87,7 +87,7 @@ def test_right_hand_side_at_whole_steps(schedule, prediction, seed):
         # A predicted mean is divided by its share of x_0, which is what the scale says of rounding.
         scale = 1 + abs(at.on_output)
         np.testing.assert_allclose(dx, expected, atol=1e-12 * scale)
-        assert at.told == pytest.approx(schedule.steps[t], abs=1e-9 * schedule.steps[-1])
+        assert at.network_t == pytest.approx(schedule.steps[t], abs=1e-9 * schedule.steps[-1])
 
 
 @given(predictions, st.floats(-15, 9), st.integers(0, 2**32 - 1))
@@ -116,7 +116,9 @@ def test_the_step_told_rises_as_the_log_snr_falls(schedule, a, b):
     """Monotone, and within the steps of the network's own chain."""
     high, low = schedule.log_snr[1], schedule.log_snr[-1]
     flow = ProbabilityFlow(reverse_process(schedule))
-    first, second = (flow.coefficients(low + (high - low) * u if u < 1 else high).told for u in (max(a, b), min(a, b)))
+    first, second = (
+        flow.coefficients(low + (high - low) * u if u < 1 else high).network_t for u in (max(a, b), min(a, b))
+    )
     assert schedule.steps[1] <= first + 1e-9
     assert first <= second + 1e-9
     assert second <= schedule.steps[-1] + 1e-9

@@ -12,7 +12,7 @@ from core.oracles import GaussianMixture
 from core.probability_flow import density_end, flow_log_density
 from core.reverse import reverse_process
 from core.schedules import from_log_snr
-from studies.cell.probability_flow import FlowEstimate, evaluate_flow, flow_rows
+from studies.cell.probability_flow import FlowEstimate, FlowSettings, evaluate_flow, flow_rows
 from tests.oracle_probability_flow import MIXTURES, drawn, oracle_field
 
 SCHEDULE = from_log_snr(np.linspace(9, -30, 200))
@@ -50,7 +50,7 @@ def decoder_terms(draws):
 def test_density_end_is_the_blurred_density():
     """Exact divergence, nothing drawn: the mean of -log density of the oracle, blurred, and no error bar but data's."""
     test = drawn(GAUSSIAN, 40)
-    estimate = evaluate_flow(gaussian_field(GAUSSIAN), CONTINUOUS, test, 0, end="density", tolerance=1e-5)
+    estimate = evaluate_flow(gaussian_field(GAUSSIAN), CONTINUOUS, test, 0, FlowSettings(end="density", tolerance=1e-5))
     blurred = GaussianMixture([1.0], GAUSSIAN.means, GAUSSIAN.variances + math.exp(-SCHEDULE.log_snr[1]))
     np.testing.assert_allclose(estimate.per_example, -blurred.log_density(test), atol=1e-4)
     assert estimate.draws.shape == (1, 1, 40)
@@ -64,7 +64,7 @@ def test_decoder_end_with_the_exact_decoder():
     """The true likelihood, for every draw of the noise."""
     test = drawn(GAUSSIAN, 10)
     estimate = evaluate_flow(
-        gaussian_field(GAUSSIAN), CONTINUOUS, test, 0, terms=decoder_terms, tolerance=1e-5, batch_size=4
+        gaussian_field(GAUSSIAN), CONTINUOUS, test, 0, FlowSettings(tolerance=1e-5), terms=decoder_terms, batch_size=4
     )
     truth = np.broadcast_to(-GAUSSIAN.log_density(test), (1, 2, 10))
     np.testing.assert_allclose(estimate.draws, truth, atol=1e-4)
@@ -77,7 +77,7 @@ def test_uniform_end_is_at_least_the_entropy():
     test = np.repeat([[-1.0], [0.0], [1.0]], [10, 6, 4], axis=0)
     oracle = GaussianMixture([1.0], [[-0.3]], [[0.6]])
     process = reverse_process(SCHEDULE, levels=3)
-    estimate = evaluate_flow(gaussian_field(oracle), process, test, 0, end="uniform", repeats=8)
+    estimate = evaluate_flow(gaussian_field(oracle), process, test, 0, FlowSettings(end="uniform", repeats=8))
     entropy = -float(chances @ np.log(chances))
     assert estimate.nats > entropy
     assert estimate.standard_error > 0
@@ -94,8 +94,9 @@ def test_probes_are_unbiased_and_their_error_bar_is_right():
     The twist adds 0.05 * 2 v_1 v_2 to the divergence at every lambda, so each probe is off by 0.1 times the range.
     """
     test, field = drawn(GAUSSIAN, 60), gaussian_field(GAUSSIAN)
-    exact = evaluate_flow(field, CONTINUOUS, test, 0, end="density", tolerance=1e-3)
-    estimate = evaluate_flow(field, CONTINUOUS, test, 0, end="density", exact=False, probes=4, tolerance=1e-3)
+    exact = evaluate_flow(field, CONTINUOUS, test, 0, FlowSettings(end="density", tolerance=1e-3))
+    probed = FlowSettings(end="density", exact=False, probes=4, tolerance=1e-3)
+    estimate = evaluate_flow(field, CONTINUOUS, test, 0, probed)
     assert estimate.draws.shape == (4, 1, 60)
     span = SCHEDULE.log_snr[1] - SCHEDULE.log_snr[-1]
     expected = 0.1 * span / math.sqrt(4 * 60)
@@ -114,10 +115,8 @@ def test_neither_the_batch_size_nor_the_other_examples_change_a_value():
             CONTINUOUS,
             examples,
             3,
+            FlowSettings(exact=False, probes=2, tolerance=1e-3),
             terms=decoder_terms,
-            exact=False,
-            probes=2,
-            tolerance=1e-3,
             batch_size=batch_size,
         ).draws
 
@@ -135,7 +134,7 @@ def test_two_dims_of_a_mixture_have_no_error_to_speak_of():
         dx, divergence = exact(x, log_snr)
         return dx, np.repeat(divergence / len(probes), len(probes), axis=0)
 
-    estimate = evaluate_flow(field, CONTINUOUS, test, 0, end="density", tolerance=1e-4)
+    estimate = evaluate_flow(field, CONTINUOUS, test, 0, FlowSettings(end="density", tolerance=1e-4))
     end = density_end(SCHEDULE, test)
     truth = end.nats - flow_log_density(exact, end.x, SCHEDULE.log_snr[1], SCHEDULE.log_snr[-1], 512)[0]
     np.testing.assert_allclose(estimate.per_example, truth, atol=2e-4)
@@ -165,7 +164,7 @@ def test_a_diverged_flow_is_reported():
     def field(x, log_snr, probes):
         return np.full_like(x, np.nan), np.full(probes.shape[:2], np.nan)
 
-    estimate = evaluate_flow(field, CONTINUOUS, np.zeros((3, 2)), 0, end="density", max_steps=32)
+    estimate = evaluate_flow(field, CONTINUOUS, np.zeros((3, 2)), 0, FlowSettings(end="density", max_steps=32))
     assert math.isnan(estimate.nats)
     assert estimate.unresolved == 3
 
@@ -173,12 +172,12 @@ def test_a_diverged_flow_is_reported():
 def test_bad_requests():
     field, levels, test = gaussian_field(GAUSSIAN), reverse_process(SCHEDULE, levels=3), np.zeros((2, 3))
     with pytest.raises(ValueError, match="unknown data end 'noise'; known: decoder, uniform, density"):
-        evaluate_flow(field, CONTINUOUS, test, 0, end="noise")
+        evaluate_flow(field, CONTINUOUS, test, 0, FlowSettings(end="noise"))
     with pytest.raises(ValueError, match="takes the decoder's term from terms=bound_terms"):
         evaluate_flow(field, CONTINUOUS, test, 0)
     with pytest.raises(ValueError, match="only data on levels is dequantised"):
-        evaluate_flow(field, CONTINUOUS, test, 0, end="uniform")
+        evaluate_flow(field, CONTINUOUS, test, 0, FlowSettings(end="uniform"))
     with pytest.raises(ValueError, match="data on 3 levels has no density"):
-        evaluate_flow(field, levels, test, 0, end="density")
+        evaluate_flow(field, levels, test, 0, FlowSettings(end="density"))
     with pytest.raises(ValueError, match="repeats and probes are at least 1, got 0 and None"):
-        evaluate_flow(field, CONTINUOUS, test, 0, end="density", repeats=0)
+        evaluate_flow(field, CONTINUOUS, test, 0, FlowSettings(end="density", repeats=0))
