@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from backends import load_backend
 from core.bounds import bits_per_dim
 from core.reverse import ReverseProcess
 from studies.cell.bound import BoundEstimate, Terms, evaluate_bound
@@ -162,7 +163,7 @@ def run_cell(out: Path, cell: Cell) -> None:
     sizes = example_counts(settings, len(dataset.test))
     test = dataset.test[: max(sizes)]
     model = load_model(settings.models, cell, trained, dataset, settings.device)
-    terms = model.backend.bound_terms(model.network, model.process, model.execution)
+    terms = model.placed.bound_terms()
     folder = files.cell_folder(out, cell.id)
     if (folder / TABLE).is_file():
         table = read_table(folder / TABLE)
@@ -180,7 +181,7 @@ def run_cell(out: Path, cell: Cell) -> None:
         if settings.network_repeats:
             found += with_network(terms, model.process, test[:size], part, cost, settings.network_repeats)
         rows += [{**one, "examples": size} for one in found]
-    description = model.backend.describe(model.execution)
+    description = load_backend(cell.backend).describe(model.placed.execution)
     files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
     frame = pd.DataFrame([{**asdict(cell), **one} for one in rows], columns=list(COLUMNS))
     files.write_text(folder / files.ROWS, frame.to_csv(index=False))

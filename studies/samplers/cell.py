@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from backends import load_backend
 from studies.cell.model import load_model
 from studies.cell.sampling import draw_samples, score
 from studies.datasets import load_dataset
@@ -45,7 +46,7 @@ def run_cell(out: Path, cell: Cell) -> None:
         done += chain.steps
     folder = files.cell_folder(out, cell.id)
     files.write_arrays(folder / "samples.npz", arrays)
-    description = model.backend.describe(model.execution)
+    description = load_backend(cell.backend).describe(model.placed.execution)
     files.write_json(folder / "cell.json", {"factors": asdict(cell), "description": description})
     files.write_rows(folder / files.ROWS, [{**asdict(cell), **one} for one in rows])
     (folder / files.FAILURE).unlink(missing_ok=True)

@@ -80,7 +80,8 @@ def parts(backend_name: str, workload: Workload, execution: Execution, num_steps
     backend = load_backend(backend_name)
     network = backend.make_network(workload.network, initial_weights(workload.network, 0), execution)
     process = reverse_process(linear(num_steps), levels=LEVELS)
-    trainer = backend.make_trainer(network, process, "epsilon_mse", TrainingRecipe(), execution)
+    placed = backend.place(network, process, execution)
+    trainer = placed.trainer("epsilon_mse", TrainingRecipe())
     data = examples(workload, 4 * workload.batch)
 
     def train(count: int) -> int:
@@ -89,9 +90,8 @@ def parts(backend_name: str, workload: Workload, execution: Execution, num_steps
         trainer.losses(handle)
         return count
 
-    terms = backend.bound_terms(network, process, execution)
-    model = TrainedModel(backend, network, process, execution, workload.network.shape, 0)
-    return Parts(network, process, terms, model, train)
+    model = TrainedModel(placed, workload.network.shape, 0)
+    return Parts(network, process, placed.bound_terms(), model, train)
 
 
 def ours(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
@@ -122,7 +122,7 @@ def ours(backend_name: str, workload: Workload, execution: Execution) -> Contest
         {"train": made.train, "network": bare, "bound": bound, "sample": sample},
         model_flops(forward_flops(workload.network), workload),
         parameter_count(workload.network),
-        made.model.backend.describe(execution),
+        load_backend(backend_name).describe(execution),
     )
 
 
