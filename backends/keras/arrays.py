@@ -51,6 +51,10 @@ class KerasNamespace:
         """Steps t and other indices, int32, on the device."""
         return ops.convert_to_tensor(np.asarray(x, dtype=np.int32))
 
+    def steps(self, t: int, count: int) -> Array:
+        """The step t for so many examples, on the device."""
+        return self.integers(np.full(count, t))
+
     @staticmethod
     def take(x: Array, indices: Array, axis: int) -> Array:
         return ops.take(x, indices, axis=axis)

@@ -115,7 +115,7 @@ class DoublingConv2D(keras.layers.Conv2D):
         super().__init__(filters, **{**kwargs, "kernel_size": 3, "padding": "same"})
 
     def call(self, x: Any) -> Any:
-        if ENGINE.name != "tensorflow" or ENGINE.gpus():
+        if not ENGINE.cpu_doubles_by_transposing or ENGINE.gpus():
             return super().call(ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2))
         taps = ops.pad(self.kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))
         taps = taps[1:] + taps[:-1]

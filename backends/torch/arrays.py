@@ -49,6 +49,10 @@ class TorchNamespace:
         """Steps t and other indices, int64, on the device."""
         return self._uploaded(x, torch.int64)
 
+    def steps(self, t: int, count: int) -> Tensor:
+        """The step t for so many examples, made on the device."""
+        return torch.full((count,), t, device=self.device)
+
     def _uploaded(self, x: Any, dtype: torch.dtype) -> Tensor:
         """A copy on the device.
 
