@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from studies.reporting import verdict
-from studies.reporting.contrasts import by_t, contrast, values
+from studies.reporting.contrasts import by_t, contrast, floor, values
 from studies.reporting.numbers import plain, size_of
 from studies.reporting.ranking import differences_by_range
 from studies.reporting.view import View, views_of
@@ -150,6 +150,27 @@ def test_a_framework_that_failed_altogether_does_not_cost_the_seeds():
     one = contrast(values(frame, "bound"), "recipe", "epsilon_mse", "posterior_kl")
     assert one is not None
     assert len(one.differences) == 3
+
+
+def test_a_seed_short_of_one_framework_is_left_out_of_the_pooled_difference():
+    """The other framework's difference does not stand in for it."""
+    keras = {("epsilon_mse", "keras"): [4.0, 4.1, 4.3], ("posterior_kl", "keras"): [3.0, math.nan, 3.2]}
+    one = contrast(values(frame_of({**CLEAR, **keras}), "bound"), "recipe", "epsilon_mse", "posterior_kl")
+    assert one is not None
+    assert one.left_out == (1,)
+    expected = {0: (MSE[0] - KL[0] + 1.0) / 2, 2: (MSE[2] - KL[2] + 1.1) / 2}
+    assert one.differences.to_dict() == pytest.approx(expected)
+
+
+def test_a_floor_is_of_its_metric_and_sampler():
+    floors = {"ddim-50": 0.3, "ancestral-100": 0.7}
+    frame = pd.concat(
+        frame_of({("epsilon_mse", "torch"): [value - 0.1, value + 0.1]}, f"{metric}_floor", sampler=sampler)
+        for metric, factor in (("frechet", 1), ("mmd2_1", 10))
+        for sampler, value in ((name, factor * least) for name, least in floors.items())
+    )
+    assert {name: floor(frame, "frechet", name) for name in floors} == pytest.approx(floors)
+    assert floor(frame, "frechet", "dpm_solver-20") is None
 
 
 def test_framework_effect_stands_beside_the_objective_effect():
