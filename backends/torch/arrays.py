@@ -106,8 +106,8 @@ def namespace(execution: Execution) -> TorchNamespace:
 def maybe_compiled(function: F, execution: Execution) -> F:
     """`function`, through torch.compile where the execution asks for it.
 
-    For one batch size, because with a symbolic one the compiler fails on the U-Net (PyTorch 2.13, CPU); another
-    size is another compilation.
+    For one batch size, because with a symbolic one the compiler fails on the U-Net (PyTorch 2.13, CPU; alike, but
+    perhaps not the same: pytorch/pytorch#181115); another size is another compilation.
     """
     return cast(F, torch.compile(function, dynamic=False)) if execution.compile else function
 

@@ -30,6 +30,7 @@ import backends
 from backends.interface import Draws, Weights
 from core.reverse import ReverseProcess
 from tests.studies.custody.fake_backend import (
+    TRAINS_POINTS,
     ChainRun,
     Evaluation,
     FakeBackend,
@@ -225,7 +226,7 @@ class Commands:
             for name in list(backends.BACKENDS):
                 patch.delitem(backends.BACKENDS, name)
             for name, fake in made.items():
-                patch.setitem(backends.BACKENDS, name, ())
+                patch.setitem(backends.BACKENDS, name, lambda: TRAINS_POINTS)
                 patch.setitem(sys.modules, f"backends.{name}", fake)
             for name, functions in REPORTS.items():
                 stub = ModuleType(name)

@@ -8,12 +8,8 @@ from pathlib import Path
 import pytest
 
 import backends
-from backends.capabilities import Capabilities
-from backends.networks import MLPSettings
 from tests.studies.custody.entry import write_points
-from tests.studies.custody.fake_backend import FakeBackend
-
-TRAINS_POINTS = Capabilities((), groups_of=(MLPSettings,), cpu_groups_of=(MLPSettings,))
+from tests.studies.custody.fake_backend import TRAINS_POINTS, FakeBackend
 
 
 def installed_fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeBackend]:

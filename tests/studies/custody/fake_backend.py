@@ -30,14 +30,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.capabilities import Capabilities
 from backends.interface import Draws, Execution, Weights
-from backends.networks import NetworkSettings
+from backends.networks import MLPSettings, NetworkSettings
 from backends.recipe import TrainingRecipe
 from core.learned_schedule import LearnedSchedule
 from core.objectives import Losses
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
 from core.schedules import Schedule
+
+TRAINS_POINTS = Capabilities((), groups_of=(MLPSettings,), cpu_groups_of=(MLPSettings,))
 
 LossesOf = Callable[[Weights, ReverseProcess, Draws], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
