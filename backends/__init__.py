@@ -1,4 +1,4 @@
-"""Runs the maths of `core` on a device: one package per framework, with the same five modules and one contract.
+"""Runs the maths of `core` on a device: one package per framework, with the same modules and one contract.
 
 `backends.torch` and `backends.keras` never import each other, and neither framework is imported before it is asked for.
 """
@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
+from collections.abc import Callable
 from typing import cast
 
+from backends.capabilities import TORCH, Capabilities, keras_capabilities
 from backends.interface import Backend
-from backends.networks import MLPSettings, NetworkSettings
 
-BACKENDS: dict[str, tuple[str, ...]] = {"torch": ("torch",), "keras": ("keras",)}
-"""Backends by name, and the packages that each needs before anything else."""
+BACKENDS: dict[str, Callable[[], Capabilities]] = {"torch": lambda: TORCH, "keras": keras_capabilities}
+"""Backends by name, and what each can do as the environment has it."""
 
-KERAS_ENGINES: dict[str, str] = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+
+def capabilities(name: str) -> Capabilities:
+    """What the backend called `name` can do; imports nothing. ValueError for an unknown one."""
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")
+    return BACKENDS[name]()
 
 
 def check_backend(name: str) -> None:
@@ -24,15 +29,7 @@ def check_backend(name: str) -> None:
 
     It imports neither framework.
     """
-    if name not in BACKENDS:
-        raise ValueError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")
-    needed = [*BACKENDS[name]]
-    if name == "keras":
-        engine = os.environ.get("KERAS_BACKEND", "tensorflow")
-        if engine not in KERAS_ENGINES:
-            raise ValueError(f"KERAS_BACKEND is one of {', '.join(KERAS_ENGINES)}, got {engine!r}")
-        needed.append(KERAS_ENGINES[engine])
-    missing = [package for package in needed if importlib.util.find_spec(package) is None]
+    missing = [package for package in capabilities(name).packages if importlib.util.find_spec(package) is None]
     if missing:
         raise ImportError(
             f"the {name} backend needs {' and '.join(missing)}, not installed here: "
@@ -50,16 +47,6 @@ def installed_backends() -> list[str]:
             continue
         names.append(name)
     return names
-
-
-def trains_together(name: str, settings: NetworkSettings) -> bool:
-    """Whether the backend's `make_group_trainer` takes networks of `settings`; imports nothing.
-
-    TensorFlow has no convolution over a batch of kernels whose gradient runs everywhere, and PyTorch under Keras lays
-    signals out in a way that its `vmap` refuses.
-    """
-    engine = os.environ.get("KERAS_BACKEND", "tensorflow")
-    return name == "torch" or engine == "jax" or (engine == "tensorflow" and isinstance(settings, MLPSettings))
 
 
 def load_backend(name: str) -> Backend:

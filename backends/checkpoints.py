@@ -78,11 +78,11 @@ def load_network(path: Path | str, settings: NetworkSettings | None = None) -> t
     """The weights and settings of a checkpoint; given `settings`, a ValueError where it is of another network."""
     saved = load_network_settings(path)
     if settings is not None and saved != settings:
-        wanted, found = asdict(settings), asdict(saved)
-        differing = [name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)]
+        wanted, there = asdict(settings), asdict(saved)
+        differing = [name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name)]
         name = min(differing, default="kind")
         raise ValueError(
-            f"{path} is a checkpoint of another network: {name} is {found.get(name)} there, {wanted.get(name)} here; "
+            f"{path} is a checkpoint of another network: {name} is {there.get(name)} there, {wanted.get(name)} here; "
             "load it with its own settings"
         )
     weights, _ = load_weights(path)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from backends.interface import Draws
 from backends.networks import NetworkSettings
+from core.learned_schedule import LearnedSchedule, check_learnable
+from core.objectives import Objective, as_objective, check_objective
 from core.reverse import ReverseProcess
 
 
@@ -16,6 +21,17 @@ def check_network(settings: NetworkSettings, process: ReverseProcess) -> None:
         raise ValueError(
             f"a process with variance {process.variance} needs a network with learns_variance={needs}, got {has}"
         )
+
+
+def check_training(
+    objective: str | Objective, process: ReverseProcess, learned: LearnedSchedule | None = None
+) -> Objective:
+    """The objective as a value. ValueError where it cannot train the process, or the schedule with it."""
+    objective = as_objective(objective)
+    check_objective(objective, process.variance)
+    if learned is not None:
+        check_learnable(objective)
+    return objective
 
 
 def check_draws(draws: Draws, settings: NetworkSettings, process: ReverseProcess) -> None:
@@ -29,3 +45,12 @@ def check_draws(draws: Draws, settings: NetworkSettings, process: ReverseProcess
             raise ValueError(f"{name} is finite, got NaN or infinite values; clean the data first")
     if draws.weight.shape != draws.t.shape:
         raise ValueError(f"weight has one value per step, {draws.t.shape}, got {draws.weight.shape}")
+
+
+def check_probes(x: NDArray[Any], probes: NDArray[Any], settings: NetworkSettings) -> None:
+    """ValueError for points of the probability flow, or probes of its Jacobian, of another shape than the network's."""
+    expected = (len(x), *settings.shape)
+    if x.shape != expected or probes.shape[1:] != expected:
+        raise ValueError(
+            f"x has shape {expected} and probes (P, *{expected}) for this network, got {x.shape} and {probes.shape}"
+        )

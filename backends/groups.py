@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends import states
+from backends.checks import check_training
 from backends.interface import Draws, Weights
 from backends.networks import NetworkSettings, check_weights, weight_specs
-from core.objectives import Losses, Objective, as_objective, check_objective, unit_scale
+from core.objectives import Losses, Objective, unit_scale
 from core.reverse import ReverseProcess
 
 
@@ -43,9 +45,7 @@ class Members:
     ) -> None:
         if not objectives:
             raise ValueError("a group has at least one member, got none")
-        of_member = [as_objective(objective) for objective in objectives]
-        for objective in of_member:
-            check_objective(objective, process.variance)
+        of_member = [check_training(objective, process) for objective in objectives]
         self.settings, self.process = settings, process
         self.shapes = {name: spec.shape for name, spec in weight_specs(settings).items()}
         self.sizes = [math.prod(shape) for shape in self.shapes.values()]
@@ -66,12 +66,13 @@ class Members:
     def joined(self, draws: Sequence[Draws]) -> Draws:
         """The members' draws end to end, by row: (M * N, ...)."""
         self.check_count(draws, "draws")
-        sizes = {len(one.t) for one in draws}
+        sizes = {len(of_member.t) for of_member in draws}
         if len(sizes) > 1:
             raise ValueError(f"the members of a group take batches of one size, got {sorted(sizes)}")
         ordered = [draws[member] for member in self.order]
         x_0, epsilon, t, weight = (
-            np.concatenate([getattr(one, name) for one in ordered]) for name in ("x_0", "epsilon", "t", "weight")
+            np.concatenate([getattr(of_member, name) for of_member in ordered])
+            for name in ("x_0", "epsilon", "t", "weight")
         )
         return replace(draws[0], x_0=x_0, epsilon=epsilon, t=t, weight=weight)
 
@@ -107,3 +108,54 @@ class Members:
         if len(steps) > 1:
             raise ValueError(f"the members of a group are at the same step, got states of steps {sorted(steps)}")
         return parts, steps.pop()
+
+
+class StackedTrainer(ABC):
+    """A `backends.interface.GroupTrainer` of weights (M, P), as far as every framework has it alike.
+
+    A member whose loss stops being finite spoils its own row and no other: nothing here mixes rows.
+    """
+
+    def __init__(self, members: Members) -> None:
+        self.step_count = 0
+        self._members = members
+
+    def step(self, draws: Sequence[Draws]) -> Losses:
+        """One optimiser step of every member; returns the losses without waiting for the device."""
+        losses = self._update(self._members.joined(draws), self.step_count + 1)
+        self.step_count += 1
+        return losses
+
+    def losses(self, handle: Losses) -> list[Losses]:
+        return self._members.losses(Losses(*map(self._to_numpy, handle)))
+
+    def weights(self, member: int, *, ema: bool = True) -> Weights:
+        return self._named(self._rows()["ema" if ema else "weights"], member)
+
+    def state(self, member: int) -> Weights:
+        rows_of_parts = self._rows().items()
+        return states.joined({part: self._named(rows, member) for part, rows in rows_of_parts}, self.step_count)
+
+    def load_states(self, given: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+        """Goes on from the members' states, or raises a ValueError in one line and changes nothing."""
+        parts, step = self._members.loaded(given)
+        self._load(parts, step)
+        self.step_count = step
+
+    def _named(self, rows: Any, member: int) -> Weights:
+        return self._members.named(self._to_numpy(rows[self._members.row[member]]))
+
+    @abstractmethod
+    def _update(self, joined: Draws, step: int) -> Losses:
+        """Step 1, 2, ... of all members, on their draws end to end: their losses (M * N,) by row."""
+
+    @abstractmethod
+    def _rows(self) -> Mapping[str, Any]:
+        """`backends.states.PARTS` on the device, (M, P) each."""
+
+    @abstractmethod
+    def _load(self, parts: Mapping[str, NDArray[Any]], step: int) -> None:
+        """Goes on from those after so many steps."""
+
+    @abstractmethod
+    def _to_numpy(self, x: Any) -> NDArray[Any]: ...

@@ -107,8 +107,63 @@ class GroupTrainer(Protocol):
         """Goes on from the members' states, or raises a ValueError in one line and changes nothing."""
 
 
+BoundTerms = Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]
+"""draws -> (epsilon_mse (N,), posterior_kl (N,) in nats), without gradients; weights are not used."""
+
+
+class PlacedModel(Protocol):
+    """A network and the process it denoises, checked against each other, where an execution runs them."""
+
+    @property
+    def network(self) -> Any:
+        """An `nn.Module` or a `keras.Model`; its settings are `network.settings`."""
+
+    @property
+    def process(self) -> ReverseProcess: ...
+
+    @property
+    def execution(self) -> Execution: ...
+
+    def on(self, process: ReverseProcess) -> PlacedModel:
+        """The same network on another process: a respaced chain of its own, for example."""
+
+    def trainer(
+        self, objective: str | Objective, recipe: TrainingRecipe, learned: LearnedSchedule | None = None
+    ) -> Trainer:
+        """A trainer of the network, in place, and of the schedule too where that is `learned`.
+
+        The schedule starts from `learned.start`, which is that of the process. Only the bound can train one: ValueError
+        for any other objective.
+        """
+
+    def loss_and_gradients(self, objective: str | Objective, draws: Draws) -> tuple[NDArray[Any], Weights]:
+        """The training loss per example (N,), before weight and scale, and the gradient of its plain mean.
+
+        The gradient is given by the neutral names of the weights.
+        """
+
+    def bound_terms(self) -> BoundTerms:
+        """The bound's terms of draws, compiled once for all calls of what is returned."""
+
+    def flow_field(self) -> ProbedField:
+        """The right-hand side of the probability flow and its Jacobian along probes (`core.probability_flow`)."""
+
+    def sample(
+        self,
+        sampler: SamplerStep,
+        x_T: NDArray[Any],
+        noise: Callable[[int], NDArray[Any]] | None,
+        keep: Sequence[int] = (),
+    ) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
+        """Runs t = T, ..., 1 of the process from x_T (N, ...); noise(t) gives that step's (N, ...).
+
+        `noise` may be None for a sampler that adds none (`core.samplers.adds_noise`).
+        Returns x_0 and, for each t in `keep`, the x_0_hat formed at step t.
+        """
+
+
 class Backend(Protocol):
-    """The module `backends.torch` or `backends.keras`."""
+    """The module `backends.torch` or `backends.keras`. What each can do is in `backends.capabilities`."""
 
     def describe(self, execution: Execution) -> dict[str, str]:
         """Framework, versions and device in words, for the report."""
@@ -118,19 +173,10 @@ class Backend(Protocol):
 
     def export_weights(self, network: Any) -> Weights: ...
 
-    def make_trainer(
-        self,
-        network: Any,
-        process: ReverseProcess,
-        objective: str | Objective,
-        recipe: TrainingRecipe,
-        execution: Execution,
-        learned: LearnedSchedule | None = None,
-    ) -> Trainer:
-        """A trainer of `network`, and of the schedule too where that is `learned`.
+    def place(self, network: Any, process: ReverseProcess, execution: Execution) -> PlacedModel:
+        """The network with its process, to be trained, measured and sampled; the execution is that it was made for.
 
-        The schedule starts from `learned.start`, which is that of `process`. Only the bound can train one: ValueError
-        for any other objective.
+        ValueError where the output of the network is not what the process takes.
         """
 
     def make_group_trainer(
@@ -144,37 +190,5 @@ class Backend(Protocol):
     ) -> GroupTrainer:
         """One network a member, from its weights, on its objective.
 
-        ValueError where `backends.trains_together` says that this backend cannot.
-        """
-
-    def loss_and_gradients(
-        self, network: Any, process: ReverseProcess, objective: str | Objective, draws: Draws, execution: Execution
-    ) -> tuple[NDArray[Any], Weights]:
-        """The training loss per example (N,), before weight and scale, and the gradient of its plain mean.
-
-        The gradient is given by the neutral names of the weights.
-        """
-
-    def bound_terms(
-        self, network: Any, process: ReverseProcess, execution: Execution
-    ) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
-        """A compiled function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats), without gradients."""
-
-    def flow_field(self, network: Any, process: ReverseProcess, execution: Execution) -> ProbedField:
-        """The right-hand side of the probability flow and its Jacobian along probes (`core.probability_flow`)."""
-
-    def sample(
-        self,
-        network: Any,
-        process: ReverseProcess,
-        sampler: SamplerStep,
-        x_T: NDArray[Any],
-        noise: Callable[[int], NDArray[Any]] | None,
-        execution: Execution,
-        keep: Sequence[int] = (),
-    ) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
-        """Runs t = T, ..., 1 of `process` from x_T (N, ...); noise(t) gives that step's (N, ...).
-
-        `noise` may be None for a sampler that adds none (`core.samplers.adds_noise`).
-        Returns x_0 and, for each t in `keep`, the x_0_hat formed at step t.
+        ValueError where `Capabilities.trains_together` says no.
         """

@@ -135,13 +135,13 @@ def check_weights(settings: NetworkSettings, weights: dict[str, NDArray[np.float
     expected = weight_specs(settings)
     missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or unknown:
-        told = [
+        differences = [
             f"{len(names)} {kind}, as {names[0]}"
             for kind, names in (("missing", missing), ("unknown", unknown))
             if names
         ]
         raise ValueError(
-            f"these weights belong to another network ({'; '.join(told)}); "
+            f"these weights belong to another network ({'; '.join(differences)}); "
             "load them with the settings they were saved with"
         )
     for name, spec in expected.items():

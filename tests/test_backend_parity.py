@@ -69,15 +69,14 @@ def networks(settings, weights, execution=FLOAT64):
     return [backend.make_network(settings, weights, execution) for backend in FRAMEWORKS]
 
 
-def both(name, *arguments, of):
-    """The function `name` of each backend on its own network."""
-    return [getattr(backend, name)(network, *arguments) for backend, network in zip(FRAMEWORKS, of, strict=True)]
+def placed(process, execution, of):
+    """Each backend's own network, placed with the process."""
+    return [backend.place(network, process, execution) for backend, network in zip(FRAMEWORKS, of, strict=True)]
 
 
 def trainers(settings, process, objective, execution=FLOAT64, seed=0):
-    return both(
-        "make_trainer", process, objective, RECIPE, execution, of=networks(settings, grown(settings, seed), execution)
-    )
+    pair = networks(settings, grown(settings, seed), execution)
+    return [model.trainer(objective, RECIPE) for model in placed(process, execution, pair)]
 
 
 def grown(settings, seed=0):
@@ -115,11 +114,12 @@ def test_losses_and_gradients_agree(variance, prediction, levels, execution, tol
     """Every objective that trains the variance: loss per example, gradient, and both bound terms."""
     process = reverse_process(cosine(100), prediction, variance, levels=levels)
     settings = mlp_settings(process.learns_variance)
-    pair, draws = networks(settings, random_weights(settings, size=0.2), execution), make_draws(process, (3,))
-    for ours, theirs in zip(*(f(draws) for f in both("bound_terms", process, execution, of=pair)), strict=True):
+    models = placed(process, execution, networks(settings, random_weights(settings, size=0.2), execution))
+    draws = make_draws(process, (3,))
+    for ours, theirs in zip(*(model.bound_terms()(draws) for model in models), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
     for objective in (objective for kind, objective in TRAINABLE if kind == variance):
-        (loss, gradients), (other, others) = both("loss_and_gradients", process, objective, draws, execution, of=pair)
+        (loss, gradients), (other, others) = (model.loss_and_gradients(objective, draws) for model in models)
         np.testing.assert_allclose(loss, other, rtol=tolerance, atol=tolerance)
         assert_gradients_agree(gradients, others, 1e-10 if execution.dtype == "float64" else 2e-5)
 
@@ -139,13 +139,13 @@ def test_compiled_losses_and_gradients_agree(execution, tolerance, torch_compile
     pair = networks(settings, random_weights(settings, size=0.1), execution)
     executions = [replace(execution, compile=compiled) for compiled in (torch_compiled, keras_compiled)]
     (loss, gradients), (other, others) = (
-        backend.loss_and_gradients(network, process, "posterior_kl", draws, how)
+        backend.place(network, process, how).loss_and_gradients("posterior_kl", draws)
         for backend, network, how in zip(FRAMEWORKS, pair, executions, strict=True)
     )
     np.testing.assert_allclose(loss, other, rtol=tolerance, atol=tolerance)
     assert_gradients_agree(gradients, others, 1e-10 if execution.dtype == "float64" else 2e-5)
     kl = [
-        backend.bound_terms(network, process, how)(draws)[1]
+        backend.place(network, process, how).bound_terms()(draws)[1]
         for backend, network, how in zip(FRAMEWORKS, pair, executions, strict=True)
     ]
     np.testing.assert_allclose(kl[0], kl[1], rtol=tolerance, atol=tolerance)
@@ -229,8 +229,9 @@ def test_samples_agree(settings, sampler):
         linear(100, 1e-3, 0.1).respaced(20), variance="learned_range" if settings.learns_variance else "beta_tilde"
     )
     pair, x_T = networks(settings, grown(settings)), np.random.default_rng(0).standard_normal((4, *settings.shape))
-    (ours, kept), (theirs, others) = both(
-        "sample", process, make_sampler(sampler), x_T, partial(noise_of, x_T.shape), FLOAT64, [1, 10, 20], of=pair
+    (ours, kept), (theirs, others) = (
+        model.sample(make_sampler(sampler), x_T, partial(noise_of, x_T.shape), [1, 10, 20])
+        for model in placed(process, FLOAT64, pair)
     )
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10 * np.abs(theirs).max())
     assert list(kept) == list(others) == [20, 10, 1]
@@ -246,8 +247,8 @@ def test_compiled_float32_samples_agree(keras_compiled):
     process = reverse_process(linear(20, 1e-3, 0.3))
     pair, x_T = networks(settings, grown(settings), FLOAT32), np.random.default_rng(0).standard_normal((4, 4, 4, 1))
     ours, theirs = (
-        backend.sample(
-            network, process, make_sampler("ancestral", clip=1.0), x_T, partial(noise_of, x_T.shape), execution
+        backend.place(network, process, execution).sample(
+            make_sampler("ancestral", clip=1.0), x_T, partial(noise_of, x_T.shape)
         )[0]
         for backend, network, execution in zip(
             FRAMEWORKS, pair, (FLOAT32, replace(FLOAT32, compile=keras_compiled)), strict=True
@@ -264,8 +265,8 @@ def test_both_refuse_alike():
     told = []
     for backend, network in zip(FRAMEWORKS, pair, strict=True):
         with pytest.raises(ValueError, match="steps run from 1 to 10, got 11") as caught:
-            backend.bound_terms(network, process, FLOAT32)(wrong)
+            backend.place(network, process, FLOAT32).bound_terms()(wrong)
         told.append(str(caught.value))
         with pytest.raises(ValueError, match="needs a network with learns_variance=True"):
-            backend.bound_terms(network, reverse_process(linear(10), variance="learned_range"), FLOAT32)
+            backend.place(network, reverse_process(linear(10), variance="learned_range"), FLOAT32).bound_terms()
     assert told[0] == told[1]

@@ -44,7 +44,7 @@ def test_conditional_chains_agree(name, variance):
     for backend, on in ((backends.torch, OnTorch), (backends.keras, OnKeras)):
         network = backend.make_network(settings, weights, FLOAT64)
         noise = partial(noise_of, x_T.shape)
-        x_0, kept = backend.sample(network, process, STEPS[name], x_T, noise, FLOAT64, [5])
+        x_0, kept = backend.place(network, process, FLOAT64).sample(STEPS[name], x_T, noise, [5])
         expected, guesses = numpy_chain(partial(on.call, network), process, STEPS[name], x_T)
         np.testing.assert_allclose(x_0, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
         np.testing.assert_allclose(kept[5], guesses[5], rtol=0, atol=1e-10 * np.abs(guesses[5]).max())

@@ -37,13 +37,8 @@ def trainers(prediction, variance, execution=FLOAT64, levels=17):
     settings = mlp_settings(family.learns_variance)
     weights = random_weights(settings, size=0.2)
     return family, [
-        backend.make_trainer(
-            backend.make_network(settings, weights, execution),
-            family,
-            "posterior_kl",
-            RECIPE,
-            execution,
-            LearnedSchedule(START),
+        backend.place(backend.make_network(settings, weights, execution), family, execution).trainer(
+            "posterior_kl", RECIPE, LearnedSchedule(START)
         )
         for backend in FRAMEWORKS
     ]

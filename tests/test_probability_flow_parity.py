@@ -33,7 +33,7 @@ def op_by_op() -> Iterator[None]:
 def fields(settings, process, size=0.3):
     weights = random_weights(settings, size=size)
     networks = [backend.make_network(settings, weights, FLOAT64) for backend in FRAMEWORKS]
-    return networks, [b.flow_field(n, process, FLOAT64) for b, n in zip(FRAMEWORKS, networks, strict=True)]
+    return networks, [b.place(n, process, FLOAT64).flow_field() for b, n in zip(FRAMEWORKS, networks, strict=True)]
 
 
 @pytest.mark.usefixtures("op_by_op")
@@ -64,7 +64,7 @@ def test_likelihoods_agree(end, levels):
             test,
             0,
             FlowSettings(end=end, exact=False, probes=2, tolerance=1e-2, first_steps=4, max_steps=16),
-            terms=backend.bound_terms(network, process, FLOAT64),
+            terms=backend.place(network, process, FLOAT64).bound_terms(),
         )
         for backend, network, field in zip(FRAMEWORKS, networks, ours, strict=True)
     )

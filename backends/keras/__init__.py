@@ -15,22 +15,15 @@ from backends.interface import Execution
 from backends.keras.arrays import device_name, namespace
 from backends.keras.engines import ENGINE
 from backends.keras.group import make_group_trainer
-from backends.keras.losses import bound_terms, loss_and_gradients
 from backends.keras.network import export_weights, make_network
-from backends.keras.probability_flow import flow_field
-from backends.keras.sampling import sample
-from backends.keras.training import make_trainer
+from backends.keras.placed import place
 
 __all__ = [
-    "bound_terms",
     "describe",
     "export_weights",
-    "flow_field",
-    "loss_and_gradients",
     "make_group_trainer",
     "make_network",
-    "make_trainer",
-    "sample",
+    "place",
 ]
 
 

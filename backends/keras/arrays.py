@@ -18,7 +18,8 @@ from core.arrays import Array, ArrayNamespace
 DTYPES: dict[str, str] = {"float32": "float32", "float64": "float64", "bfloat16": "float32"}
 """What weights, tables and losses are kept in; "bfloat16" is a mixed precision policy of the network alone."""
 
-# Not "cpu:0": on the torch engine a variable made there is a copy of its parameter, which no gradient reaches.
+# Not "cpu:0": on the torch engine a variable made there is a copy of its parameter, which no gradient reaches (no
+# upstream issue known, searched November 2026).
 _DEVICES = {"cpu": "cpu", "gpu": "gpu:0", "cuda": "gpu:0"}
 
 
@@ -50,6 +51,10 @@ class KerasNamespace:
     def integers(x: Any) -> Array:
         """Steps t and other indices, int32, on the device."""
         return ops.convert_to_tensor(np.asarray(x, dtype=np.int32))
+
+    def steps(self, t: int, count: int) -> Array:
+        """The step t for so many examples, on the device."""
+        return self.integers(np.full(count, t))
 
     @staticmethod
     def take(x: Array, indices: Array, axis: int) -> Array:
@@ -99,7 +104,9 @@ def device_name(name: str) -> str:
 
 
 def mean(x: Array) -> Array:
-    """The mean of all entries in their own dtype: `ops.mean` rounds float64 to float32 on JAX."""
+    """The mean of all entries in their own dtype: `ops.mean` rounds float64 to float32 on JAX
+    (keras-team/keras#23704).
+    """
     return ops.sum(x) / ops.cast(ops.size(x), x.dtype)
 
 

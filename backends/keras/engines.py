@@ -5,7 +5,8 @@ Shared code writes `function(*arrays)` in which the network is called as usual. 
 - `compiled(function, variables, xla)`: the function compiled; it may read and assign to `variables`, and to no others;
 - `differentiated(function, weights)`: arrays -> (result, gradients) for a function returning (scalar, rest), the
   gradients being of the scalar with respect to `weights`; used inside a compiled function;
-- `mapped(function)`: the function for every entry along the first axis of its arguments, at once; used as the last is.
+- `mapped(function)`: the function for every entry along the first axis of its arguments, at once; used as the last is;
+- `pulled_back(function, x, cotangents)`: the value of a function at x, and its gradients there for each cotangent.
 
 JAX has no variables of its own: there, Keras's stateless scope hands their values in and takes the new ones out.
 """
@@ -18,7 +19,11 @@ from typing import Any
 
 import keras
 
+from backends.capabilities import KERAS_ENGINES, Capabilities
+from core.arrays import Array
+
 Function = Callable[..., Any]
+PulledBack = Callable[[Callable[[Array], Array], Array, Sequence[Array]], tuple[Array, list[Array]]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Engine:
     """The functions above for one engine, and what it says of itself.
 
     `compiler`: what compiled functions run as, in words, for xla off and on. `gpus()`: names of the devices that Keras
-    calls gpu:0, gpu:1, ...; `allow_float64()` turns float64 on where it is off.
+    calls gpu:0, gpu:1, ...; `allow_float64()` turns float64 on where it is off. `cpu_doubles_by_transposing`: whether a
+    transposed convolution is its faster way of doubling lengths on a CPU (`backends.keras.layers.DoublingConv2D`).
     """
 
     name: str
@@ -35,8 +41,14 @@ class Engine:
     compiled: Callable[[Function, Sequence[keras.Variable], bool], Function]
     differentiated: Callable[[Function, Sequence[keras.Variable]], Function]
     mapped: Callable[[Function], Function]
+    pulled_back: PulledBack
     gpus: Callable[[], list[str]]
     allow_float64: Callable[[], None]
+    cpu_doubles_by_transposing: bool
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return KERAS_ENGINES[self.name]
 
 
 def _tensorflow() -> Engine:
@@ -63,11 +75,29 @@ def _tensorflow() -> Engine:
     def mapped(function: Function) -> Function:
         return lambda *arrays: tf.vectorized_map(lambda each: function(*each), arrays, fallback_to_while_loop=False)
 
+    def pulled_back(
+        function: Callable[[Array], Array], x: Array, cotangents: Sequence[Array]
+    ) -> tuple[Array, list[Array]]:
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            value = function(x)
+        return value, [tape.gradient(value, x, v) for v in cotangents]
+
     def gpus() -> list[str]:
         return [str(tf.config.experimental.get_device_details(card).get("device_name", card.name)) for card in cards]
 
-    version, compiler = tf.__version__, ("graph", "XLA")
-    return Engine("tensorflow", version, compiler, compiled, differentiated, mapped, gpus, allow_float64=lambda: None)
+    return Engine(
+        name="tensorflow",
+        version=tf.__version__,
+        compiler=("graph", "XLA"),
+        compiled=compiled,
+        differentiated=differentiated,
+        mapped=mapped,
+        pulled_back=pulled_back,
+        gpus=gpus,
+        allow_float64=lambda: None,
+        cpu_doubles_by_transposing=True,
+    )
 
 
 def _jax() -> Engine:
@@ -100,13 +130,30 @@ def _jax() -> Engine:
 
         return run
 
+    def pulled_back(
+        function: Callable[[Array], Array], x: Array, cotangents: Sequence[Array]
+    ) -> tuple[Array, list[Array]]:
+        value, pullback = jax.vjp(function, x)
+        return value, [pullback(v)[0] for v in cotangents]
+
     def gpus() -> list[str]:
         return [device.device_kind for device in jax.devices() if device.platform == "gpu"]
 
     def allow_float64() -> None:
         jax.config.update("jax_enable_x64", True)  # off, JAX rounds float64 to float32 without a word
 
-    return Engine("jax", jax.__version__, ("jit", "jit"), compiled, differentiated, jax.vmap, gpus, allow_float64)
+    return Engine(
+        name="jax",
+        version=jax.__version__,
+        compiler=("jit", "jit"),
+        compiled=compiled,
+        differentiated=differentiated,
+        mapped=jax.vmap,
+        pulled_back=pulled_back,
+        gpus=gpus,
+        allow_float64=allow_float64,
+        cpu_doubles_by_transposing=False,
+    )
 
 
 def _torch() -> Engine:
@@ -125,11 +172,30 @@ def _torch() -> Engine:
 
         return run
 
+    def pulled_back(
+        function: Callable[[Array], Array], x: Array, cotangents: Sequence[Array]
+    ) -> tuple[Array, list[Array]]:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            value = function(x)
+            pulled = [torch.autograd.grad(value, x, v, retain_graph=True)[0] for v in cotangents]
+        return value.detach(), pulled
+
     def gpus() -> list[str]:
         return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
-    version, compiler = torch.__version__, ("eager", "eager")
-    return Engine("torch", version, compiler, compiled, differentiated, torch.vmap, gpus, allow_float64=lambda: None)
+    return Engine(
+        name="torch",
+        version=torch.__version__,
+        compiler=("eager", "eager"),
+        compiled=compiled,
+        differentiated=differentiated,
+        mapped=torch.vmap,
+        pulled_back=pulled_back,
+        gpus=gpus,
+        allow_float64=lambda: None,
+        cpu_doubles_by_transposing=False,
+    )
 
 
 _ENGINES = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

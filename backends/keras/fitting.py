@@ -25,7 +25,8 @@ from core.reverse import ReverseProcess
 class Adam(keras.optimizers.Adam):
     """Adam as in Kingma & Ba (2015), Algorithm 1: epsilon is added to sqrt(v_hat), after the bias correction.
 
-    Keras adds it before, so that its epsilon shrinks with the bias of v. Arguments as for `keras.optimizers.Adam`.
+    Keras adds it before, so that its epsilon shrinks with the bias of v (tensorflow/tensorflow#35102). Arguments as for
+    `keras.optimizers.Adam`.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

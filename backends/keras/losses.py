@@ -9,48 +9,26 @@ from typing import Any, TypeVar
 from keras import ops
 from numpy.typing import NDArray
 
-from backends.checks import check_draws, check_network
-from backends.interface import Draws, Execution, Weights
-from backends.keras.arrays import KerasNamespace, mean, namespace, on_device, to_numpy
+from backends.checks import check_training
+from backends.interface import BoundTerms, Draws, Weights
+from backends.keras.arrays import KerasNamespace, mean, to_numpy
 from backends.keras.engines import ENGINE
-from backends.keras.network import MLP, UNet, neutral_variables, run_network, to_neutral
+from backends.keras.network import neutral_variables, to_neutral
+from backends.placed import DeviceDraws, Placed
 from core.arrays import Array
 from core.objectives import (
     Losses,
     NoisedBatch,
     Objective,
-    as_objective,
-    check_objective,
     epsilon_mse,
-    noised_batch,
     posterior_kl,
     recorded_losses,
     training_loss,
 )
 from core.reverse import ReverseProcess
 
+Model = Placed[KerasNamespace]
 R = TypeVar("R")
-
-
-def upload(xp: KerasNamespace, draws: Draws, process: ReverseProcess) -> tuple[Array, ...]:
-    """x_0, epsilon, t, the steps the network is told (those of the chain it was trained on), and weight."""
-    told = process.schedule.steps[draws.t]
-    t, told = xp.integers(draws.t), xp.integers(told)
-    return xp.asarray(draws.x_0), xp.asarray(draws.epsilon), t, told, xp.asarray(draws.weight)
-
-
-def run_batch(
-    network: Callable[[Array, Array], Array],
-    process: ReverseProcess,
-    xp: KerasNamespace,
-    x_0: Array,
-    epsilon: Array,
-    t: Array,
-    told: Array,
-) -> tuple[NoisedBatch, Array]:
-    """The noised batch and the network's output for it."""
-    batch = noised_batch(process, x_0, epsilon, t, xp.as_shared())
-    return batch, run_network(network, batch.x_t, told)
 
 
 def losses(
@@ -71,7 +49,7 @@ def losses(
 def with_process_at(process: ReverseProcess, t: Array, evaluate: Callable[[ReverseProcess], R]) -> R:
     """evaluate(process) for losses at the steps t (N,), at less cost where none of them is t = 1.
 
-    The decoder is evaluated for the whole batch and kept at t = 1 alone. Elsewhere it may as well be a density,
+    The decoder is evaluated for the whole batch and taken at t = 1 alone. Elsewhere it may as well be a density,
     which takes a few operations, as the mass of a level, which takes hundreds.
     """
     if process.levels is None:
@@ -80,52 +58,38 @@ def with_process_at(process: ReverseProcess, t: Array, evaluate: Callable[[Rever
     return ops.cond(ops.any(ops.equal(t, 1)), lambda: evaluate(process), lambda: evaluate(without))
 
 
-def loss_and_gradients(
-    network: UNet | MLP, process: ReverseProcess, objective: str | Objective, draws: Draws, execution: Execution
-) -> tuple[NDArray[Any], Weights]:
-    """The training loss per example (N,), before weight and scale, and the gradient of its plain mean by name."""
-    objective = as_objective(objective)
-    check_objective(objective, process.variance)
-    check_network(network.settings, process)
-    check_draws(draws, network.settings, process)
-    xp = namespace(execution)
-    with on_device(execution.device):
-        cast = process.cast(xp.asarray)
+def loss_and_gradients(model: Model, objective: str | Objective, draws: Draws) -> tuple[NDArray[Any], Weights]:
+    """`backends.interface.PlacedModel.loss_and_gradients`."""
+    objective = check_training(objective, model.process)
+    network, process, shared = model.network, model.cast, model.xp.as_shared()
 
-    def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, tuple[Array, ...]]:
-        batch, output = run_batch(network, cast, xp, x_0, epsilon, t, told)
-        loss = training_loss(cast, objective, batch, output, xp.as_shared())
+    def forward(on_device: DeviceDraws) -> tuple[Array, tuple[Array, ...]]:
+        batch, output = model.run_batch(network, process, on_device)
+        loss = training_loss(process, objective, batch, output, shared)
         return mean(loss), (loss,)
 
     names, variables = zip(*neutral_variables(network), strict=True)
-    run = ENGINE.compiled(ENGINE.differentiated(forward, variables), variables, execution.compile)
-    with on_device(execution.device):
-        (_, (loss,)), gradients = run(*upload(xp, draws, process)[:4])
+    run = ENGINE.compiled(ENGINE.differentiated(forward, variables), variables, model.execution.compile)
+    with model.placing():
+        (_, (loss,)), gradients = run(model.upload(draws))
     return to_numpy(loss), {n: to_neutral(to_numpy(g)) for n, g in zip(names, gradients, strict=True)}
 
 
-def bound_terms(
-    network: UNet | MLP, process: ReverseProcess, execution: Execution
-) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
-    """A compiled function draws -> (epsilon_mse (N,), posterior_kl (N,) in nats); weights are not used."""
-    check_network(network.settings, process)
-    xp = namespace(execution)
-    shared = xp.as_shared()
-    with on_device(execution.device):
-        cast = process.cast(xp.asarray)
+def bound_terms(model: Model) -> BoundTerms:
+    """`backends.interface.PlacedModel.bound_terms`."""
+    network, process, shared = model.network, model.cast, model.xp.as_shared()
 
-    def forward(x_0: Array, epsilon: Array, t: Array, told: Array) -> tuple[Array, Array]:
-        batch, output = run_batch(network, cast, xp, x_0, epsilon, t, told)
+    def forward(on_device: DeviceDraws) -> tuple[Array, Array]:
+        batch, output = model.run_batch(network, process, on_device)
         output = ops.stop_gradient(output)
-        kl = with_process_at(cast, t, lambda process: posterior_kl(process, batch, output, shared))
-        return epsilon_mse(cast, batch, output, shared), kl
+        kl = with_process_at(process, batch.t, lambda at_steps: posterior_kl(at_steps, batch, output, shared))
+        return epsilon_mse(process, batch, output, shared), kl
 
-    run = ENGINE.compiled(forward, network.variables, execution.compile)
+    run = model.compiled(forward)
 
     def terms(draws: Draws) -> tuple[NDArray[Any], NDArray[Any]]:
-        check_draws(draws, network.settings, process)
-        with on_device(execution.device):
-            mse, kl = run(*upload(xp, draws, process)[:4])
+        with model.evaluating():
+            mse, kl = run(model.upload(draws))
         return to_numpy(mse), to_numpy(kl)
 
     return terms

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+from backends.capabilities import DEFAULT_ENGINE, ENGINE_VARIABLE
+
+os.environ.setdefault(ENGINE_VARIABLE, DEFAULT_ENGINE)
 
 
 @contextmanager
@@ -19,14 +21,14 @@ def _quiet_start() -> Iterator[None]:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    kept = os.dup(2)
+    standard_error = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
 
 
 with _quiet_start():

@@ -12,20 +12,20 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends import states
-from backends.checks import check_draws, check_network
-from backends.interface import Draws, Execution, Weights
-from backends.keras.arrays import mean, namespace, on_device, to_numpy
+from backends.checks import check_training
+from backends.interface import Draws, Weights
+from backends.keras.arrays import mean, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.learned_schedule import TrainedSchedule
-from backends.keras.losses import losses, run_batch, upload
-from backends.keras.network import MLP, UNet, export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
+from backends.keras.losses import Model, losses
+from backends.keras.network import export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
 from backends.keras.optimiser import FlatOptimiser
+from backends.placed import DeviceDraws
 from backends.recipe import TrainingRecipe
 from backends.states import schedule_parts
 from core.arrays import Array
-from core.learned_schedule import LearnedSchedule, check_learnable
-from core.objectives import Losses, Objective, as_objective, check_objective, unit_scale
-from core.reverse import ReverseProcess
+from core.learned_schedule import LearnedSchedule
+from core.objectives import Losses, Objective, unit_scale
 from core.schedules import Schedule
 
 
@@ -37,54 +37,46 @@ class KerasTrainer:
 
     def __init__(
         self,
-        network: UNet | MLP,
-        process: ReverseProcess,
+        model: Model,
         objective: str | Objective,
         recipe: TrainingRecipe,
-        execution: Execution,
         learned: LearnedSchedule | None = None,
     ) -> None:
-        objective = as_objective(objective)
-        check_objective(objective, process.variance)
-        if learned is not None:
-            check_learnable(objective)
-        check_network(network.settings, process)
+        self._objective = check_training(objective, model.process, learned)
         self.step_count = 0
-        self._network, self._process, self._objective = network, process, objective
-        self._recipe, self._execution = recipe, execution
-        self._xp = namespace(execution)
-        self._scale = unit_scale(process, objective)
-        self._names, self._weights = zip(*neutral_variables(network), strict=True)
+        self._model = model
+        self._scale = unit_scale(model.process, self._objective)
+        self._names, self._weights = zip(*neutral_variables(model.network), strict=True)
         self._bounds = np.cumsum([math.prod(weight.shape) for weight in self._weights])[:-1].tolist()
-        with on_device(execution.device):
+        with model.placing():
             flat = np.concatenate([to_numpy(weight).ravel() for weight in self._weights])
-            self._optimiser = FlatOptimiser(recipe, flat, self._xp.dtype)
+            self._optimiser = FlatOptimiser(recipe, flat, model.xp.dtype)
             self._learned = learned
-            self._schedule = None if learned is None else TrainedSchedule(learned, recipe, self._xp)
-            self._step = self._compiled_step(process.cast(self._xp.asarray))
+            self._schedule = None if learned is None else TrainedSchedule(learned, recipe, model.xp)
+            self._step = self._compiled_step()
 
-    def _compiled_step(self, family: ReverseProcess) -> Callable[..., Losses]:
-        schedule = self._schedule
+    def _compiled_step(self) -> Callable[[Array, DeviceDraws], Losses]:
+        model, schedule, family = self._model, self._schedule, self._model.cast
 
-        def minimised(x_0: Array, epsilon: Array, t: Array, told: Array, weight: Array) -> tuple[Array, Losses]:
+        def minimised(draws: DeviceDraws) -> tuple[Array, Losses]:
             process = family if schedule is None else schedule.process(family)
-            batch, output = run_batch(self._network, process, self._xp, x_0, epsilon, t, told)
-            trained, recorded = losses(process, self._objective, batch, output, self._xp)
-            loss = mean(weight * trained)
-            loss = loss if schedule is None else loss + schedule.prior_loss(x_0)
+            batch, output = model.run_batch(model.network, process, draws)
+            trained, recorded = losses(process, self._objective, batch, output, model.xp)
+            loss = mean(draws.weight * trained)
+            loss = loss if schedule is None else loss + schedule.prior_loss(draws.x_0)
             return loss * self._scale, recorded
 
         extra = [] if schedule is None else [schedule.parameters]
         differentiated = ENGINE.differentiated(minimised, [*self._weights, *extra])
 
-        def step(numbers: Array, *draws: Array) -> Losses:
-            (_, recorded), gradients = differentiated(*draws)
+        def step(numbers: Array, draws: DeviceDraws) -> Losses:
+            (_, recorded), gradients = differentiated(draws)
             self._update(_flattened(gradients[: len(self._weights)]), numbers)
             if schedule is not None:
                 schedule.update(gradients[-1], numbers)
             return recorded
 
-        return ENGINE.compiled(step, self._changing(), self._execution.compile)
+        return ENGINE.compiled(step, self._changing(), model.execution.compile)
 
     def _update(self, gradient: Array, numbers: Array) -> None:
         moved = self._optimiser.moved(_flattened(self._weights), gradient, numbers)
@@ -93,14 +85,13 @@ class KerasTrainer:
 
     def _changing(self) -> list[keras.Variable]:
         learned = [] if self._schedule is None else self._schedule.variables
-        return [*self._network.variables, *self._optimiser.variables.values(), *learned]
+        return [*self._model.network.variables, *self._optimiser.variables.values(), *learned]
 
     def step(self, draws: Draws) -> Losses:
         """One optimiser step; returns the losses without waiting for the device."""
-        check_draws(draws, self._network.settings, self._process)
-        number = self.step_count + 1
-        with on_device(self._execution.device):
-            handle = self._step(self._optimiser.numbers_at(number, self._xp), *upload(self._xp, draws, self._process))
+        number, model = self.step_count + 1, self._model
+        with model.placing():
+            handle = self._step(self._optimiser.numbers_at(number, model.xp), model.upload(draws))
         self.step_count = number
         return handle
 
@@ -108,10 +99,10 @@ class KerasTrainer:
         return Losses(*map(to_numpy, handle))
 
     def weights(self, *, ema: bool = True) -> Weights:
-        return self._neutral(to_numpy(self._optimiser.average)) if ema else export_weights(self._network)
+        return self._neutral(to_numpy(self._optimiser.average)) if ema else export_weights(self._model.network)
 
     def schedule(self, *, ema: bool = True) -> Schedule:
-        return self._process.schedule if self._schedule is None else self._schedule.frozen(ema=ema)
+        return self._model.process.schedule if self._schedule is None else self._schedule.frozen(ema=ema)
 
     def state(self) -> Weights:
         parts = {"weights": self.weights(ema=False)}
@@ -121,10 +112,10 @@ class KerasTrainer:
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from `state`, or raises a ValueError in one line and changes nothing."""
-        loaded = {part: states.part_of(state, part, self._network.settings) for part in states.PARTS}
+        loaded = {part: states.part_of(state, part, self._model.network.settings) for part in states.PARTS}
         schedule = schedule_parts(self._learned, state)
         step = states.step_of(state)
-        load_neutral(self._network, loaded["weights"])
+        load_neutral(self._model.network, loaded["weights"])
         for part, variable in self._optimiser.variables.items():
             named = (from_neutral(loaded[part][name]).ravel() for name in self._names)
             variable.assign(np.concatenate(list(named)))
@@ -140,15 +131,3 @@ class KerasTrainer:
 
 def _flattened(arrays: Sequence[Any]) -> Array:
     return ops.concatenate([ops.reshape(array, (-1,)) for array in arrays])
-
-
-def make_trainer(
-    network: UNet | MLP,
-    process: ReverseProcess,
-    objective: str | Objective,
-    recipe: TrainingRecipe,
-    execution: Execution,
-    learned: LearnedSchedule | None = None,
-) -> KerasTrainer:
-    """A trainer of `network`, which is trained in place, and of the schedule where it is `learned`."""
-    return KerasTrainer(network, process, objective, recipe, execution, learned)

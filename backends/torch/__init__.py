@@ -11,22 +11,15 @@ import torch
 from backends.interface import Execution
 from backends.torch.arrays import namespace
 from backends.torch.group import make_group_trainer
-from backends.torch.losses import bound_terms, loss_and_gradients
 from backends.torch.network import export_weights, make_network
-from backends.torch.probability_flow import flow_field
-from backends.torch.sampling import sample
-from backends.torch.training import make_trainer
+from backends.torch.placed import place
 
 __all__ = [
-    "bound_terms",
     "describe",
     "export_weights",
-    "flow_field",
-    "loss_and_gradients",
     "make_group_trainer",
     "make_network",
-    "make_trainer",
-    "sample",
+    "place",
 ]
 
 

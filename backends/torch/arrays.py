@@ -49,6 +49,10 @@ class TorchNamespace:
         """Steps t and other indices, int64, on the device."""
         return self._uploaded(x, torch.int64)
 
+    def steps(self, t: int, count: int) -> Tensor:
+        """The step t for so many examples, made on the device."""
+        return torch.full((count,), t, device=self.device)
+
     def _uploaded(self, x: Any, dtype: torch.dtype) -> Tensor:
         """A copy on the device.
 
@@ -102,8 +106,8 @@ def namespace(execution: Execution) -> TorchNamespace:
 def maybe_compiled(function: F, execution: Execution) -> F:
     """`function`, through torch.compile where the execution asks for it.
 
-    For one batch size, because with a symbolic one the compiler fails on the U-Net (PyTorch 2.13, CPU); another
-    size is another compilation.
+    For one batch size, because with a symbolic one the compiler fails on the U-Net (PyTorch 2.13, CPU; alike, but
+    perhaps not the same: pytorch/pytorch#181115); another size is another compilation.
     """
     return cast(F, torch.compile(function, dynamic=False)) if execution.compile else function
 

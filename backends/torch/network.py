@@ -273,9 +273,9 @@ def _skip_widths(settings: UNetSettings) -> list[int]:
     return skips
 
 
-def run_network(network: Any, x_t: Tensor, told: Tensor, execution: Execution) -> Tensor:
-    """network(x_t, told), in bfloat16 where the execution asks for autocast; the output has the dtype of x_t."""
+def run_network(network: Any, x_t: Tensor, t: Tensor, execution: Execution) -> Tensor:
+    """network(x_t, t), in bfloat16 where the execution asks for autocast; the output has the dtype of x_t."""
     if execution.dtype != "bfloat16":
-        return network(x_t, told)
+        return network(x_t, t)
     with torch.autocast(x_t.device.type, dtype=torch.bfloat16):
-        return network(x_t, told).to(x_t.dtype)
+        return network(x_t, t).to(x_t.dtype)

@@ -35,22 +35,22 @@ class Flat:
 
     def views(self, vector: Tensor) -> list[Tensor]:
         """A vector like `vector` as the weights it holds."""
-        found, offset = [], 0
+        views, offset = [], 0
         for shape, stride in self._shapes:
-            found.append(vector.as_strided(shape, stride, offset))
+            views.append(vector.as_strided(shape, stride, offset))
             offset += shape.numel()
-        return found
+        return views
 
     def gather_gradient(self) -> None:
         """Moves what backward() left in the weights into `gradient`: 0 for those it left nothing in."""
-        kept = [
+        filled = [
             (view, weight.grad)
             for view, weight in zip(self._gradients, self._weights, strict=True)
             if weight.grad is not None
         ]
-        if len(kept) < len(self._weights):
+        if len(filled) < len(self._weights):
             self.gradient.zero_()
-        torch._foreach_copy_([view for view, _ in kept], [gradient for _, gradient in kept])
+        torch._foreach_copy_([view for view, _ in filled], [gradient for _, gradient in filled])
         for weight in self._weights:
             weight.grad = None
 
@@ -88,8 +88,8 @@ class FlatOptimiser:
         """By their names in a training state (`backends.states.PARTS`)."""
         # Adam keeps nothing before its first step, where both moments are 0.
         moments, nothing = self._adam.state[self.weights], torch.zeros_like(self.average)
-        kept = (moments.get(key, nothing) for key in ("exp_avg", "exp_avg_sq"))
-        return dict(zip(states.PARTS, (self.weights, self.average, *kept), strict=True))
+        remembered = (moments.get(key, nothing) for key in ("exp_avg", "exp_avg_sq"))
+        return dict(zip(states.PARTS, (self.weights, self.average, *remembered), strict=True))
 
     @torch.no_grad()
     def load(self, parts: Mapping[str, Tensor], step: int) -> None:

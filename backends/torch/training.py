@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from backends import states
-from backends.checks import check_draws, check_network
-from backends.interface import Draws, Execution, Weights
+from backends.checks import check_training
+from backends.interface import Draws, Weights
+from backends.placed import DeviceDraws
 from backends.recipe import TrainingRecipe
 from backends.states import schedule_parts
-from backends.torch.arrays import maybe_compiled, namespace, to_numpy
+from backends.torch.arrays import to_numpy
 from backends.torch.learned_schedule import TrainedSchedule
-from backends.torch.losses import DeviceDraws, losses, process_at, run_batch, upload
-from backends.torch.network import Network
+from backends.torch.losses import Model, losses, process_for
 from backends.torch.optimiser import Flat, FlatOptimiser
-from core.learned_schedule import LearnedSchedule, check_learnable
-from core.objectives import Losses, Objective, as_objective, check_objective, unit_scale
+from core.learned_schedule import LearnedSchedule
+from core.objectives import Losses, Objective, unit_scale
 from core.reverse import ReverseProcess
 from core.schedules import Schedule
 
@@ -33,43 +33,32 @@ class TorchTrainer:
 
     def __init__(
         self,
-        network: Network,
-        process: ReverseProcess,
+        model: Model,
         objective: str | Objective,
         recipe: TrainingRecipe,
-        execution: Execution,
         learned: LearnedSchedule | None = None,
     ) -> None:
-        objective = as_objective(objective)
-        check_objective(objective, process.variance)
-        check_network(network.settings, process)
+        self._objective = check_training(objective, model.process, learned)
         self.step_count = 0
-        self._network, self._process, self._objective = network, process, objective
-        self._execution = execution
-        self._xp = namespace(execution)
-        self._cast = process.cast(self._xp.asarray)
-        self._scale = unit_scale(process, objective)
-        self._weights: dict[str, nn.Parameter] = dict(network.named_parameters())
+        self._model = model
+        self._scale = unit_scale(model.process, self._objective)
+        self._weights: dict[str, nn.Parameter] = dict(model.network.named_parameters())
         self._flat = Flat(list(self._weights.values()))
         self._optimiser = FlatOptimiser(recipe, self._flat.vector)
-        self._learned, self._schedule = learned, None
-        if learned is not None:
-            check_learnable(objective)
-            self._schedule = TrainedSchedule(learned, recipe, self._xp)
-        self._run = maybe_compiled(self._forward, execution)
+        self._learned = learned
+        self._schedule = None if learned is None else TrainedSchedule(learned, recipe, model.xp)
+        self._run = model.compiled(self._forward)
 
     def _forward(self, process: ReverseProcess, draws: DeviceDraws) -> tuple[Tensor, Losses]:
         """What is minimised (), and what is recorded (N,)."""
-        batch, output = run_batch(self._network, process, draws, self._xp, self._execution)
-        trained, recorded = losses(process, self._objective, batch, output, self._xp)
+        batch, output = self._model.run_batch(self._model.network, process, draws)
+        trained, recorded = losses(process, self._objective, batch, output, self._model.xp)
         return torch.mean(draws.weight * trained) * self._scale, recorded
 
     def step(self, draws: Draws) -> Losses:
         """One optimiser step; returns the losses without waiting for the device."""
-        check_draws(draws, self._network.settings, self._process)
-        # Compiled, one process serves every batch: a second one would be a second compilation.
-        process = self._cast if self._execution.compile else process_at(self._cast, draws.t)
-        on_device = upload(self._xp, draws, self._process)
+        on_device = self._model.upload(draws)
+        process = process_for(self._model, draws)
         if self._schedule is not None:
             process = self._schedule.process(process)
         minimised, recorded = self._run(process, on_device)
@@ -90,7 +79,7 @@ class TorchTrainer:
         return self._named(self._optimiser.average if ema else self._flat.vector)
 
     def schedule(self, *, ema: bool = True) -> Schedule:
-        return self._process.schedule if self._schedule is None else self._schedule.frozen(ema=ema)
+        return self._model.process.schedule if self._schedule is None else self._schedule.frozen(ema=ema)
 
     def state(self) -> Weights:
         learned = {} if self._schedule is None else self._schedule.state()
@@ -109,23 +98,11 @@ class TorchTrainer:
 
     def _part(self, state: Mapping[str, NDArray[Any]], part: str) -> Tensor:
         """The arrays "part/NAME" in one vector."""
-        named = states.part_of(state, part, self._network.settings)
+        named = states.part_of(state, part, self._model.network.settings)
         vector = torch.empty_like(self._optimiser.average)
         for view, name in zip(self._flat.views(vector), self._weights, strict=True):
-            view.copy_(self._xp.asarray(named[name]))
+            view.copy_(self._model.xp.asarray(named[name]))
         return vector
 
     def _named(self, vector: Tensor) -> Weights:
         return {name: to_numpy(view) for name, view in zip(self._weights, self._flat.views(vector), strict=True)}
-
-
-def make_trainer(
-    network: Network,
-    process: ReverseProcess,
-    objective: str | Objective,
-    recipe: TrainingRecipe,
-    execution: Execution,
-    learned: LearnedSchedule | None = None,
-) -> TorchTrainer:
-    """A trainer of `network`, which is trained in place, and of the schedule where it is `learned`."""
-    return TorchTrainer(network, process, objective, recipe, execution, learned)

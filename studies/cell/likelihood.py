@@ -31,8 +31,8 @@ FLOW_BOUND_EVALUATIONS = 500
 
 def likelihood(model: TrainedModel, dataset: Dataset, settings: StudySettings, report: Report) -> list[Row]:
     """All rows about the likelihood of the test set, and the seconds that each part took."""
-    terms = model.backend.bound_terms(model.network, model.process, model.execution)
-    batch = evaluation_batch(model.network.settings, model.execution.device)
+    terms = model.placed.bound_terms()
+    batch = evaluation_batch(model.placed.network.settings, model.placed.execution.device)
     rows = []
     for stage, part in (("bound", bound), ("floors", floors), ("flow", probability_flow)):
         begun = time.perf_counter()
@@ -114,7 +114,7 @@ def probability_flow(
         return []
     test = dataset.test[generator(0, "flow examples").permutation(len(dataset.test))[:wanted]]
     exact = evaluate_flow(
-        model.backend.flow_field(model.network, model.process, model.execution),
+        model.placed.flow_field(),
         model.process,
         test,
         model.seed,

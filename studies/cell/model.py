@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from backends import load_backend
 from backends.checkpoints import load_network
-from backends.interface import Backend, Execution
+from backends.interface import PlacedModel
 from core.reverse import ReverseProcess, reverse_process
 from studies.datasets import Dataset
 from studies.plan.schedules import is_learned, read_schedule, schedule_of
@@ -33,14 +32,15 @@ def cell_process(cell: Cell, settings: StudySettings, dataset: Dataset, trained:
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A network, the process it was trained on, and the seed whose noise its samples are drawn from."""
+    """A network with the process it was trained on, and the seed whose noise its samples are drawn from."""
 
-    backend: Backend
-    network: Any
-    process: ReverseProcess
-    execution: Execution
+    placed: PlacedModel
     shape: tuple[int, ...]
     seed: int
+
+    @property
+    def process(self) -> ReverseProcess:
+        return self.placed.process
 
 
 def load_model(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset, device: str = "auto") -> TrainedModel:
@@ -52,4 +52,4 @@ def load_model(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset,
     )
     backend, execution = load_backend(cell.backend), replace(settings.execution(cell.dtype), device=device)
     network = backend.make_network(network_settings, weights, execution)
-    return TrainedModel(backend, network, process, execution, dataset.shape, cell.seed)
+    return TrainedModel(backend.place(network, process, execution), dataset.shape, cell.seed)

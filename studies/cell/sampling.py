@@ -66,19 +66,16 @@ def draw_samples(
     Chains of one `stream` start from the same x_T and add the same noise at the same position in the chain, in all
     cells of a seed.
     """
-    process = chain.process(model.process)
+    placed = model.placed.on(chain.process(model.process))
     keep = sorted({int(t) for t in np.rint(np.linspace(1, chain.steps, TRAJECTORY_STEPS))}, reverse=True)
     parts: list[np.ndarray] = []
     guesses: dict[int, np.ndarray] = {}
     for start in range(0, count, SAMPLE_BATCH):
         size, part_stream = min(SAMPLE_BATCH, count - start), f"{stream} from {start}"
-        part, part_guesses = model.backend.sample(
-            model.network,
-            process,
+        part, part_guesses = placed.sample(
             make_sampler(chain.sampler, clip=clip),
             starting_noise(model.seed, part_stream, size, model.shape),
             partial(sampler_noise, model.seed, part_stream, size, model.shape) if adds_noise(chain.sampler) else None,
-            model.execution,
             keep=() if start else keep,
         )
         parts.append(part)
@@ -86,7 +83,7 @@ def draw_samples(
     return Drawn(
         samples=np.concatenate(parts).astype(np.float32),
         guesses=np.stack([guesses[t][:TRAJECTORY_EXAMPLES] for t in keep]).astype(np.float32),
-        guess_steps=process.schedule.steps[keep],
+        guess_steps=placed.process.schedule.steps[keep],
     )
 
 

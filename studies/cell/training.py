@@ -36,9 +36,8 @@ class Alone:
         settings, cell = context.settings, context.cell
         network = context.backend.make_network(context.network, weights, context.execution)
         self._learned = learned_schedule(cell.schedule, settings.num_steps, context.dataset.levels)
-        self._trainer: Trainer = context.backend.make_trainer(
-            network, context.process, cell.objective, settings.recipe(), context.execution, self._learned
-        )
+        placed = context.backend.place(network, context.process, context.execution)
+        self._trainer: Trainer = placed.trainer(cell.objective, settings.recipe(), self._learned)
 
     @property
     def step_count(self) -> int:

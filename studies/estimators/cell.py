@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from backends import load_backend
 from core.bounds import bits_per_dim
 from core.reverse import ReverseProcess
 from studies.cell.bound import BoundEstimate, Terms, evaluate_bound
@@ -163,7 +164,7 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
     sizes = example_counts(settings, len(dataset.test))
     test = dataset.test[: max(sizes)]
     model = load_model(settings.models, cell, trained, dataset, settings.device)
-    terms = model.backend.bound_terms(model.network, model.process, model.execution)
+    terms = model.placed.bound_terms()
     folder = RunFolder(out).cell(cell.id)
     if (folder.path / TABLE).is_file():
         table = read_table(folder.path / TABLE)
@@ -181,7 +182,8 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
         if settings.network_repeats:
             size_rows += with_network(terms, model.process, test[:size], part, cost, settings.network_repeats)
         rows += [{**size_row, "examples": size} for size_row in size_rows]
-    files.write_finished(folder, cell, model.backend.describe(model.execution), rows, COLUMNS)
+    description = load_backend(cell.backend).describe(model.placed.execution)
+    files.write_finished(folder, cell, description, rows, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backends import trains_together
+from backends import capabilities
 from backends.networks import MLPSettings, NetworkSettings, parameter_count
 from core.variances import as_variance
 from studies.plan.schedules import is_learned
@@ -57,7 +57,9 @@ def _program(cell: Cell) -> tuple[object, ...]:
 
 
 def _wanted(cell: Cell, settings: StudySettings, network: NetworkSettings, on_gpu: bool) -> bool:
-    if settings.together == "off" or is_learned(cell.schedule) or not trains_together(cell.backend, network):
+    if settings.together == "off" or is_learned(cell.schedule):
+        return False
+    if not capabilities(cell.backend).trains_together(network):
         return False
     return settings.together == "on" or pays(cell.backend, network, on_gpu)
 
@@ -66,4 +68,5 @@ def pays(backend: str, network: NetworkSettings, on_gpu: bool) -> bool:
     """Whether a group, large enough, is faster than one cell after another, by the rules above."""
     if on_gpu:
         return parameter_count(network) <= GPU_PARAMETERS
-    return isinstance(network, MLPSettings) or (backend == "torch" and parameter_count(network) <= CPU_PARAMETERS)
+    small = isinstance(network, MLPSettings) or parameter_count(network) <= CPU_PARAMETERS
+    return small and capabilities(backend).cpu_groups_pay(network)

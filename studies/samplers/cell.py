@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from backends import load_backend
 from studies.cell.model import load_model
 from studies.cell.sampling import draw_samples, score
 from studies.datasets import load_dataset
@@ -45,7 +46,7 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
         done += chain.steps
     folder = RunFolder(out).cell(cell.id)
     files.write_arrays(folder.samples, arrays)
-    files.write_finished(folder, cell, model.backend.describe(model.execution), rows)
+    files.write_finished(folder, cell, load_backend(cell.backend).describe(model.placed.execution), rows)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def conditional_samples(model: TrainedModel, dataset: Dataset) -> dict[str, NDAr
 def _sampled(model: TrainedModel, step: SamplerStep, count: int, stream: str) -> NDArray[np.float64]:
     noise = partial(sampler_noise, model.seed, stream, count, model.shape)
     x_T = starting_noise(model.seed, stream, count, model.shape)
-    return model.backend.sample(model.network, model.process, step, x_T, noise, model.execution)[0]
+    return model.placed.sample(step, x_T, noise)[0]
 
 
 def _resampled(

@@ -48,7 +48,8 @@ def parts(backend_name: str, workload: Workload, execution: Execution, num_steps
     backend = load_backend(backend_name)
     network = backend.make_network(workload.network, initial_weights(workload.network, 0), execution)
     process = reverse_process(linear(num_steps), levels=LEVELS)
-    trainer = backend.make_trainer(network, process, "epsilon_mse", TrainingRecipe(), execution)
+    placed = backend.place(network, process, execution)
+    trainer = placed.trainer("epsilon_mse", TrainingRecipe())
     data = examples(workload, 4 * workload.batch)
 
     def train(count: int) -> int:
@@ -57,9 +58,8 @@ def parts(backend_name: str, workload: Workload, execution: Execution, num_steps
         trainer.losses(handle)
         return count
 
-    terms = backend.bound_terms(network, process, execution)
-    model = TrainedModel(backend, network, process, execution, workload.network.shape, 0)
-    return Parts(network, process, terms, model, train)
+    model = TrainedModel(placed, workload.network.shape, 0)
+    return Parts(network, process, placed.bound_terms(), model, train)
 
 
 def contestant(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
@@ -90,7 +90,7 @@ def contestant(backend_name: str, workload: Workload, execution: Execution) -> C
         {"train": setup.train, "network": bare, "bound": bound, "sample": sample},
         model_flops(forward_flops(workload.network), workload),
         parameter_count(workload.network),
-        setup.model.backend.describe(execution),
+        load_backend(backend_name).describe(execution),
     )
 
 

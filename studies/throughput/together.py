@@ -15,7 +15,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from backends import load_backend, trains_together
+from backends import capabilities, load_backend
 from backends.interface import Draws, Execution
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, initial_weights, parameter_count
 from backends.recipe import TrainingRecipe
@@ -75,7 +75,7 @@ def measure_together(
     starts, recipe = [initial_weights(network, member) for member in range(members)], TrainingRecipe()
     group = backend.make_group_trainer(network, starts, process, objectives, recipe, execution)
     singles = [
-        backend.make_trainer(backend.make_network(network, start, execution), process, objective, recipe, execution)
+        backend.place(backend.make_network(network, start, execution), process, execution).trainer(objective, recipe)
         for start, objective in zip(starts, objectives, strict=True)
     ]
     steps = count(1)
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     clock = time.process_time if asked.cpu_clock else time.perf_counter
     print("network      weights  members  alone ms  together ms  ratio (quartiles)")
     for name in asked.networks:
-        if not trains_together(asked.backend, NETWORKS[name]):
+        if not capabilities(asked.backend).trains_together(NETWORKS[name]):
             print(f"{name:<12} not trained together by this backend")
             continue
         for members in asked.members:

@@ -146,8 +146,8 @@ def unit_scale_by_hand(process: ReverseProcess, objective: str) -> float:
         "v": (1 + 0 * beta, now),
         "mean": (1 - tilde, (1 - tilde) * snr * (1 - now) ** 2 / (before * beta**2)),
         "offset": (beta * before / (1 - now), now),
-    }[process.prediction]
-    sigma2 = beta.copy() if process.variance == "beta" else tilde
-    sigma2[0] = beta[0] if process.variance == "beta" or process.first_variance == "beta" else tilde[1]
+    }[process.prediction.name]
+    sigma2 = beta.copy() if process.variance.name == "beta" else tilde
+    sigma2[0] = beta[0] if process.variance.name == "beta" or process.first_variance == "beta" else tilde[1]
     in_nats = in_epsilon * beta**2 / (2 * sigma2 * (1 - beta) * (1 - now))
     return float(1 / np.mean({"epsilon_mse": in_epsilon, "target_mse": size, "posterior_kl": in_nats}[objective]))

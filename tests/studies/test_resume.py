@@ -17,7 +17,7 @@ import pytest
 
 from backends import installed_backends
 from backends.checkpoints import load_weights, save_weights
-from studies.cell import training
+from studies.cell import record, training
 from studies.cell.draws import training_draws
 from studies.cell.drift import sketched_steps
 from studies.cell.stages import run_cell, run_group
@@ -25,6 +25,7 @@ from studies.plan import schedules
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import PRESETS, StudySettings
+from studies.run.process import Report
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.folder import RunFolder
@@ -85,7 +86,7 @@ def run_until(stop_at: str, after: int, settings: StudySettings, cells: Sequence
         run_all(settings, cells, report)
 
 
-def run_all(settings: StudySettings, cells: Sequence[Cell], report: training.Report = quiet) -> None:
+def run_all(settings: StudySettings, cells: Sequence[Cell], report: Report = quiet) -> None:
     if len(cells) == 1:
         run_cell(settings.out, cells[0], settings, report)
     else:
@@ -165,7 +166,7 @@ def test_importance_sampling_goes_on_from_its_history(tmp_path, monkeypatch, bac
         drawn[step] = probabilities
         return training_draws(x, seed, step, batch_size, num_steps, how, probabilities)
 
-    monkeypatch.setattr(training, "training_draws", recorded)
+    monkeypatch.setattr(record, "training_draws", recorded)
     run_all(cut, cells)
     assert list(drawn) == list(range(SAVED + 1, STEPS + 1))
     np.testing.assert_allclose(drawn[SAVED + 1], 0.999 * root / root.sum() + 0.001 / 6, rtol=1e-12)

@@ -39,8 +39,8 @@ class GroupContract(Contract):
         weights = [random_weights(settings, seed, size=0.1) for seed in range(len(objectives))]
         group = self.backend.make_group_trainer(settings, weights, process, objectives, recipe, execution)
         singles = [
-            self.backend.make_trainer(
-                self.backend.make_network(settings, one, execution), process, objective, recipe, execution
+            self.backend.place(self.backend.make_network(settings, one, execution), process, execution).trainer(
+                objective, recipe
             )
             for one, objective in zip(weights, objectives, strict=True)
         ]

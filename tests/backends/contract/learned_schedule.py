@@ -46,7 +46,7 @@ class LearnedScheduleContract(Contract):
 
     def trainer(self, family: ReverseProcess, learned: LearnedSchedule | None, execution: Any = FLOAT64) -> Any:
         network = self.small_network(family, execution)
-        return self.backend.make_trainer(network, family, "posterior_kl", RECIPE, execution, learned)
+        return self.backend.place(network, family, execution).trainer("posterior_kl", RECIPE, learned)
 
     @pytest.mark.parametrize("case", CASES, ids=str)
     def test_the_gradient_is_that_of_the_bound(self, case):
@@ -55,7 +55,7 @@ class LearnedScheduleContract(Contract):
         parameters = np.linspace(-0.6, 0.7, learned.size)
         draws = replace(make_draws(family, (3,)), weight=np.linspace(0.5, 1.5, 12))
         network = self.small_network(family)
-        trainer = self.backend.make_trainer(network, family, "posterior_kl", RECIPE, FLOAT64, learned)
+        trainer = self.backend.place(network, family, FLOAT64).trainer("posterior_kl", RECIPE, learned)
         trainer.load_state({**trainer.state(), "schedule/weights": parameters})
 
         def loss(at: NDArray[np.float64]) -> float:
@@ -103,7 +103,7 @@ class LearnedScheduleContract(Contract):
         family, learned = family_of(*CASES[0]), LearnedSchedule(START)
         network = self.small_network(family)
         with pytest.raises(ValueError, match="a learned schedule needs posterior_kl"):
-            self.backend.make_trainer(network, family, "epsilon_mse", RECIPE, FLOAT64, learned)
+            self.backend.place(network, family, FLOAT64).trainer("epsilon_mse", RECIPE, learned)
         fixed, moving = self.trainer(family, None), self.trainer(family, learned)
         for trainer, other in ((fixed, moving), (moving, fixed)):
             with pytest.raises(ValueError, match="give the trainer the schedule that the state was trained with"):
@@ -118,7 +118,7 @@ class LearnedScheduleContract(Contract):
         settings = MLPSettings((2,), width=48, depth=2, learns_variance=True)
         recipe = TrainingRecipe(num_steps=300, warmup_steps=20, learning_rate=5e-3, ema_decay=0.98)
         network = self.backend.make_network(settings, initial_weights(settings, 0), FLOAT32)
-        trainer = self.backend.make_trainer(network, family, "posterior_kl", recipe, FLOAT32, learned)
+        trainer = self.backend.place(network, family, FLOAT32).trainer("posterior_kl", recipe, learned)
         for k in range(300):
             rng = np.random.default_rng(k)
             t = rng.permutation(np.arange(120) % 20 + 1)
@@ -126,7 +126,7 @@ class LearnedScheduleContract(Contract):
         process = reverse_process(trainer.schedule(), family.prediction, family.variance)
         trained = self.backend.make_network(settings, trainer.weights(), FLOAT32)
         x_0, rng = points(500, 1), np.random.default_rng(1)
-        terms = self.backend.bound_terms(trained, process, FLOAT32)
+        terms = self.backend.place(trained, process, FLOAT32).bound_terms()
         total = prior_kl(process.schedule, x_0).mean()
         for t in range(1, 21):
             draws = Draws(x_0, rng.standard_normal(x_0.shape), np.full(500, t), np.ones(500))

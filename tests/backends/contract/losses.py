@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.interface import Backend, Execution
+from backends.interface import Backend, Execution, PlacedModel
 from core.objectives import OBJECTIVES, epsilon_mse, posterior_kl, training_loss
 from core.predictions import PREDICTIONS
 from core.reverse import reverse_process
@@ -33,17 +34,41 @@ from tests.backends.reference import (
 TOLERANCES = [(FLOAT64, 1e-12), (FLOAT32, 1e-5)]
 
 
+LINEAR = reverse_process(linear(100))
+
+
+def functions_of(protocol: type) -> dict[str, Any]:
+    return {name: f for name, f in vars(protocol).items() if inspect.isfunction(f) and not name.startswith("_")}
+
+
 class LossesContract(Contract):
     """Numbers that are the reference's, at every step, and bad input refused in one line."""
 
     def test_the_module_is_the_contract(self):
-        """Every function of `Backend`, with its parameters, and nothing else."""
-        wanted = {name: f for name, f in vars(Backend).items() if inspect.isfunction(f) and not name.startswith("_")}
-        assert set(self.backend.__all__) == set(wanted)
-        for name, function in wanted.items():
-            parameters = list(inspect.signature(function).parameters.values())[1:]
-            ours = inspect.signature(getattr(self.backend, name)).parameters.values()
-            assert [(p.name, p.kind, p.default) for p in ours] == [(p.name, p.kind, p.default) for p in parameters]
+        """Every function of `Backend` and method of `PlacedModel`, with its parameters; of functions, no other."""
+        model = self.backend.place(self.small_network(LINEAR), LINEAR, FLOAT64)
+        assert set(self.backend.__all__) == set(functions_of(Backend))
+        assert (model.process, model.execution) == (LINEAR, FLOAT64)
+        for protocol, owner in ((Backend, self.backend), (PlacedModel, model)):
+            for name, function in functions_of(protocol).items():
+                parameters = list(inspect.signature(function).parameters.values())[1:]
+                ours = inspect.signature(getattr(owner, name)).parameters.values()
+                assert [(p.name, p.kind, p.default) for p in ours] == [(p.name, p.kind, p.default) for p in parameters]
+
+    def test_a_model_on_another_process_keeps_its_network(self):
+        """The terms are those of the other process, and the model itself is as it was."""
+        network, draws = self.small_network(LINEAR), make_draws(reverse_process(linear(100).respaced(5)), (3,))
+        model = self.backend.place(network, LINEAR, FLOAT64)
+        respaced = reverse_process(linear(100).respaced(5))
+        other = model.on(respaced)
+        assert other.network is network
+        assert (model.process, other.process, other.execution) == (LINEAR, respaced, FLOAT64)
+        batch, output = self.numpy_batch(network, respaced, draws)
+        mse, kl = other.bound_terms()(draws)
+        np.testing.assert_allclose(mse, epsilon_mse(respaced, batch, output), rtol=1e-12)
+        np.testing.assert_allclose(kl, posterior_kl(respaced, batch, output), rtol=1e-12)
+        with pytest.raises(ValueError, match="needs a network with learns_variance=True, got False"):
+            model.on(reverse_process(linear(100), variance="learned_range"))
 
     @pytest.mark.parametrize("levels", [None, 17])
     @pytest.mark.parametrize(("execution", "tolerance"), TOLERANCES)
@@ -57,13 +82,13 @@ class LossesContract(Contract):
         network = self.small_network(process, execution)
         draws = make_draws(process, (3,))
         batch, output = self.numpy_batch(network, process, draws)
-        mse, kl = self.backend.bound_terms(network, process, execution)(draws)
+        mse, kl = self.backend.place(network, process, execution).bound_terms()(draws)
         assert mse.dtype == kl.dtype == execution.dtype
         np.testing.assert_allclose(mse, epsilon_mse(process, batch, output), rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(kl, posterior_kl(process, batch, output), rtol=tolerance, atol=tolerance)
         for objective in OBJECTIVES:
             if trainable(variance, objective):
-                loss, _ = self.backend.loss_and_gradients(network, process, objective, draws, execution)
+                loss, _ = self.backend.place(network, process, execution).loss_and_gradients(objective, draws)
                 expected = training_loss(process, objective, batch, output)
                 np.testing.assert_allclose(loss, expected, rtol=tolerance, atol=tolerance)
 
@@ -75,7 +100,7 @@ class LossesContract(Contract):
         network = self.backend.make_network(shape, random_weights(shape), FLOAT64)
         draws = make_draws(process, shape.shape)
         batch, output = self.numpy_batch(network, process, draws)
-        mse, kl = self.backend.bound_terms(network, process, FLOAT64)(draws)
+        mse, kl = self.backend.place(network, process, FLOAT64).bound_terms()(draws)
         np.testing.assert_allclose(mse, epsilon_mse(process, batch, output), rtol=1e-12)
         np.testing.assert_allclose(kl, posterior_kl(process, batch, output), rtol=1e-12)
 
@@ -85,7 +110,7 @@ class LossesContract(Contract):
         process = reverse_process(linear(100), variance=variance, levels=17)
         network = self.small_network(process)
         draws = make_draws(process, (3,))
-        terms = self.backend.bound_terms(network, process, FLOAT64)
+        terms = self.backend.place(network, process, FLOAT64).bound_terms()
         later = draws.t > 1
         some = replace(draws, **{name: getattr(draws, name)[later] for name in ("x_0", "epsilon", "t", "weight")})
         np.testing.assert_allclose(terms(some)[1], terms(draws)[1][later], rtol=1e-13)
@@ -122,7 +147,7 @@ class LossesContract(Contract):
             return float(np.mean(training_loss(process, objective, batch, output)))
 
         network = self.backend.make_network(shape, weights, FLOAT64)
-        _, gradients = self.backend.loss_and_gradients(network, process, objective, draws, FLOAT64)
+        _, gradients = self.backend.place(network, process, FLOAT64).loss_and_gradients(objective, draws)
         slope = sum(float(np.sum(gradients[name] * direction[name])) for name in weights)
         assert slope == pytest.approx((loss(h) - loss(-h)) / (2 * h), rel=1e-5, abs=1e-6 * (1 + abs(loss(0))))
 
@@ -138,7 +163,7 @@ class LossesContract(Contract):
             network = self.small_network(process, FLOAT32, size)
             draws = make_draws(process, (3,), count=20)
             draws = replace(draws, t=np.tile([1, 2, 500, 999, 1000], 4))
-            loss, gradients = self.backend.loss_and_gradients(network, process, objective, draws, FLOAT32)
+            loss, gradients = self.backend.place(network, process, FLOAT32).loss_and_gradients(objective, draws)
             assert np.isfinite(loss).all()
             assert all(np.isfinite(gradient).all() for gradient in gradients.values())
 
@@ -147,7 +172,7 @@ class LossesContract(Contract):
         process = reverse_process(linear(10), levels=2)
         network = self.small_network(process, size=0.0)
         draws = make_draws(process, (3,))
-        _, gradients = self.backend.loss_and_gradients(network, process, "epsilon_mse", draws, FLOAT64)
+        _, gradients = self.backend.place(network, process, FLOAT64).loss_and_gradients("epsilon_mse", draws)
         assert gradients.keys() == self.backend.export_weights(network).keys()
         assert not gradients["linear_in.weight"].any()
 
@@ -158,7 +183,7 @@ class LossesContract(Contract):
         draws = make_draws(process, (3,))
         batch, output = self.numpy_batch(network, process, draws)  # which is told schedule.steps[t]
         assert process.schedule.steps[5] == 100
-        _, kl = self.backend.bound_terms(network, process, FLOAT64)(draws)
+        _, kl = self.backend.place(network, process, FLOAT64).bound_terms()(draws)
         np.testing.assert_allclose(kl, posterior_kl(process, batch, output), rtol=1e-12)
 
     def test_bfloat16_is_the_arithmetic_of_the_network_alone(self):
@@ -166,8 +191,8 @@ class LossesContract(Contract):
         process = reverse_process(linear(100))
         execution = Execution(device="cpu", dtype="bfloat16")
         draws = make_draws(process, (3,))
-        mse, _ = self.backend.bound_terms(self.small_network(process, execution), process, execution)(draws)
-        exact, _ = self.backend.bound_terms(self.small_network(process), process, FLOAT64)(draws)
+        mse, _ = self.backend.place(self.small_network(process, execution), process, execution).bound_terms()(draws)
+        exact, _ = self.backend.place(self.small_network(process), process, FLOAT64).bound_terms()(draws)
         assert mse.dtype == np.float32
         assert 1e-6 < np.max(np.abs(mse - exact) / exact) < 0.1
 
@@ -189,8 +214,8 @@ class LossesContract(Contract):
         network = self.small_network(process)
         draws = replace(make_draws(process, (3,)), **change)
         for use in (
-            self.backend.bound_terms(network, process, FLOAT64),
-            lambda d: self.backend.loss_and_gradients(network, process, "epsilon_mse", d, FLOAT64),
+            self.backend.place(network, process, FLOAT64).bound_terms(),
+            lambda d: self.backend.place(network, process, FLOAT64).loss_and_gradients("epsilon_mse", d),
         ):
             with pytest.raises(ValueError, match=message) as caught:
                 use(draws)
@@ -200,4 +225,4 @@ class LossesContract(Contract):
         network = self.small_network(reverse_process(linear(10)))
         process = reverse_process(linear(10), variance="learned_range")
         with pytest.raises(ValueError, match="needs a network with learns_variance=True, got False"):
-            self.backend.bound_terms(network, process, FLOAT64)
+            self.backend.place(network, process, FLOAT64).bound_terms()

@@ -34,7 +34,7 @@ class NewValuesContract(Contract):
             return training_loss(process, MIN_SNR_MSE, *self.numpy_batch(network, process, draws))
 
         network = self.backend.make_network(settings, weights, FLOAT64)
-        loss, gradient = self.backend.loss_and_gradients(network, process, MIN_SNR_MSE, draws, FLOAT64)
+        loss, gradient = self.backend.place(network, process, FLOAT64).loss_and_gradients(MIN_SNR_MSE, draws)
         np.testing.assert_allclose(loss, reference(0.0), rtol=1e-12)
         slope = sum(np.sum(gradient[name] * direction[name]) for name in direction)
         step = 1e-6
@@ -45,7 +45,7 @@ class NewValuesContract(Contract):
         process = reverse_process(SCHEDULE, SCORE, levels=17)
         network, draws = self.small_network(process), make_draws(process, (3,))
         batch, output = self.numpy_batch(network, process, draws)
-        trainer = self.backend.make_trainer(network, process, MIN_SNR_MSE, RECIPE, FLOAT64)
+        trainer = self.backend.place(network, process, FLOAT64).trainer(MIN_SNR_MSE, RECIPE)
         losses = trainer.losses(trainer.step(draws))
         expected = training_loss(process, MIN_SNR_MSE, batch, output)
         np.testing.assert_allclose(MIN_SNR_MSE.remembers(losses), expected, rtol=1e-12)
@@ -59,8 +59,8 @@ class NewValuesContract(Contract):
         weights = [random_weights(settings, seed) for seed in range(3)]
         group = self.backend.make_group_trainer(settings, weights, process, objectives, RECIPE, FLOAT64)
         singles = [
-            self.backend.make_trainer(
-                self.backend.make_network(settings, start, FLOAT64), process, objective, RECIPE, FLOAT64
+            self.backend.place(self.backend.make_network(settings, start, FLOAT64), process, FLOAT64).trainer(
+                objective, RECIPE
             )
             for start, objective in zip(weights, objectives, strict=True)
         ]
@@ -76,28 +76,28 @@ class NewValuesContract(Contract):
         process = reverse_process(SCHEDULE, variance="learned_range")
         network, message = self.small_network(process), "min_snr_mse has no gradient for a learned_range variance"
         with pytest.raises(ValueError, match=message):
-            self.backend.make_trainer(network, process, MIN_SNR_MSE, RECIPE, FLOAT64)
+            self.backend.place(network, process, FLOAT64).trainer(MIN_SNR_MSE, RECIPE)
         with pytest.raises(ValueError, match=message):
-            self.backend.loss_and_gradients(network, process, MIN_SNR_MSE, make_draws(process, (3,)), FLOAT64)
+            self.backend.place(network, process, FLOAT64).loss_and_gradients(MIN_SNR_MSE, make_draws(process, (3,)))
         with pytest.raises(ValueError, match=message):
             self.backend.make_group_trainer(learns, [random_weights(learns)], process, [MIN_SNR_MSE], RECIPE, FLOAT64)
         learned, fixed = LearnedSchedule(SCHEDULE), reverse_process(SCHEDULE)
         network = self.backend.make_network(settings, random_weights(settings), FLOAT64)
         with pytest.raises(ValueError, match=r"a learned schedule needs posterior_kl, .* got min_snr_mse"):
-            self.backend.make_trainer(network, fixed, MIN_SNR_MSE, RECIPE, FLOAT64, learned)
+            self.backend.place(network, fixed, FLOAT64).trainer(MIN_SNR_MSE, RECIPE, learned)
 
     def test_bound_terms_samples_and_flow_of_a_new_prediction(self):
         process = reverse_process(SCHEDULE, SCORE, levels=17)
         network, draws = self.small_network(process), make_draws(process, (3,))
         batch, output = self.numpy_batch(network, process, draws)
-        mse, kl = self.backend.bound_terms(network, process, FLOAT64)(draws)
+        mse, kl = self.backend.place(network, process, FLOAT64).bound_terms()(draws)
         np.testing.assert_allclose(mse, epsilon_mse(process, batch, output), rtol=1e-12)
         np.testing.assert_allclose(kl, posterior_kl(process, batch, output), rtol=1e-10)
         x = np.random.default_rng(0).standard_normal((4, 3))
         sampler = make_sampler("ancestral", clip=1.0)
-        x_0, _ = self.backend.sample(network, process, sampler, x, lambda t: noise_of(x.shape, t), FLOAT64)
+        x_0, _ = self.backend.place(network, process, FLOAT64).sample(sampler, x, lambda t: noise_of(x.shape, t))
         np.testing.assert_allclose(x_0, numpy_chain(self.bound(network), process, sampler, x)[0], atol=1e-9)
-        field, t = self.backend.flow_field(network, process, FLOAT64), 7
+        field, t = self.backend.place(network, process, FLOAT64).flow_field(), 7
         dx, _ = field(x, float(SCHEDULE.log_snr[t]), np.ones((1, *x.shape)))
         # dx / d log SNR = sigma^2 (x + score) / 2: Song et al. (2021), eq. 13, in the time of core.probability_flow.
         at_t = self.call(network, x, np.full(4, t))

@@ -48,7 +48,10 @@ class ProbabilityFlowContract(Contract):
         """(sigma^2 x - sigma epsilon_hat) / 2 with the epsilon_hat of the process, at the step of the table."""
         process = reverse_process(linear(100), prediction, variance)
         network = self.small_network(process)
-        field, x = self.backend.flow_field(network, process, FLOAT64), np.random.default_rng(0).standard_normal((4, 3))
+        field, x = (
+            self.backend.place(network, process, FLOAT64).flow_field(),
+            np.random.default_rng(0).standard_normal((4, 3)),
+        )
         for t in (1, 2, 50, 100):
             steps = np.full(4, t)
             output, _ = process.split(self.call(network, x, steps))
@@ -68,7 +71,7 @@ class ProbabilityFlowContract(Contract):
         if shape == "images":
             settings = unet_settings()
             network = self.backend.make_network(settings, random_weights(settings), FLOAT64)
-        field, rng, h = self.backend.flow_field(network, process, FLOAT64), np.random.default_rng(0), 1e-5
+        field, rng, h = self.backend.place(network, process, FLOAT64).flow_field(), np.random.default_rng(0), 1e-5
         x, probes = (
             rng.standard_normal((3, *network.settings.shape)),
             rng.standard_normal((2, 3, *network.settings.shape)),
@@ -83,7 +86,7 @@ class ProbabilityFlowContract(Contract):
     def test_all_rademacher_probes_together_give_the_exact_divergence(self):
         """The mean over the 2^3 sign vectors is the sum over the 3 unit vectors, which is the trace."""
         process = reverse_process(linear(100))
-        field = self.backend.flow_field(self.small_network(process), process, FLOAT64)
+        field = self.backend.place(self.small_network(process), process, FLOAT64).flow_field()
         x, log_snr = np.random.default_rng(0).standard_normal((5, 3)), process.schedule.log_snr[20] - 0.01
         signs = np.repeat(np.array(list(product([-1.0, 1.0], repeat=3)))[:, None], 5, axis=1)
         trace = field(x, log_snr, basis_probes(x.shape))[1].sum(axis=0)
@@ -92,7 +95,7 @@ class ProbabilityFlowContract(Contract):
 
     def test_an_example_does_not_see_its_batch(self):
         process = reverse_process(linear(100))
-        field = self.backend.flow_field(self.small_network(process), process, FLOAT64)
+        field = self.backend.place(self.small_network(process), process, FLOAT64).flow_field()
         x, probes = np.random.default_rng(0).standard_normal((6, 3)), np.ones((1, 6, 3))
         together, alone = field(x, 0.5, probes), field(x[2:3], 0.5, probes[:, 2:3])
         np.testing.assert_allclose(alone[0], together[0][2:3], rtol=1e-12)
@@ -102,7 +105,7 @@ class ProbabilityFlowContract(Contract):
         process = reverse_process(linear(1000))
         x, probes = np.random.default_rng(0).standard_normal((4, 3)), np.ones((2, 4, 3))
         exact, rounded = (
-            self.backend.flow_field(self.small_network(process, execution), process, execution)
+            self.backend.place(self.small_network(process, execution), process, execution).flow_field()
             for execution in (FLOAT64, FLOAT32)
         )
         for log_snr in (process.schedule.log_snr[1], 1.234, process.schedule.log_snr[-1]):
@@ -113,7 +116,7 @@ class ProbabilityFlowContract(Contract):
     def test_log_likelihood_of_the_oracle(self, oracle):
         """Within 1e-3 nats per dim of the true density of x_1, at every point."""
         process = reverse_process(EVEN)
-        field = self.backend.flow_field(self.mixture_network(oracle), process, FLOAT64)
+        field = self.backend.place(self.mixture_network(oracle), process, FLOAT64).flow_field()
         end = density_end(EVEN, drawn(oracle, 50))
         got = flow_log_density(with_exact_divergence(field), end.x, EVEN.log_snr[1], EVEN.log_snr[-1], 64)[0]
         truth = oracle.marginal(EVEN, 1).log_density(end.x)
@@ -122,10 +125,10 @@ class ProbabilityFlowContract(Contract):
     def test_bad_input_is_refused(self):
         process = reverse_process(linear(100))
         network = self.small_network(process)
-        field = self.backend.flow_field(network, process, FLOAT64)
+        field = self.backend.place(network, process, FLOAT64).flow_field()
         with pytest.raises(ValueError, match=r"x has shape \(2, 3\) and probes \(P, \*\(2, 3\)\) for this network"):
             field(np.zeros((2, 3)), 0.0, np.zeros((1, 3, 3)))
         with pytest.raises(ValueError, match="the flow runs between log SNRs"):
             field(np.zeros((2, 3)), 99.0, np.zeros((1, 2, 3)))
         with pytest.raises(ValueError, match="needs a network with learns_variance=True, got False"):
-            self.backend.flow_field(network, reverse_process(linear(100), variance="learned_range"), FLOAT64)
+            self.backend.place(network, reverse_process(linear(100), variance="learned_range"), FLOAT64).flow_field()

@@ -38,8 +38,8 @@ class SamplingContract(Contract):
         network = self.small_network(process, size=0.2)
         x_T = np.random.default_rng(0).standard_normal((4, 3))
         expected, kept = numpy_chain(self.bound(network), process, sampler, x_T)
-        x_0, trajectory = self.backend.sample(
-            network, process, sampler, x_T, partial(noise_of, x_T.shape), FLOAT64, keep=range(1, 9)
+        x_0, trajectory = self.backend.place(network, process, FLOAT64).sample(
+            sampler, x_T, partial(noise_of, x_T.shape), keep=range(1, 9)
         )
         # Errors of rounding grow with the chain's own numbers, which an untrained network lets grow.
         np.testing.assert_allclose(x_0, expected, rtol=1e-10, atol=1e-11 * np.abs(expected).max())
@@ -63,8 +63,8 @@ class SamplingContract(Contract):
                     schedule.beta[1:], sampler, prediction, variance, t,
                     x, output, noise_of(x_T.shape, t), x_0_hat, **options,
                 )  # fmt: skip
-            found, _ = self.backend.sample(
-                network, process, make_sampler(sampler, **options), x_T, partial(noise_of, x_T.shape), FLOAT64
+            found, _ = self.backend.place(network, process, FLOAT64).sample(
+                make_sampler(sampler, **options), x_T, partial(noise_of, x_T.shape)
             )
             # As above, but for what the papers' form loses by subtraction.
             np.testing.assert_allclose(found, x, rtol=1e-8, atol=1e-9 * np.abs(x).max(), err_msg=sampler)
@@ -79,8 +79,8 @@ class SamplingContract(Contract):
         exact = self.backend.make_network(settings, weights, FLOAT64)
         expected, _ = numpy_chain(self.bound(exact), process, sampler, x_T)
         network = self.backend.make_network(settings, weights, FLOAT32)
-        x_0, trajectory = self.backend.sample(
-            network, process, sampler, x_T, partial(noise_of, x_T.shape), FLOAT32, keep=[20, 3]
+        x_0, trajectory = self.backend.place(network, process, FLOAT32).sample(
+            sampler, x_T, partial(noise_of, x_T.shape), keep=[20, 3]
         )
         assert x_0.dtype == np.float32
         assert list(trajectory) == [20, 3]
@@ -92,7 +92,7 @@ class SamplingContract(Contract):
         x_T = np.random.default_rng(0).standard_normal((4, 3))
         for name in ("ddim", "dpm_solver"):
             drawn = [
-                self.backend.sample(network, process, make_sampler(name), x_T, noise, FLOAT64)[0]
+                self.backend.place(network, process, FLOAT64).sample(make_sampler(name), x_T, noise)[0]
                 for noise in (partial(noise_of, x_T.shape), None)
             ]
             np.testing.assert_array_equal(*drawn)
@@ -106,7 +106,7 @@ class SamplingContract(Contract):
             asked.append(t)
             return noise_of((4, 3), t)
 
-        self.backend.sample(network, process, make_sampler("ancestral"), np.zeros((4, 3)), noise, FLOAT64)
+        self.backend.place(network, process, FLOAT64).sample(make_sampler("ancestral"), np.zeros((4, 3)), noise)
         assert asked == list(range(10, 0, -1))
 
     def test_bad_starts_are_one_line_errors(self):
@@ -115,6 +115,6 @@ class SamplingContract(Contract):
         noise = partial(noise_of, (4, 3))
         sampler = make_sampler("ancestral")
         with pytest.raises(ValueError, match=r"x_T has shape \(4, 3\) for this network, got \(4, 2\)"):
-            self.backend.sample(network, process, sampler, np.zeros((4, 2)), noise, FLOAT64)
+            self.backend.place(network, process, FLOAT64).sample(sampler, np.zeros((4, 2)), noise)
         with pytest.raises(ValueError, match="steps run from 1 to 10, got 11"):
-            self.backend.sample(network, process, sampler, np.zeros((4, 3)), noise, FLOAT64, keep=[11])
+            self.backend.place(network, process, FLOAT64).sample(sampler, np.zeros((4, 3)), noise, keep=[11])

@@ -55,7 +55,7 @@ class TrainingContract(Contract):
     ) -> Any:
         settings = unet_settings(process.learns_variance)
         network = self.backend.make_network(settings, random_weights(settings, size=0.1), execution)
-        return self.backend.make_trainer(network, process, objective, recipe, execution)
+        return self.backend.place(network, process, execution).trainer(objective, recipe)
 
     @pytest.mark.parametrize(
         ("objective", "variance", "clip_norm"),
@@ -95,7 +95,7 @@ class TrainingContract(Contract):
 
         def gradient_of(weights: Weights, draws: Draws) -> Weights:
             network = self.backend.make_network(settings, weights, FLOAT64)
-            _, gradient = self.backend.loss_and_gradients(network, process, objective, draws, FLOAT64)
+            _, gradient = self.backend.place(network, process, FLOAT64).loss_and_gradients(objective, draws)
             return {name: scale * g for name, g in gradient.items()}
 
         parts, factors = recipe_by_hand(random_weights(settings, size=0.1), gradient_of, recipe, batches)
@@ -122,7 +122,7 @@ class TrainingContract(Contract):
         recipe = replace(RECIPE, num_steps=12, warmup_steps=4, ema_decay=0.4, clip_norm=CLIPPED_NOW_AND_THEN[objective])
         settings = mlp_settings(process.learns_variance)
         network = self.backend.make_network(settings, random_weights(settings, size=0.1), FLOAT64)
-        trainer = self.backend.make_trainer(network, process, objective, recipe, FLOAT64)
+        trainer = self.backend.place(network, process, FLOAT64).trainer(objective, recipe)
         batches = [replace(make_draws(process, (3,), seed=seed), weight=np.ones(12)) for seed in range(14)]
         for draws in batches:
             trainer.step(draws)
@@ -149,9 +149,9 @@ class TrainingContract(Contract):
         process = reverse_process(linear(50), variance=variance, levels=17)
         network = self.small_network(process)
         draws = make_draws(process, (3,))
-        mse, kl = self.backend.bound_terms(network, process, FLOAT64)(draws)
-        trainer = self.backend.make_trainer(network, process, objective, RECIPE, FLOAT64)
-        trained, _ = self.backend.loss_and_gradients(network, process, objective, draws, FLOAT64)
+        mse, kl = self.backend.place(network, process, FLOAT64).bound_terms()(draws)
+        trainer = self.backend.place(network, process, FLOAT64).trainer(objective, RECIPE)
+        trained, _ = self.backend.place(network, process, FLOAT64).loss_and_gradients(objective, draws)
         recorded = trainer.losses(trainer.step(draws))
         np.testing.assert_allclose(recorded.epsilon_mse, mse, rtol=1e-13)
         np.testing.assert_allclose(recorded.posterior_kl, kl, rtol=1e-13)
@@ -233,7 +233,7 @@ class TrainingContract(Contract):
         settings = mlp_settings()
         network = self.backend.make_network(settings, initial_weights(settings, 0), FLOAT32)
         recipe = TrainingRecipe(num_steps=300, warmup_steps=20, learning_rate=1e-2)
-        trainer = self.backend.make_trainer(network, process, objective, recipe, FLOAT32)
+        trainer = self.backend.place(network, process, FLOAT32).trainer(objective, recipe)
         rng = np.random.default_rng(0)
         seen = []
         for _ in range(300):
@@ -250,7 +250,7 @@ class TrainingContract(Contract):
         weights = random_weights(settings)
         weights["linear_out.bias"][0] = np.nan
         network = self.backend.make_network(settings, weights, FLOAT32)
-        trainer = self.backend.make_trainer(network, process, "epsilon_mse", RECIPE, FLOAT32)
+        trainer = self.backend.place(network, process, FLOAT32).trainer("epsilon_mse", RECIPE)
         losses = trainer.losses(trainer.step(make_draws(process, (3,))))
         assert np.isnan(losses.epsilon_mse).all()
         assert np.isnan(losses.posterior_kl).all()

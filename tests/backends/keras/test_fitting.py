@@ -52,7 +52,7 @@ def test_fit_minimises_the_weighted_objective(objective, variance, execution, xl
     process = reverse_process(linear(50, 1e-3, 0.2), variance=variance, levels=17)
     settings, draws = mlp_settings(process.learns_variance), make_draws(process, (3,), count=32)
     network = backend.make_network(settings, random_weights(settings, size=0.1), execution)
-    loss, _ = backend.loss_and_gradients(network, process, objective, draws, execution)
+    loss, _ = backend.place(network, process, execution).loss_and_gradients(objective, draws)
     model = DiffusionModel(network, process, objective)
     model.compile(Adam(1e-2, global_clipnorm=1.0), jit_compile=xla)
     inputs = {"x_0": draws.x_0, "epsilon": draws.epsilon, "t": draws.t, "weight": draws.weight}
@@ -66,7 +66,7 @@ def test_a_model_predicts_losses():
     process = reverse_process(linear(100).respaced(5), levels=17)
     network = backend.make_network(mlp_settings(), random_weights(mlp_settings()), FLOAT32)
     draws = make_draws(process, (3,))
-    loss, _ = backend.loss_and_gradients(network, process, "posterior_kl", draws, FLOAT32)
+    loss, _ = backend.place(network, process, FLOAT32).loss_and_gradients("posterior_kl", draws)
     expected = loss * unit_scale_by_hand(process, "posterior_kl")
     model = DiffusionModel(network, process, "posterior_kl")
     model.compile()

@@ -31,14 +31,16 @@ class TestLikelihood(OnKeras, LossesContract):
         process = reverse_process(linear(100), variance=variance, levels=17)
         network, execution = self.small_network(process), replace(FLOAT64, compile=xla)
         draws = make_draws(process, (3,))
-        loss, gradients = self.backend.loss_and_gradients(network, process, objective, draws, execution)
-        terms = self.backend.bound_terms(network, process, execution)(draws)
+        loss, gradients = self.backend.place(network, process, execution).loss_and_gradients(objective, draws)
+        terms = self.backend.place(network, process, execution).bound_terms()(draws)
         tf.config.run_functions_eagerly(True)
-        plain_loss, plain = self.backend.loss_and_gradients(network, process, objective, draws, FLOAT64)
+        plain_loss, plain = self.backend.place(network, process, FLOAT64).loss_and_gradients(objective, draws)
         np.testing.assert_allclose(loss, plain_loss, rtol=1e-12)
         for name, gradient in plain.items():
             np.testing.assert_allclose(gradients[name], gradient, rtol=1e-10, atol=1e-12 * np.abs(gradient).max())
-        np.testing.assert_allclose(terms, self.backend.bound_terms(network, process, FLOAT64)(draws), rtol=1e-12)
+        np.testing.assert_allclose(
+            terms, self.backend.place(network, process, FLOAT64).bound_terms()(draws), rtol=1e-12
+        )
 
     @pytest.mark.usefixtures("graphs")
     def test_a_unet_as_a_graph_agrees_with_op_by_op(self):
@@ -47,9 +49,9 @@ class TestLikelihood(OnKeras, LossesContract):
         process = reverse_process(linear(100), levels=17)
         network = self.backend.make_network(settings, random_weights(settings), FLOAT64)
         draws = make_draws(process, settings.shape)
-        loss, gradients = self.backend.loss_and_gradients(network, process, "posterior_kl", draws, FLOAT64)
+        loss, gradients = self.backend.place(network, process, FLOAT64).loss_and_gradients("posterior_kl", draws)
         tf.config.run_functions_eagerly(True)
-        plain_loss, plain = self.backend.loss_and_gradients(network, process, "posterior_kl", draws, FLOAT64)
+        plain_loss, plain = self.backend.place(network, process, FLOAT64).loss_and_gradients("posterior_kl", draws)
         np.testing.assert_allclose(loss, plain_loss, rtol=1e-12)
         largest = max(np.abs(gradient).max() for gradient in plain.values())
         for name, gradient in plain.items():

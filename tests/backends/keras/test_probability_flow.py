@@ -49,13 +49,13 @@ class TestFlow(OnKeras, ProbabilityFlowContract):
         """float64, so only the order of sums differs; also for another number of probes than before."""
         process = reverse_process(linear(100))
         network = self.small_network(process)
-        compiled = backend.flow_field(network, process, Execution(device="cpu", dtype="float64", compile=xla))
+        compiled = backend.place(network, process, Execution(device="cpu", dtype="float64", compile=xla)).flow_field()
         x = np.random.default_rng(0).standard_normal((4, 3))
         for count in (3, 1):
             probes = np.random.default_rng(1).standard_normal((count, 4, 3))
             fast = compiled(x, 0.5, probes)
             tf.config.run_functions_eagerly(True)
-            slow = backend.flow_field(network, process, FLOAT64)(x, 0.5, probes)
+            slow = backend.place(network, process, FLOAT64).flow_field()(x, 0.5, probes)
             tf.config.run_functions_eagerly(False)
             for ours, theirs in zip(fast, slow, strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)

@@ -8,8 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from backends.chains import family_of
-from backends.keras.sampling import _step
+from backends.chains import compiled_step, family_of
 from core.reverse import reverse_process
 from core.samplers import make_sampler
 from core.schedules import linear
@@ -29,14 +28,14 @@ class TestSampling(OnKeras, SamplingContract):
         process = reverse_process(linear(100))
         network = self.small_network(process, size=0.2)
         x_T = np.random.default_rng(0).standard_normal((4, 3))
-        before = _step.cache_info()
+        before = compiled_step.cache_info()
         for steps in (4, 7, 10):
             chain = reverse_process(linear(100).respaced(steps))
-            self.backend.sample(network, chain, make_sampler("ddim"), x_T, None, FLOAT64)
-        after = _step.cache_info()
+            self.backend.place(network, chain, FLOAT64).sample(make_sampler("ddim"), x_T, None)
+        after = compiled_step.cache_info()
         assert (after.misses - before.misses, after.hits - before.hits) == (1, 2)
-        compiled = _step(network, family_of(process), make_sampler("ddim"), FLOAT64)
-        assert compiled.experimental_get_tracing_count() == 1
+        step = compiled_step(family_of(self.backend.place(network, process, FLOAT64)), make_sampler("ddim"))
+        assert step.experimental_get_tracing_count() == 1
 
     @pytest.mark.usefixtures("graphs")
     @pytest.mark.parametrize("xla", [False, True], ids=["graph", "XLA"])
@@ -45,6 +44,6 @@ class TestSampling(OnKeras, SamplingContract):
         network = self.small_network(process, size=0.2)
         x_T = np.random.default_rng(0).standard_normal((4, 3))
         sampler, execution = make_sampler("ancestral"), replace(FLOAT64, compile=xla)
-        x_0, _ = self.backend.sample(network, process, sampler, x_T, partial(noise_of, x_T.shape), execution)
+        x_0, _ = self.backend.place(network, process, execution).sample(sampler, x_T, partial(noise_of, x_T.shape))
         expected, _ = numpy_chain(self.bound(network), process, sampler, x_T)
         np.testing.assert_allclose(x_0, expected, rtol=1e-10, atol=1e-11 * np.abs(expected).max())

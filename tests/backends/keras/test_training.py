@@ -31,7 +31,7 @@ class TestTraining(OnKeras, TrainingContract):
         """Three steps in float64, to the order of sums; and the same graph serves another batch size."""
         process = reverse_process(linear(50), levels=17)
         compiled, plain = (
-            self.backend.make_trainer(self.small_network(process), process, "posterior_kl", RECIPE, execution)
+            self.backend.place(self.small_network(process), process, execution).trainer("posterior_kl", RECIPE)
             for execution in (replace(FLOAT64, compile=xla), FLOAT64)
         )
         batches = [make_draws(process, (3,), count, seed=count) for count in (12, 12, 5)]

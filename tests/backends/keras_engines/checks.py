@@ -13,6 +13,7 @@ import pytest
 
 import backends.keras as ours
 import backends.torch as theirs
+from backends import capabilities
 from backends.interface import Execution
 from backends.recipe import TrainingRecipe
 from core.objectives import epsilon_mse, posterior_kl
@@ -48,13 +49,13 @@ def check_losses_and_gradients(execution: Execution, tolerance: float) -> None:
         weights = random_weights(settings, size=0.2)
         network = ours.make_network(settings, weights, execution)
         batch, output = numpy_batch(partial(OnKeras.call, network), process, draws)
-        mse, kl = ours.bound_terms(network, process, execution)(draws)
+        mse, kl = ours.place(network, process, execution).bound_terms()(draws)
         assert mse.dtype == kl.dtype == execution.dtype
         np.testing.assert_allclose(mse, epsilon_mse(process, batch, output), rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(kl, posterior_kl(process, batch, output), rtol=tolerance, atol=tolerance)
-        loss, gradients = ours.loss_and_gradients(network, process, objective, draws, execution)
+        loss, gradients = ours.place(network, process, execution).loss_and_gradients(objective, draws)
         peer = theirs.make_network(settings, weights, execution)
-        expected, expected_gradients = theirs.loss_and_gradients(peer, process, objective, draws, execution)
+        expected, expected_gradients = theirs.place(peer, process, execution).loss_and_gradients(objective, draws)
         np.testing.assert_allclose(loss, expected, rtol=tolerance, atol=tolerance)
         largest = max(np.abs(gradient).max() for gradient in expected_gradients.values())
         for name, gradient in expected_gradients.items():
@@ -69,8 +70,8 @@ def check_training_and_sampling(execution: Execution, tolerance: float) -> None:
     start = random_weights(settings, size=0.1)
 
     def trainer(backend):
-        return backend.make_trainer(
-            backend.make_network(settings, start, execution), process, "posterior_kl", RECIPE, execution
+        return backend.place(backend.make_network(settings, start, execution), process, execution).trainer(
+            "posterior_kl", RECIPE
         )
 
     whole, peer, second = trainer(ours), trainer(theirs), trainer(ours)
@@ -88,13 +89,8 @@ def check_training_and_sampling(execution: Execution, tolerance: float) -> None:
         np.testing.assert_allclose(trained[name], array, rtol=0, atol=tolerance)
     x_T = np.random.default_rng(0).standard_normal((2, *settings.shape))
     samples = [
-        backend.sample(
-            backend.make_network(settings, trained, execution),
-            process,
-            make_sampler("ancestral", clip=1.0),
-            x_T,
-            partial(noise_of, x_T.shape),
-            execution,
+        backend.place(backend.make_network(settings, trained, execution), process, execution).sample(
+            make_sampler("ancestral", clip=1.0), x_T, partial(noise_of, x_T.shape)
         )[0]
         for backend in (ours, theirs)
     ]
@@ -110,7 +106,7 @@ def check_group(execution: Execution, tolerance: float) -> None:
     starts = [random_weights(settings, seed, size=0.1) for seed in range(2)]
     group = ours.make_group_trainer(settings, starts, process, objectives, RECIPE, execution)
     peers = [
-        theirs.make_trainer(theirs.make_network(settings, start, execution), process, objective, RECIPE, execution)
+        theirs.place(theirs.make_network(settings, start, execution), process, execution).trainer(objective, RECIPE)
         for start, objective in zip(starts, objectives, strict=True)
     ]
     for step in range(3):
@@ -122,8 +118,8 @@ def check_group(execution: Execution, tolerance: float) -> None:
         for name, array in peer.weights().items():
             np.testing.assert_allclose(group.weights(member)[name], array, rtol=0, atol=tolerance)
     states = [group.state(member) for member in range(2)]
-    single = ours.make_trainer(
-        ours.make_network(settings, starts[1], execution), process, objectives[1], RECIPE, execution
+    single = ours.place(ours.make_network(settings, starts[1], execution), process, execution).trainer(
+        objectives[1], RECIPE
     )
     single.load_state(states[1])
     group.step(draws)
@@ -138,7 +134,7 @@ def check_bfloat16() -> None:
     process, settings = reverse_process(linear(100)), unet_settings()
     draws, low = make_draws(process, settings.shape), Execution(device="cpu", dtype="bfloat16")
     mse, exact = (
-        ours.bound_terms(ours.make_network(settings, random_weights(settings), how), process, how)(draws)[0]
+        ours.place(ours.make_network(settings, random_weights(settings), how), process, how).bound_terms()(draws)[0]
         for how in (low, FLOAT32)
     )
     assert mse.dtype == np.float32
@@ -159,7 +155,7 @@ def check_files_and_fit() -> None:
         network.save(path)
         loaded = keras.saving.load_model(path)
     np.testing.assert_array_equal(*(OnKeras.call(n, draws.epsilon, draws.t) for n in (network, loaded)))
-    loss, _ = ours.loss_and_gradients(loaded, process, "posterior_kl", draws, FLOAT32)
+    loss, _ = ours.place(loaded, process, FLOAT32).loss_and_gradients("posterior_kl", draws)
     model = DiffusionModel(network, process, "posterior_kl")
     model.compile(Adam(1e-2, global_clipnorm=1.0))
     inputs = {"x_0": draws.x_0, "epsilon": draws.epsilon, "t": draws.t, "weight": draws.weight}
@@ -187,7 +183,7 @@ if __name__ == "__main__":
     check_training_and_sampling(FLOAT32, 1e-3)
     check_bfloat16()
     check_files_and_fit()
-    if os.environ["KERAS_BACKEND"] == "jax":  # on the PyTorch engine some of Keras's operations drop float64
+    if capabilities("keras").holds_float64:
         check_losses_and_gradients(FLOAT64, 1e-12)
         check_training_and_sampling(FLOAT64, 1e-9)
         check_group(FLOAT64, 1e-9)

@@ -25,8 +25,8 @@ class TestLikelihood(OnTorch, LossesContract):
         process = reverse_process(linear(100), levels=17 if objective == "posterior_kl" else None)
         network, compiled = self.small_network(process), replace(FLOAT64, compile=True)
         draws = make_draws(process, (3,))
-        loss, gradients = self.backend.loss_and_gradients(network, process, objective, draws, FLOAT64)
-        fast_loss, fast_gradients = self.backend.loss_and_gradients(network, process, objective, draws, compiled)
+        loss, gradients = self.backend.place(network, process, FLOAT64).loss_and_gradients(objective, draws)
+        fast_loss, fast_gradients = self.backend.place(network, process, compiled).loss_and_gradients(objective, draws)
         np.testing.assert_allclose(fast_loss, loss, rtol=1e-12)
         for name, gradient in gradients.items():
             np.testing.assert_allclose(fast_gradients[name], gradient, rtol=1e-10, atol=1e-12 * np.abs(gradient).max())

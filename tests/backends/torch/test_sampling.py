@@ -28,7 +28,7 @@ class TestSampling(OnTorch, SamplingContract):
         x_T = np.random.default_rng(0).standard_normal((4, 3))
         sampler, noise = make_sampler("ancestral"), partial(noise_of, x_T.shape)
         eager, compiled = (
-            self.backend.sample(network, process, sampler, x_T, noise, execution)[0]
+            self.backend.place(network, process, execution).sample(sampler, x_T, noise)[0]
             for execution in (FLOAT64, replace(FLOAT64, compile=True))
         )
         np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-11 * np.abs(eager).max())

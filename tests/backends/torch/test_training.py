@@ -26,7 +26,7 @@ class TestTraining(OnTorch, TrainingContract):
         """Three steps in float64, to the order of sums."""
         process = reverse_process(linear(50), levels=17)
         trainers = [
-            self.backend.make_trainer(self.small_network(process), process, "posterior_kl", RECIPE, execution)
+            self.backend.place(self.small_network(process), process, execution).trainer("posterior_kl", RECIPE)
             for execution in (FLOAT64, replace(FLOAT64, compile=True))
         ]
         for seed in range(3):

@@ -30,11 +30,11 @@ def rows(request):
     process, execution = cell_process(cell, settings, dataset), settings.execution(cell.dtype)
     network_settings = settings.network(dataset.shape, process.learns_variance)
     network = backend.make_network(network_settings, initial_weights(network_settings, 0), execution)
-    trainer = backend.make_trainer(network, process, objective, settings.recipe(), execution)
+    trainer = backend.place(network, process, execution).trainer(objective, settings.recipe())
     for step in range(1, settings.train_steps + 1):
         trainer.step(training_draws(dataset.train, 0, step, settings.batch_size, process.num_steps))
     trained = backend.make_network(network_settings, trainer.weights(ema=True), execution)
-    model = TrainedModel(backend, trained, process, execution, dataset.shape, 0)
+    model = TrainedModel(backend.place(trained, process, execution), dataset.shape, 0)
     return {row["metric"]: row for row in likelihood(model, dataset, settings, lambda *_: None) if "t" not in row}
 
 

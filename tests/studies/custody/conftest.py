@@ -9,14 +9,14 @@ import pytest
 
 import backends
 from tests.studies.custody.entry import write_points
-from tests.studies.custody.fake_backend import FakeBackend
+from tests.studies.custody.fake_backend import TRAINS_POINTS, FakeBackend
 
 
 def installed_fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeBackend]:
     """Two new ones by name, where `backends.load_backend` finds them."""
     made = {name: FakeBackend(name) for name in ("fake_one", "fake_two")}
     for name, fake in made.items():
-        monkeypatch.setitem(backends.BACKENDS, name, ())
+        monkeypatch.setitem(backends.BACKENDS, name, lambda: TRAINS_POINTS)
         monkeypatch.setitem(sys.modules, f"backends.{name}", fake)
     return made
 

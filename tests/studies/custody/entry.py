@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 
 from studies.cell import stages
-from studies.plan.settings import StudySettings
+from studies.estimators.settings import EstimatorSettings, parse_estimator_settings
+from studies.plan.settings import StudySettings, parse_settings
+from studies.samplers.settings import SamplerSettings, parse_sampler_settings
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.folder import RunFolder
+from studies.throughput.settings import ThroughputSettings, parse_throughput_settings
 from tests.studies.custody.fake_backend import FakeBackend, Reported
 
 SMALL = StudySettings(
@@ -108,3 +111,28 @@ def value_of(rows: pd.DataFrame, metric: str, **where: Any) -> float:
 
 def values_of(rows: pd.DataFrame, metric: str) -> list[float]:
     return [float(value) for value in rows[rows["metric"] == metric]["value"]]
+
+
+def flags_of(kind: Any) -> dict[str, str]:
+    """The flag of every field of a script's settings, as one types it to change the default."""
+    return {
+        field.name: ("--no-" if field.default is True else "--") + field.name.replace("_", "-")
+        for field in dataclasses.fields(kind)
+    }
+
+
+STUDY_FLAGS = flags_of(StudySettings)
+SAMPLER_FLAGS, ESTIMATOR_FLAGS, THROUGHPUT_FLAGS = map(
+    flags_of, (SamplerSettings, EstimatorSettings, ThroughputSettings)
+)
+
+
+def parsed(script: str, *words: str) -> dict[str, Any]:
+    """What a script makes of its command line."""
+    parse: dict[str, Any] = {
+        "compare_objectives": parse_settings,
+        "compare_samplers": parse_sampler_settings,
+        "compare_estimators": parse_estimator_settings,
+        "compare_throughput": parse_throughput_settings,
+    }
+    return dict(vars(parse[script](list(words), description="")))

@@ -30,14 +30,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.capabilities import Capabilities
 from backends.interface import Draws, Execution, Weights
-from backends.networks import NetworkSettings
+from backends.networks import MLPSettings, NetworkSettings
 from backends.recipe import TrainingRecipe
 from core.learned_schedule import LearnedSchedule
 from core.objectives import Losses
 from core.reverse import ReverseProcess
 from core.samplers import SamplerStep
 from core.schedules import Schedule
+
+TRAINS_POINTS = Capabilities((), groups_of=(MLPSettings,), cpu_groups_of=(MLPSettings,))
 
 LossesOf = Callable[[Weights, ReverseProcess, Draws], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -93,7 +96,7 @@ class FakeNetwork:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What `make_trainer` or, for one of its members, `make_group_trainer` was given, and what came later.
+    """What a placed model's `trainer` or, for one of its members, `make_group_trainer` was given, and what came later.
 
     `steps`: the draws of every step; `loaded`: the states gone on from; `asked`: for each `weights` call, whether for
     the average.
@@ -263,6 +266,84 @@ class FakeGroup:
             member.load_state(state)
 
 
+class FakePlaced:
+    """A network and its process; whatever is asked of them is the backend's to compute and record."""
+
+    def __init__(
+        self, backend: FakeBackend, network: FakeNetwork, process: ReverseProcess, execution: Execution
+    ) -> None:
+        self.backend, self.network, self.process, self.execution = backend, network, process, execution
+
+    def on(self, process: ReverseProcess) -> FakePlaced:
+        return FakePlaced(self.backend, self.network, process, self.execution)
+
+    def trainer(self, objective: str, recipe: TrainingRecipe, learned: LearnedSchedule | None = None) -> FakeTrainer:
+        network = self.network
+        record = Trained(
+            network.settings,
+            network.weights,
+            self.process,
+            objective,
+            recipe,
+            self.execution,
+            learned,
+            group=(objective,),
+        )
+        self.backend.calls.append(record)
+        return FakeTrainer(self.backend, record)
+
+    def loss_and_gradients(self, objective: str, draws: Draws) -> tuple[NDArray[Any], Weights]:
+        """The loss that the objective names, the KL per dim, and a gradient of ones."""
+        mse, kl = self.backend.losses(self.network.weights, self.process, draws)
+        loss = kl / np.prod(draws.x_0.shape[1:]) if objective == "posterior_kl" else mse
+        return loss, {name: np.ones_like(array) for name, array in self.network.weights.items()}
+
+    def bound_terms(self) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
+        self.backend.calls.append(MadeTerms(self.network, self.process, self.execution))
+
+        def terms(draws: Draws) -> tuple[NDArray[Any], NDArray[Any]]:
+            self.backend.calls.append(Terms(self.network, copied(draws)))
+            return self.backend.losses(self.network.weights, self.process, draws)
+
+        return terms
+
+    def flow_field(self) -> Any:
+        self.backend.calls.append(MadeField(self.network, self.process, self.execution))
+
+        def flow(x: NDArray[Any], log_snr: float, probes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+            self.backend.calls.append(Field(self.network, np.array(x), float(log_snr), np.array(probes)))
+            squares = np.sum(probes * probes, axis=tuple(range(2, probes.ndim)))
+            return FLOW_RATE * x, FLOW_RATE * squares
+
+        return flow
+
+    def sample(
+        self,
+        sampler: SamplerStep,
+        x_T: NDArray[Any],
+        noise: Callable[[int], NDArray[Any]] | None,
+        keep: Sequence[int] = (),
+    ) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
+        steps = range(self.process.num_steps, 0, -1)
+        added = {} if noise is None else {t: np.array(noise(t)) for t in steps}
+        x_0 = 0.5 * x_T + (np.mean(list(added.values()), axis=0) if added else 0.0)
+        if self.backend.samples is not None:
+            x_0 = self.backend.samples[: len(x_T)]
+        self.backend.calls.append(
+            ChainRun(
+                self.network,
+                self.process,
+                sampler,
+                self.execution,
+                np.array(x_T),
+                added,
+                tuple(keep),
+                np.array(x_0),
+            )
+        )
+        return x_0, {t: np.full(x_T.shape, float(t)) for t in keep}
+
+
 class FakeBackend:
     """A module of `backends` in all that a study asks of one; see above for what it computes and records."""
 
@@ -284,20 +365,8 @@ class FakeBackend:
     def export_weights(self, network: FakeNetwork) -> Weights:
         return network.weights
 
-    def make_trainer(
-        self,
-        network: FakeNetwork,
-        process: ReverseProcess,
-        objective: str,
-        recipe: TrainingRecipe,
-        execution: Execution,
-        learned: LearnedSchedule | None = None,
-    ) -> FakeTrainer:
-        record = Trained(
-            network.settings, network.weights, process, objective, recipe, execution, learned, group=(objective,)
-        )
-        self.calls.append(record)
-        return FakeTrainer(self, record)
+    def place(self, network: FakeNetwork, process: ReverseProcess, execution: Execution) -> FakePlaced:
+        return FakePlaced(self, network, process, execution)
 
     def make_group_trainer(
         self,
@@ -315,54 +384,6 @@ class FakeBackend:
             self.calls.append(record)
             members.append(FakeTrainer(self, record))
         return FakeGroup(members)
-
-    def loss_and_gradients(
-        self, network: FakeNetwork, process: ReverseProcess, objective: str, draws: Draws, execution: Execution
-    ) -> tuple[NDArray[Any], Weights]:
-        """The loss that the objective names, the KL per dim, and a gradient of ones."""
-        mse, kl = self.losses(network.weights, process, draws)
-        loss = kl / np.prod(draws.x_0.shape[1:]) if objective == "posterior_kl" else mse
-        return loss, {name: np.ones_like(array) for name, array in network.weights.items()}
-
-    def bound_terms(
-        self, network: FakeNetwork, process: ReverseProcess, execution: Execution
-    ) -> Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]:
-        self.calls.append(MadeTerms(network, process, execution))
-
-        def terms(draws: Draws) -> tuple[NDArray[Any], NDArray[Any]]:
-            self.calls.append(Terms(network, copied(draws)))
-            return self.losses(network.weights, process, draws)
-
-        return terms
-
-    def flow_field(self, network: FakeNetwork, process: ReverseProcess, execution: Execution) -> Any:
-        self.calls.append(MadeField(network, process, execution))
-
-        def flow(x: NDArray[Any], log_snr: float, probes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-            self.calls.append(Field(network, np.array(x), float(log_snr), np.array(probes)))
-            squares = np.sum(probes * probes, axis=tuple(range(2, probes.ndim)))
-            return FLOW_RATE * x, FLOW_RATE * squares
-
-        return flow
-
-    def sample(
-        self,
-        network: FakeNetwork,
-        process: ReverseProcess,
-        sampler: SamplerStep,
-        x_T: NDArray[Any],
-        noise: Callable[[int], NDArray[Any]] | None,
-        execution: Execution,
-        keep: Sequence[int] = (),
-    ) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
-        added = {} if noise is None else {t: np.array(noise(t)) for t in range(process.num_steps, 0, -1)}
-        x_0 = 0.5 * x_T + (np.mean(list(added.values()), axis=0) if added else 0.0)
-        if self.samples is not None:
-            x_0 = self.samples[: len(x_T)]
-        self.calls.append(
-            ChainRun(network, process, sampler, execution, np.array(x_T), added, tuple(keep), np.array(x_0))
-        )
-        return x_0, {t: np.full(x_T.shape, float(t)) for t in keep}
 
     def of(self, kind: type) -> list[Any]:
         """The calls of one kind, in order."""

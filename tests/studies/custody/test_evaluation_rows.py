@@ -69,6 +69,28 @@ def test_a_bound_without_scatter_has_the_error_of_its_prior_alone(rows, points):
     assert value_of(rows, "bound_total_se") == pytest.approx(of_examples / BIT, rel=1e-9)
 
 
+def test_the_parts_of_the_bounds_error_add_up(fake, points, tmp_path):
+    """Steps and noise make its standard error; with the test set's being a sample, the total."""
+    rows = run_alone(tmp_path, make_cell(points), fake, points, bound_evaluations=400, **SETTINGS)
+    error = float(rows.loc[rows["metric"] == "bound", "standard_error"].iloc[0])
+    step, noise, data, total = (value_of(rows, f"bound_{part}_se") for part in ("step", "noise", "data", "total"))
+    assert min(step, noise, data) > 0
+    assert step**2 + noise**2 == pytest.approx(error**2, rel=1e-9)
+    assert error**2 + data**2 == pytest.approx(total**2, rel=1e-9)
+
+
+def test_losses_that_noise_does_not_move_have_an_error_of_steps(fake, points, tmp_path):
+    """Every visit of an example at a step is then alike; the noise that is subtracted in vain leaves a little."""
+
+    def of_examples(weights, process, draws):
+        value = 2 + np.sin(7 * draws.t * draws.x_0[:, 0])
+        return value, value
+
+    fake.losses = of_examples
+    rows = run_alone(tmp_path, make_cell(points), fake, points, bound_evaluations=60, **SETTINGS)
+    assert 0 < value_of(rows, "bound_noise_se") < 0.5 * value_of(rows, "bound_step_se")
+
+
 def test_the_bound_says_what_it_cost(known, points, tmp_path):
     rows = run_alone(tmp_path, make_cell(points), known, points, **SETTINGS)
     evaluations = len(known.evaluations[0].bound.t)
@@ -121,6 +143,9 @@ def test_the_floor_of_the_epsilon_mse_is_the_variance_of_epsilon_given_x_t(known
         at_t = floors.t[:count] == t
         by_hand = alpha_bar[t] / (1 - alpha_bar[t]) * variance[at_t].mean()
         assert value_of(rows, "epsilon_mse_floor_at_t", t=t) == pytest.approx(by_hand, rel=1e-6, abs=1e-12)
+        error = alpha_bar[t] / (1 - alpha_bar[t]) * np.std(variance[at_t], ddof=1) / math.sqrt(at_t.sum())
+        (found,) = rows[(rows["metric"] == "epsilon_mse_floor_at_t") & (rows["t"] == t)]["standard_error"]
+        assert found == pytest.approx(error, rel=1e-6, abs=1e-12)
 
 
 def test_the_flow_is_its_solution_behind_the_models_own_decoder(known, points, tmp_path):
@@ -145,6 +170,19 @@ def test_the_flow_is_its_solution_behind_the_models_own_decoder(known, points, t
     assert value_of(rows, "flow_examples") == len(chosen) == 4
     assert value_of(rows, "flow_bound") == pytest.approx(bound, rel=1e-6)
     assert value_of(rows, "flow_minus_bound") == pytest.approx(nats / BIT - bound, rel=1e-6)
+    # For fresh data: the scatter of the examples' own differences, whose terms of the bound are all alike.
+    by_example = (log_q - log_p).reshape(2, 4).mean(axis=0)
+    prior_by_example = 0.5 * alpha_bar_T * np.sum(start.x_0[:4] ** 2, axis=1)
+    scatter = np.std(by_example - prior_by_example, ddof=1) / math.sqrt(4)
+    assert value_of(rows, "flow_minus_bound_total_se") == pytest.approx(scatter / BIT, rel=1e-6)
+
+
+def test_the_error_of_flow_minus_bound_is_that_of_both(fake, points, tmp_path):
+    rows = run_alone(tmp_path, make_cell(points), fake, points, **SETTINGS)
+    error = rows.set_index("metric")["standard_error"]
+    parts = error["flow_decoder"], error["flow_bound"]
+    assert min(parts) > 0
+    assert error["flow_minus_bound"] == pytest.approx(math.hypot(*parts), rel=1e-9)
 
 
 def test_the_gap_to_the_entropy_is_that_to_the_test_examples_own_surprise(known, tmp_path):

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from studies.metrics import METRICS, evaluate, learn_features
+from studies.metrics import METRICS, evaluate, evaluation, learn_features
+from studies.metrics.comparison import Comparison
 from studies.metrics.frechet import frechet_distance
 from studies.metrics.mmd import MULTIPLES
-from studies.metrics.neighbours import memorisation_test
+from studies.metrics.neighbours import density_coverage, memorisation_test, precision_recall
 
 CHEAP = ["frechet", "sliced_w2", "mmd2_1", "precision", "recall", "density", "coverage", "memorisation"]
 COLUMNS = ["metric", "value", "floor", "unit", "direction", "ideal", "n_samples", "n_reference", "seed"]
@@ -124,6 +125,43 @@ def test_one_space_for_every_set_of_samples(sets):
     name = ["frechet_features"]
     rows = [evaluate(s, sets["train"], sets["test"], names=name, limit=60)[0] for s in (many, few)]
     assert rows[0]["floor"] == rows[1]["floor"]
+
+
+def test_shares_stand_under_their_own_names(sets):
+    """Samples of one half of the data: nearly all within it, and half of it without a sample."""
+    samples = sets["rng"].normal(size=(300, 2, 3))
+    samples = samples[samples[:, 0, 0] > 0]
+    rows = by_name(evaluate(samples, sets["train"], sets["test"], names=["precision", "recall", "density", "coverage"]))
+    shares, balls = precision_recall(samples, sets["test"]), density_coverage(samples, sets["test"])
+    by_hand = {"precision": shares.precision, "recall": shares.recall, "density": balls.density}
+    assert {name: rows[name]["value"] for name in by_hand} == by_hand
+    assert rows["coverage"]["value"] == balls.coverage
+    assert len({round(row["value"], 3) for row in rows.values()}) == 4
+
+
+def test_features_come_from_training_rows_that_neither_set_is_judged_by(sets, monkeypatch):
+    """Half of train, with the labels of its own rows: nothing of the samples, of test, or of the floor's points."""
+    learned, judged = [], []
+
+    def learn(train, labels, *, seed):
+        learned.append((train, labels))
+        return learn_features(train, labels, max_epochs=2, seed=seed)
+
+    def compared(*parts):
+        judged.append(parts[0])
+        return Comparison(*parts)
+
+    monkeypatch.setattr(evaluation, "learn_features", learn)
+    monkeypatch.setattr(evaluation, "Comparison", compared)
+    labels, samples = np.arange(400) % 3, sets["rng"].normal(size=(200, 2, 3))
+    evaluate(samples, sets["train"], sets["test"], labels=labels, names=["frechet_features"])
+    ((taught, their_labels),) = learned
+    rows = {row.tobytes(): i for i, row in enumerate(sets["train"])}
+    taught_rows = [rows[row.tobytes()] for row in taught]
+    of_samples, of_floor = judged
+    assert {row.tobytes() for row in of_samples} == {row.tobytes() for row in samples}
+    assert sorted([*taught_rows, *(rows[row.tobytes()] for row in of_floor)]) == list(range(400))
+    assert list(their_labels) == [i % 3 for i in taught_rows]
 
 
 def test_a_given_space_is_used(sets):

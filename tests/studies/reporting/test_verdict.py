@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from studies.reporting import verdict
-from studies.reporting.contrasts import by_t, contrast, values
+from studies.reporting.contrasts import by_t, contrast, floor, values
 from studies.reporting.numbers import plain, size_of
+from studies.reporting.ranking import differences_by_range
 from studies.reporting.view import View, views_of
 from studies.statistics import mean_interval, seeds_to_resolve
 from studies.store.reading import CellRecord, Run, with_recipes
@@ -151,6 +152,27 @@ def test_a_framework_that_failed_altogether_does_not_cost_the_seeds():
     assert len(one.differences) == 3
 
 
+def test_a_seed_short_of_one_framework_is_left_out_of_the_pooled_difference():
+    """The other framework's difference does not stand in for it."""
+    keras = {("epsilon_mse", "keras"): [4.0, 4.1, 4.3], ("posterior_kl", "keras"): [3.0, math.nan, 3.2]}
+    one = contrast(values(frame_of({**CLEAR, **keras}), "bound"), "recipe", "epsilon_mse", "posterior_kl")
+    assert one is not None
+    assert one.left_out == (1,)
+    expected = {0: (MSE[0] - KL[0] + 1.0) / 2, 2: (MSE[2] - KL[2] + 1.1) / 2}
+    assert one.differences.to_dict() == pytest.approx(expected)
+
+
+def test_a_floor_is_of_its_metric_and_sampler():
+    floors = {"ddim-50": 0.3, "ancestral-100": 0.7}
+    frame = pd.concat(
+        frame_of({("epsilon_mse", "torch"): [value - 0.1, value + 0.1]}, f"{metric}_floor", sampler=sampler)
+        for metric, factor in (("frechet", 1), ("mmd2_1", 10))
+        for sampler, value in ((name, factor * least) for name, least in floors.items())
+    )
+    assert {name: floor(frame, "frechet", name) for name in floors} == pytest.approx(floors)
+    assert floor(frame, "frechet", "dpm_solver-20") is None
+
+
 def test_framework_effect_stands_beside_the_objective_effect():
     keras = {
         (objective, "keras"): [value + 0.001 * (-1) ** seed for seed, value in enumerate(by_seed)]
@@ -270,6 +292,28 @@ def test_running_total_by_t_ends_at_the_sum_of_the_terms():
     assert spent["epsilon_mse", 3] == pytest.approx(1.3 + 2 * 0.2)
     assert spent["posterior_kl", 1] == pytest.approx(0.5)
     assert spent["posterior_kl", 10] == pytest.approx(3 * 0.5 + 7 * 0.1)
+
+
+def test_a_gain_is_split_by_ranges_of_t():
+    """Within each seed first - second of what each spent in a range; a run across a cut is shared out by its steps."""
+    rng = np.random.default_rng(0)
+    runs = {"epsilon_mse": [(1, 1), (2, 10), (11, 300)], "posterior_kl": [(1, 1), (2, 6), (7, 20), (21, 300)]}
+    per_step = {name: rng.uniform(0.1, 1, (3, len(spans))) for name, spans in runs.items()}
+    frame = pd.concat(
+        frame_of({(name, "torch"): list(per_step[name][:, i])}, "bound_at_t", t=t, t_last=last)
+        for name, spans in runs.items()
+        for i, (t, last) in enumerate(spans)
+    )
+    ranges = differences_by_range(by_t(frame), "epsilon_mse", "posterior_kl")
+    assert ranges is not None
+    words = ["t = 1 (the decoder)", "t = 2 to 10", "t = 11 to 100", "t = 101 to 300"]
+    assert [where.replace("\N{NO-BREAK SPACE}", " ") for where, _ in ranges] == [f"at {each}" for each in words]
+    a, b = per_step["epsilon_mse"].T, per_step["posterior_kl"].T
+    mse = [a[0], 9 * a[1], 90 * a[2], 200 * a[2]]
+    kl = [b[0], 5 * b[1] + 4 * b[2], 10 * b[2] + 80 * b[3], 200 * b[3]]
+    for (_, found), first, second in zip(ranges, mse, kl, strict=True):
+        expected = stats.ttest_rel(first, second).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
 def test_a_metric_whose_ideal_lies_inside_its_range_ranks_nothing():

@@ -10,8 +10,6 @@ from scipy import stats
 from studies.statistics import (
     Interval,
     cell_table,
-    enough,
-    p_value,
     seeds_to_resolve,
     sequential_interval,
     unpaired_seeds_needed,
@@ -66,12 +64,6 @@ def test_seeds_to_resolve_one_by_one():
     assert seeds_to_resolve(differences, power(6, 0.8) - 1e-7, confidence=0.8) == 6
 
 
-def test_p_value_of_a_mean_of_one():
-    """Zero alone is no evidence of an effect; a mean of 1, or a single spread, is judged as any other."""
-    assert p_value([0.5, 1.5]) == pytest.approx(stats.ttest_1samp([0.5, 1.5], 0).pvalue, rel=1e-9)
-    assert p_value([-0.5, -1.5]) == pytest.approx(stats.ttest_1samp([-0.5, -1.5], 0).pvalue, rel=1e-9)
-
-
 def test_a_blank_level_is_a_level():
     """A column that holds one level and blanks varies: rows that differ in it alone are told apart by its name."""
     rows = [("kl", "torch", 0, "m", 1.0, "v"), ("kl", "torch", 0, "m", 2.0, None)]
@@ -82,7 +74,5 @@ def test_a_blank_level_is_a_level():
 
 def test_a_value_that_is_not_finite_is_named_by_its_argument():
     """The message begins with the argument that holds it."""
-    with pytest.raises(ValueError, match=r"^differences: expected finite values, got nan at index 1"):
-        enough([0.0, math.nan], 1.0, first=2)
     with pytest.raises(ValueError, match=r"^differences: expected finite values, got nan at index 1"):
         sequential_interval([0.0, math.nan], first=2)
