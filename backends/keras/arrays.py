@@ -104,8 +104,9 @@ def device_name(name: str) -> str:
 
 
 def mean(x: Array) -> Array:
-    """The mean of all entries in their own dtype: `ops.mean` rounds float64 to float32 on JAX
-    (keras-team/keras#23704).
+    """The mean of all entries in their own dtype.
+
+    `ops.mean` rounds float64 to float32 on JAX (keras-team/keras#23704).
     """
     return ops.sum(x) / ops.cast(ops.size(x), x.dtype)
 
