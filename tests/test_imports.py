@@ -156,7 +156,7 @@ def test_circles_are_found():
     arrows = arrows_between_files()
     assert "studies.cell.stages" in arrows["studies.cell.__main__"]
     assert "studies.reporting.page" in arrows["studies.study"]  # inside a function
-    assert "backends.states" in arrows["backends.keras.group"]
+    assert "backends.states" in arrows["backends.groups"]
     assert "backends" in arrows["studies.cell.stages"]  # load_backend
 
 
