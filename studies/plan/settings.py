@@ -197,7 +197,7 @@ def parse_settings(argv: Sequence[str], description: str, base: dict[str, Any] |
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
     default = StudySettings(**{**(base or {}), **PRESETS[preset], "preset": preset})
-    settings = tyro.cli(
+    settings: StudySettings = tyro.cli(
         StudySettings,
         args=list(argv),
         default=default,
