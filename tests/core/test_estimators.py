@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.estimators import (
+    StratumMoments,
     draws_needed,
+    error_parts,
     kl_scale,
     noise_control,
     plan,
@@ -287,3 +291,19 @@ def test_pooled_standard_errors_are_the_scatter():
         found = stratum_moments(stratum, example, value, num_strata, num_examples)
         totals[k], squares[k] = found.mean.sum(), np.sum(standard_errors(found, scale) ** 2)
     assert squares.mean() == pytest.approx(totals.var(ddof=1), rel=0.11)
+
+
+@pytest.mark.parametrize(("freedom", "own"), [(29, False), (30, True)])
+def test_a_stratum_of_thirty_repeats_tells_noise_from_examples_by_itself(freedom, own):
+    """Its noise share is its own from 30 on; below, the ratio of its neighbours' sums: all noise here, none beside."""
+    moments = StratumMoments(
+        count=np.array([40, 40]),
+        mean=np.zeros(2),
+        variance=np.ones(2),
+        within=np.array([1.0, 0.0]),
+        within_freedom=np.array([freedom, 1000]),
+        share_excess=np.zeros(2),
+    )
+    share = 1.0 if own else freedom / (freedom + 1000)
+    assert error_parts(moments)[0][0] == pytest.approx(math.sqrt(share / 40), rel=1e-12)
+    assert standard_errors(moments)[0] == pytest.approx(math.sqrt(share / 40), rel=1e-12)
