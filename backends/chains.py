@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.interface import Execution
-from backends.placed import Placed
+from backends.parts import Parts
 from core.arrays import Array
 from core.samplers import SamplerStep
 from core.variances import Variance
@@ -29,10 +29,10 @@ class Family:
     network: Any
     variance: Variance
     execution: Execution
-    model: Placed[Any] = field(compare=False)
+    model: Parts[Any] = field(compare=False)
 
 
-def family_of(model: Placed[Any]) -> Family:
+def family_of(model: Parts[Any]) -> Family:
     return Family(model.network, model.process.variance, model.execution, model)
 
 
@@ -55,7 +55,7 @@ def compiled_step(family: Family, sampler: SamplerStep) -> Step:
 
 
 def sample(
-    model: Placed[Any],
+    model: Parts[Any],
     sampler: SamplerStep,
     x_T: NDArray[Any],
     noise: Callable[[int], NDArray[Any]] | None,
@@ -72,7 +72,7 @@ def sample(
 
 
 def _run(
-    model: Placed[Any],
+    model: Parts[Any],
     step: Step,
     x_T: NDArray[Any],
     noise: Callable[[int], NDArray[Any]] | None,

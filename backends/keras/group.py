@@ -19,7 +19,7 @@ from backends.keras.network import make_network, neutral_variables
 from backends.keras.optimiser import FlatOptimiser
 from backends.keras.placed import PlacedModel
 from backends.networks import NetworkSettings
-from backends.placed import DeviceDraws
+from backends.parts import DeviceDraws
 from backends.recipe import TrainingRecipe
 from core.arrays import Array
 from core.objectives import Losses, NoisedBatch, Objective

@@ -14,7 +14,7 @@ from backends.interface import BoundTerms, Draws, Weights
 from backends.keras.arrays import KerasNamespace, mean, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.network import neutral_variables, to_neutral
-from backends.placed import DeviceDraws, Placed
+from backends.parts import DeviceDraws, Parts
 from core.arrays import Array
 from core.objectives import (
     Losses,
@@ -27,7 +27,7 @@ from core.objectives import (
 )
 from core.reverse import ReverseProcess
 
-Model = Placed[KerasNamespace]
+Model = Parts[KerasNamespace]
 R = TypeVar("R")
 
 

@@ -20,7 +20,7 @@ from backends.keras.learned_schedule import TrainedSchedule
 from backends.keras.losses import Model, losses
 from backends.keras.network import export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
 from backends.keras.optimiser import FlatOptimiser
-from backends.placed import DeviceDraws
+from backends.parts import DeviceDraws
 from backends.recipe import TrainingRecipe
 from backends.states import schedule_parts
 from core.arrays import Array

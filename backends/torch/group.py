@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from backends.groups import Members, Part, StackedTrainer
 from backends.interface import Draws, Execution, Weights
 from backends.networks import NetworkSettings
-from backends.placed import DeviceDraws
+from backends.parts import DeviceDraws
 from backends.recipe import TrainingRecipe
 from backends.torch.arrays import to_numpy
 from backends.torch.losses import losses, process_for

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backends.checks import check_training
 from backends.interface import BoundTerms, Draws, Weights
-from backends.placed import DeviceDraws, Placed
+from backends.parts import DeviceDraws, Parts
 from backends.torch.arrays import TorchNamespace, to_numpy
 from core.objectives import (
     Losses,
@@ -25,7 +25,7 @@ from core.objectives import (
 )
 from core.reverse import ReverseProcess
 
-Model = Placed[TorchNamespace]
+Model = Parts[TorchNamespace]
 
 
 def process_for(model: Model, draws: Draws) -> ReverseProcess:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from backends import states
 from backends.checks import check_training
 from backends.interface import Draws, Weights
-from backends.placed import DeviceDraws
+from backends.parts import DeviceDraws
 from backends.recipe import TrainingRecipe
 from backends.states import schedule_parts
 from backends.torch.arrays import to_numpy
