@@ -9,17 +9,30 @@ from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 
 
 @dataclass(frozen=True)
+class Compiling:
+    """What compiling a small network was measured to cost and to gain, on one CPU thread.
+
+    `seconds` at the start, and the `share` that it takes off every training step.
+    """
+
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """`packages` are what it needs installed.
 
     `groups_of`: the kinds of networks that it trains in groups; `cpu_groups_of`: those whose groups were measured to
     be faster on a CPU than one network after another, while the networks are small (`studies.plan.grouping`).
+    `compiling_on_cpu`: None where it has no gain there (`studies.plan.compiling`).
     `holds_float64`: whether what is given in float64 is computed in it throughout.
     """
 
     packages: tuple[str, ...]
     groups_of: tuple[type[NetworkSettings], ...] = ()
     cpu_groups_of: tuple[type[NetworkSettings], ...] = ()
+    compiling_on_cpu: Compiling | None = None
     holds_float64: bool = True
 
     def trains_together(self, settings: NetworkSettings) -> bool:
@@ -31,7 +44,9 @@ class Capabilities:
         return isinstance(settings, self.cpu_groups_of)
 
 
-TORCH = Capabilities(("torch",), (MLPSettings, UNetSettings), (MLPSettings, UNetSettings))
+TORCH = Capabilities(
+    ("torch",), (MLPSettings, UNetSettings), (MLPSettings, UNetSettings), compiling_on_cpu=Compiling(78.0, 0.08)
+)
 
 ENGINE_VARIABLE, DEFAULT_ENGINE = "KERAS_BACKEND", "tensorflow"
 

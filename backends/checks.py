@@ -47,6 +47,16 @@ def check_draws(draws: Draws, settings: NetworkSettings, process: ReverseProcess
         raise ValueError(f"weight has one value per step, {draws.t.shape}, got {draws.weight.shape}")
 
 
+def check_points(x_t: NDArray[Any], t: NDArray[Any], settings: NetworkSettings, process: ReverseProcess) -> None:
+    """ValueError for steps outside 1..T, and for points of another shape than the network's or without a step each."""
+    steps = process.schedule.check_steps(t)
+    expected = (len(x_t), *settings.shape)
+    if x_t.shape != expected or steps.shape != expected[:1]:
+        raise ValueError(
+            f"x_t has shape {expected} and t {expected[:1]} for this network, got {x_t.shape} and {steps.shape}"
+        )
+
+
 def check_probes(x: NDArray[Any], probes: NDArray[Any], settings: NetworkSettings) -> None:
     """ValueError for points of the probability flow, or probes of its Jacobian, of another shape than the network's."""
     expected = (len(x), *settings.shape)

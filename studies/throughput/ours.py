@@ -37,7 +37,6 @@ from studies.throughput.workloads import Workload
 class Parts:
     """What a cell of a study works with, in one backend, and its training as a block."""
 
-    network: Any
     process: ReverseProcess
     terms: Terms
     model: TrainedModel
@@ -59,7 +58,7 @@ def parts(backend_name: str, workload: Workload, execution: Execution, num_steps
         return count
 
     model = TrainedModel(placed, workload.network.shape, 0)
-    return Parts(network, process, placed.bound_terms(), model, train)
+    return Parts(process, placed.bound_terms(), model, train)
 
 
 def contestant(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
@@ -79,59 +78,24 @@ def contestant(backend_name: str, workload: Workload, execution: Execution) -> C
         evaluate_bound(counted, setup.process, test, 0, evaluations_per_example=budget, batch_size=size)
         return calls
 
+    forward, x_t, t = setup.model.placed.forward(), examples(workload, size), np.arange(size) % NUM_STEPS + 1
+
+    def network(count: int) -> int:
+        forward(x_t, t, count)
+        return count
+
     def sample(count: int) -> int:
         chains = max(1, round(count / CHAIN))
         for _ in range(chains):
             draw_samples(setup.model, Chain("ancestral", CHAIN), size)
         return chains * CHAIN
 
-    bare = _bare_network(backend_name, setup.network, examples(workload, size), execution)
     return Contestant(
-        {"train": setup.train, "network": bare, "bound": bound, "sample": sample},
+        {"train": setup.train, "network": network, "bound": bound, "sample": sample},
         model_flops(forward_flops(workload.network), workload),
         parameter_count(workload.network),
         load_backend(backend_name).describe(execution),
     )
-
-
-def _bare_network(backend_name: str, network: Any, x: np.ndarray, execution: Execution) -> Block:
-    """The network on the same numbers again and again, without gradients."""
-    t = np.arange(len(x)) % NUM_STEPS + 1
-    if backend_name == "torch":
-        import torch
-
-        from backends.torch.arrays import maybe_compiled, namespace
-        from backends.torch.network import run_network
-
-        xp = namespace(execution)
-        x_t, network_t = xp.asarray(x), xp.integers(t)
-        call = maybe_compiled(lambda: run_network(network, x_t, network_t, execution), execution)
-
-        def run(count: int) -> int:
-            with torch.inference_mode():
-                for _ in range(count):
-                    output = call()
-            output.cpu()
-            return count
-    else:
-        from backends.keras.arrays import namespace as keras_namespace
-        from backends.keras.arrays import on_device, to_numpy
-        from backends.keras.engines import ENGINE
-        from backends.keras.network import run_network as run_keras
-
-        keras_xp = keras_namespace(execution)
-        with on_device(execution.device):
-            arrays = keras_xp.asarray(x), keras_xp.integers(t)
-        forward = ENGINE.compiled(lambda a, b: run_keras(network, a, b), network.variables, execution.compile)
-
-        def run(count: int) -> int:
-            with on_device(execution.device):
-                for _ in range(count):
-                    output = forward(*arrays)
-            to_numpy(output)
-            return count
-
-    return run
 
 
 def ceilings(workload: Workload, execution: Execution) -> Contestant:

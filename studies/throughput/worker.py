@@ -13,8 +13,10 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TextIO
 
+from backends import BACKENDS
 from backends.checkpoints import network_described
 from backends.interface import Execution
 from studies.throughput import ours, peers
@@ -30,8 +32,7 @@ def make(name: str, workload: Workload, execution: Execution) -> Contestant:
     if name.startswith(GROWTH):
         return ours.growing(workload, execution, num_steps=int(name.removeprefix(GROWTH)))
     makers: dict[str, Callable[[Workload, Execution], Contestant]] = {
-        "torch": lambda w, e: ours.contestant("torch", w, e),
-        "keras": lambda w, e: ours.contestant("keras", w, e),
+        **{backend: partial(ours.contestant, backend) for backend in BACKENDS},
         "ceilings": ours.ceilings,
         "diffusers": peers.diffusers,
         "denoising-diffusion-pytorch": peers.denoising_diffusion_pytorch,
