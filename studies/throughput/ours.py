@@ -18,14 +18,13 @@ from studies.cell.bound import Terms, evaluate_bound
 from studies.cell.draws import training_draws
 from studies.cell.model import TrainedModel
 from studies.cell.sampling import Chain, draw_samples
-from studies.throughput.contestant import (
+from studies.throughput.blocks import (
     CHAIN,
     LEAST_EVALUATIONS,
     LEVELS,
-    NUM_STEPS,
     TEST_EXAMPLES,
     Block,
-    Contestant,
+    Blocks,
     examples,
     model_flops,
     waiting,
@@ -34,7 +33,7 @@ from studies.throughput.workloads import Workload
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Setup:
     """What a cell of a study works with, in one backend, and its training as a block."""
 
     process: ReverseProcess
@@ -43,8 +42,8 @@ class Parts:
     train: Block
 
 
-def parts(backend_name: str, workload: Workload, execution: Execution, num_steps: int) -> Parts:
-    backend = load_backend(backend_name)
+def set_up(backend_name: str, workload: Workload, execution: Execution) -> Setup:
+    backend, num_steps = load_backend(backend_name), workload.num_steps
     network = backend.make_network(workload.network, initial_weights(workload.network, 0), execution)
     process = reverse_process(linear(num_steps), levels=LEVELS)
     placed = backend.place(network, process, execution)
@@ -58,12 +57,12 @@ def parts(backend_name: str, workload: Workload, execution: Execution, num_steps
         return count
 
     model = TrainedModel(placed, workload.network.shape, 0)
-    return Parts(process, placed.bound_terms(), model, train)
+    return Setup(process, placed.bound_terms(), model, train)
 
 
-def contestant(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
+def blocks(backend_name: str, workload: Workload, execution: Execution) -> Blocks:
     """This project's trainer, bound and samplers."""
-    setup = parts(backend_name, workload, execution, NUM_STEPS)
+    setup = set_up(backend_name, workload, execution)
     size, test = workload.evaluation_batch, examples(workload, TEST_EXAMPLES)
 
     def bound(count: int) -> int:
@@ -78,7 +77,7 @@ def contestant(backend_name: str, workload: Workload, execution: Execution) -> C
         evaluate_bound(counted, setup.process, test, 0, evaluations_per_example=budget, batch_size=size)
         return calls
 
-    forward, x_t, t = setup.model.placed.forward(), examples(workload, size), np.arange(size) % NUM_STEPS + 1
+    forward, x_t, t = setup.model.placed.forward(), examples(workload, size), np.arange(size) % workload.num_steps + 1
 
     def network(count: int) -> int:
         forward(x_t, t, count)
@@ -90,7 +89,7 @@ def contestant(backend_name: str, workload: Workload, execution: Execution) -> C
             draw_samples(setup.model, Chain("ancestral", CHAIN), size)
         return chains * CHAIN
 
-    return Contestant(
+    return Blocks(
         {"train": setup.train, "network": network, "bound": bound, "sample": sample},
         model_flops(forward_flops(workload.network), workload),
         parameter_count(workload.network),
@@ -98,7 +97,7 @@ def contestant(backend_name: str, workload: Workload, execution: Execution) -> C
     )
 
 
-def ceilings(workload: Workload, execution: Execution) -> Contestant:
+def ceilings(workload: Workload, execution: Execution) -> Blocks:
     """What this machine reaches in one large operation: a convolution forward and backward, and a matrix product."""
     import torch
     import torch.nn.functional as F
@@ -139,15 +138,15 @@ def ceilings(workload: Workload, execution: Execution) -> Contestant:
         "convolution": (1 + BACKWARD) * 2.0 * 9 * channels**2 * length**2 * batch,
         "product": 2.0 * size**3,
     }
-    return Contestant({"convolution": convolution, "product": product}, flops, 0, describe(execution))
+    return Blocks({"convolution": convolution, "product": product}, flops, 0, describe(execution))
 
 
-def growing(workload: Workload, execution: Execution, num_steps: int) -> Contestant:
-    """Blocks whose units are what makes a study longer, on a chain of `num_steps`, in the first backend there is.
+def growing(workload: Workload, execution: Execution) -> Blocks:
+    """Blocks whose units are what makes a study longer, in the first backend there is.
 
     Optimiser steps, test examples of a bound at 50 evaluations each, and sampler steps of one chain.
     """
-    setup = parts(installed_backends()[0], workload, execution, num_steps)
+    setup = set_up(installed_backends()[0], workload, execution)
 
     def tested(count: int) -> int:
         evaluate_bound(setup.terms, setup.process, examples(workload, count), 0, batch_size=workload.evaluation_batch)
@@ -157,4 +156,4 @@ def growing(workload: Workload, execution: Execution, num_steps: int) -> Contest
         draw_samples(setup.model, Chain("ancestral", count), workload.evaluation_batch)
         return count
 
-    return Contestant({"steps": setup.train, "examples": tested, "sampler steps": sampled}, {}, 0, {})
+    return Blocks({"steps": setup.train, "examples": tested, "sampler steps": sampled}, {}, 0, {})
