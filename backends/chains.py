@@ -49,7 +49,7 @@ def compiled_step(family: Family, sampler: SamplerStep) -> Step:
         x_t: Array, noise: Array, place: Array, network_t: Array, previous: Array, tables: Array
     ) -> tuple[Array, Array]:
         output = model.evaluate(network, x_t, network_t)
-        return sampler(process.with_tables(tables), x_t, output, place, noise, previous, shared)
+        return sampler(process.window(tables), x_t, output, place, noise, previous, shared)
 
     return model.compiled(step)
 

@@ -31,6 +31,7 @@ def check_training(
     check_objective(objective, process.variance)
     if learned is not None:
         check_learnable(objective)
+        learned.check_start(process)
     return objective
 
 

@@ -146,8 +146,9 @@ class PlacedModel(Protocol):
     ) -> Trainer:
         """A trainer of the network, in place, and of the schedule too where that is `learned`.
 
-        The schedule starts from `learned.start`, which is that of the process. Only the bound can train one: ValueError
-        for any other objective.
+        The schedule starts from `learned.start`, which is that of the process: ValueError for another. Once it is
+        trained, the network is that of a process on the trainer's `schedule()`, and no longer of this one. Only the
+        bound can train one: ValueError for any other objective.
         """
 
     def loss_and_gradients(self, objective: str | Objective, draws: Draws) -> tuple[NDArray[Any], Weights]:

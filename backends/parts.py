@@ -18,7 +18,7 @@ from backends.checks import check_draws, check_network
 from backends.interface import Draws, Execution
 from core.arrays import Array, ArrayNamespace
 from core.objectives import NoisedBatch, noised_batch
-from core.reverse import ReverseProcess
+from core.reverse import ReverseProcess, ReverseSteps
 
 Network = Callable[[Array, Array], Array]
 """network(x_t, t), called with arrays of the device."""
@@ -84,7 +84,7 @@ class Parts(ABC, Generic[X]):
             self.xp.asarray(draws.weight),
         )
 
-    def run_batch(self, network: Network, process: ReverseProcess, draws: DeviceDraws) -> tuple[NoisedBatch, Array]:
+    def run_batch(self, network: Network, process: ReverseSteps, draws: DeviceDraws) -> tuple[NoisedBatch, Array]:
         """The noised batch and the output for it, of `network` in place of the model's own."""
         batch = noised_batch(process, draws.x_0, draws.epsilon, draws.t, self.xp.as_shared())
         return batch, self.evaluate(network, batch.x_t, draws.network_t)

@@ -30,19 +30,19 @@ from studies.store.folder import CellFolder
 
 @dataclass(frozen=True, eq=False)
 class CellContext:
-    """What every stage of a cell works with."""
+    """What every stage of a cell works with; `start` is the process that its training starts with."""
 
     cell: Cell
     settings: StudySettings
     dataset: Dataset
-    process: ReverseProcess
+    start: ReverseProcess
     backend: Backend
     folder: CellFolder
     report: Report
 
     @property
     def network(self) -> NetworkSettings:
-        return self.settings.network(self.dataset.shape, self.process.learns_variance)
+        return self.settings.network(self.dataset.shape, self.start.learns_variance)
 
     @property
     def execution(self) -> Execution:
@@ -70,7 +70,7 @@ class Record:
     def __init__(self, context: CellContext) -> None:
         self.context = context
         self.rows: list[Row] = []
-        self.moments = SecondMoments.empty(context.process.num_steps)
+        self.moments = SecondMoments.empty(context.start.num_steps)
         self.sketches: Sketches = {}
         self.seconds = 0.0
         self.trainer_state: Mapping[str, NDArray[Any]] | None = None
@@ -102,7 +102,7 @@ class Record:
             cell.seed,
             step,
             settings.batch_size,
-            self.context.process.num_steps,
+            self.context.start.num_steps,
             cell.timesteps,
             self.moments.probabilities() if cell.timesteps == "importance" else None,
         )
@@ -129,7 +129,7 @@ class Record:
         if not (np.all(np.isfinite(mse)) and np.all(np.isfinite(kl))):
             self.diverged = step
             return
-        bits = float(bits_per_dim(kl.mean() * self.context.process.num_steps, self.context.dataset.dims))
+        bits = float(bits_per_dim(kl.mean() * self.context.start.num_steps, self.context.dataset.dims))
         curve = [
             row("train_epsilon_mse", mse.mean(), "per dim", step=step),
             row("train_posterior_kl", bits, "bits/dim", step=step),

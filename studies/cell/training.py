@@ -36,7 +36,7 @@ class Alone:
         settings, cell = context.settings, context.cell
         network = context.backend.make_network(context.network, weights, context.execution)
         self._learned = learned_schedule(cell.schedule, settings.num_steps, context.dataset.levels)
-        placed = context.backend.place(network, context.process, context.execution)
+        placed = context.backend.place(network, context.start, context.execution)
         self._trainer: Trainer = placed.trainer(cell.objective, settings.recipe(), self._learned)
 
     @property
@@ -262,7 +262,7 @@ def _trainer(records: Sequence[Record]) -> GroupTrainer:
     else:
         objectives = [record.context.cell.objective for record in records]
         trainer = context.backend.make_group_trainer(
-            context.network, starts, context.process, objectives, settings.recipe(), context.execution
+            context.network, starts, context.start, objectives, settings.recipe(), context.execution
         )
     states = [record.trainer_state for record in records if record.trainer_state is not None]
     if states:
