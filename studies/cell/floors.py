@@ -24,7 +24,8 @@ from core.reverse import ReverseProcess
 from core.strata import Strata, geometric_strata
 from studies.cell.bound import BoundEstimate, Terms, evaluate_terms
 from studies.cell.draws import generator
-from studies.store.files import Row, row
+from studies.cell.measured import measured
+from studies.store.files import Row
 
 NUMBERS, LEAST = 1024, 64
 """Draws of x_t in each stratum: as many as hold `NUMBERS` numbers, but at least `LEAST`."""
@@ -129,21 +130,21 @@ def excess_rows(excess: Excess) -> list[Row]:
             ("bound_above_floor", excess.kl, 0.0),
         ):
             nats, error = part.total(strata.size.astype(np.float64))
-            rows.append(row(metric, bits_per_nat * (nats + added), "bits/dim", standard_error=bits_per_nat * error))
+            rows.append(measured(metric, bits_per_nat * (nats + added), standard_error=bits_per_nat * error))
     for metric, part in (("epsilon_mse_floor", excess.mse_floor), ("epsilon_mse_above_floor", excess.mse)):
         value, error = part.total(share)
-        rows.append(row(metric, value, "per dim", standard_error=error))
+        rows.append(measured(metric, value, standard_error=error))
     for h in range(len(strata)):
         where = {"t": int(strata.first[h]), "t_last": int(strata.last[h])}
-        for metric, part, scale, unit in (
-            ("epsilon_mse_floor_at_t", excess.mse_floor, 1.0, "per dim"),
-            ("epsilon_mse_above_floor_at_t", excess.mse, 1.0, "per dim"),
-            ("bound_floor_at_t", excess.kl_floor, bits_per_nat, "bits/dim"),
-            ("bound_above_floor_at_t", excess.kl, bits_per_nat, "bits/dim"),
+        for metric, part, scale in (
+            ("epsilon_mse_floor_at_t", excess.mse_floor, 1.0),
+            ("epsilon_mse_above_floor_at_t", excess.mse, 1.0),
+            ("bound_floor_at_t", excess.kl_floor, bits_per_nat),
+            ("bound_above_floor_at_t", excess.kl, bits_per_nat),
         ):
             if metric.startswith("epsilon") or known[h]:
                 error = scale * part.standard_error[h]
-                rows.append(row(metric, scale * part.mean[h], unit, standard_error=error, **where))
+                rows.append(measured(metric, scale * part.mean[h], standard_error=error, **where))
     return rows
 
 
@@ -157,6 +158,6 @@ def entropy_rows(estimate: BoundEstimate, truth: GaussianMixture, test: NDArray[
     surprise = -truth.log_density(test)
     error = estimate.standard_error_of_difference(surprise)
     return [
-        row("entropy", bits(truth.entropy()), "bits/dim"),
-        row("bound_above_entropy", bits(estimate.nats - surprise.mean()), "bits/dim", standard_error=bits(error)),
+        measured("entropy", bits(truth.entropy())),
+        measured("bound_above_entropy", bits(estimate.nats - surprise.mean()), standard_error=bits(error)),
     ]

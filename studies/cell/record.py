@@ -19,12 +19,13 @@ from core.reverse import ReverseProcess
 from core.timesteps import SecondMoments
 from studies.cell.draws import training_draws
 from studies.cell.drift import Sketches
+from studies.cell.measured import measured
 from studies.datasets import Dataset
 from studies.plan.compiling import execution_of
 from studies.plan.settings import StudySettings
 from studies.run.process import Report
 from studies.store.cells import Cell
-from studies.store.files import Row, row
+from studies.store.files import Row
 from studies.store.folder import CellFolder
 
 
@@ -131,8 +132,8 @@ class Record:
             return
         bits = float(bits_per_dim(kl.mean() * self.context.start.num_steps, self.context.dataset.dims))
         curve = [
-            row("train_epsilon_mse", mse.mean(), "per dim", step=step),
-            row("train_posterior_kl", bits, "bits/dim", step=step),
+            measured("train_epsilon_mse", mse.mean(), step=step),
+            measured("train_posterior_kl", bits, step=step),
             *lasted,
         ]
         self.rows += curve

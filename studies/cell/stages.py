@@ -19,6 +19,7 @@ from backends import load_backend
 from backends.checkpoints import save_network
 from backends.networks import parameter_count
 from studies.cell.likelihood import likelihood
+from studies.cell.measured import measured
 from studies.cell.model import TrainedModel, starting_process, trained_process
 from studies.cell.record import CellContext, Record, Trained
 from studies.cell.sampling import Chain, draw_samples, score
@@ -29,7 +30,7 @@ from studies.plan.settings import StudySettings, read_settings
 from studies.run.process import ENDED, Report, failure_noted
 from studies.store import files
 from studies.store.cells import Cell
-from studies.store.files import Row, row
+from studies.store.files import Row
 from studies.store.folder import RunFolder
 
 SAMPLE_METRICS = (
@@ -84,7 +85,7 @@ def make_context(run: Path, cell: Cell, settings: StudySettings, dataset: Datase
 def finish_cell(context: CellContext, trained: Trained) -> None:
     """Measures a trained cell and writes all that is known of it; rows.csv last."""
     cell, settings, dataset, folder = context.cell, context.settings, context.dataset, context.folder
-    rows = [row("parameters", parameter_count(context.network), "weights"), *trained.rows]
+    rows = [measured("parameters", parameter_count(context.network)), *trained.rows]
     if trained.weights is not None:
         process = trained_process(cell, settings, dataset, folder.path)
         save_network(folder.checkpoint, trained.weights, context.network, cell_metadata(context))
@@ -129,7 +130,7 @@ def sample(context: CellContext, model: TrainedModel) -> list[Row]:
         }
     seconds = time.perf_counter() - begun
     files.write_arrays(context.folder.samples, arrays)
-    rows = [row("sample_seconds", seconds, "s")]
+    rows = [measured("sample_seconds", seconds)]
     context.report("score", 0, 1)
     for chain, count in chains.items():
         if count >= LEAST:
