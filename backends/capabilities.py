@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 
+ENGINE_VARIABLE, DEFAULT_ENGINE = "KERAS_BACKEND", "tensorflow"
+
 
 @dataclass(frozen=True)
 class Compiling:
@@ -39,6 +41,14 @@ class Capabilities:
         """Whether the backend's `make_group_trainer` takes networks of `settings`."""
         return isinstance(settings, self.groups_of)
 
+    def check_dtype(self, dtype: str) -> None:
+        """ValueError for a precision that it does not keep."""
+        if dtype == "float64" and not self.holds_float64:
+            raise ValueError(
+                f"{' on '.join(self.packages)} does not compute in float64 throughout; use float32, "
+                f"or Keras on another engine ({ENGINE_VARIABLE})"
+            )
+
     def cpu_groups_pay(self, settings: NetworkSettings) -> bool:
         """Whether small networks of this kind were measured to gain from a group on a CPU."""
         return isinstance(settings, self.cpu_groups_of)
@@ -47,8 +57,6 @@ class Capabilities:
 TORCH = Capabilities(
     ("torch",), (MLPSettings, UNetSettings), (MLPSettings, UNetSettings), compiling_on_cpu=Compiling(78.0, 0.08)
 )
-
-ENGINE_VARIABLE, DEFAULT_ENGINE = "KERAS_BACKEND", "tensorflow"
 
 KERAS_ENGINES: dict[str, Capabilities] = {
     # No convolution over a batch of kernels has a gradient everywhere: tensorflow/tensorflow#29005 (grouped ones on a

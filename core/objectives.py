@@ -47,19 +47,18 @@ def noised_batch(
     return NoisedBatch(x_0, epsilon, t, process.noised(x_0, epsilon, t, xp))
 
 
-_STEPS_BACK = {"beta_tilde": 1, "beta": 0}
-
-
-def kl_weight(schedule: Schedule, t: ArrayLike, variance: str = "beta_tilde") -> Table:
+def kl_weight(schedule: Schedule, t: ArrayLike, variance: str | Variance = "beta_tilde") -> Table:
     """Nats of L_{t-1} per unit of ||epsilon - epsilon_hat||^2, for integer steps t in 1..T, any shape.
 
     Ho et al. (2020), eq. 12: beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha_bar_t)). For sigma^2 = beta tilde it equals
     expm1(log_snr[t-1] - log_snr[t]) / 2 (Kingma et al. 2021, eq. 14) and is infinite at t = 1.
     """
     t = schedule.check_steps(t)
-    if variance not in _STEPS_BACK:
-        raise ValueError(f"kl_weight knows the fixed variances beta_tilde and beta, got {variance!r}")
-    left = schedule.one_minus_alpha_bar[t - _STEPS_BACK[variance]]
+    variance = as_variance(variance)
+    if variance.steps_back is None:
+        known = " and ".join(other.name for other in VARIANCES.values() if other.steps_back is not None)
+        raise ValueError(f"kl_weight knows the fixed variances {known}, got {variance.name!r}")
+    left = schedule.one_minus_alpha_bar[t - variance.steps_back]
     with np.errstate(divide="ignore"):
         return schedule.beta[t] / (2 * schedule.alpha[t] * left)
 

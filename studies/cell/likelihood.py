@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 
-from core.oracles import EmpiricalDistribution
 from studies.cell.bound import BoundEstimate, Terms, evaluate_bound, linear_denoiser
 from studies.cell.draws import generator
 from studies.cell.floors import entropy_rows, evaluate_excess, excess_rows
@@ -96,8 +95,7 @@ def floors(
 ) -> list[Row]:
     """Both losses above the floor of the density the data came from, or of the training set where that is unknown."""
     report("floors", 0, 1)
-    oracle = EmpiricalDistribution(dataset.train) if dataset.truth is None else dataset.truth
-    return excess_rows(evaluate_excess(terms, model.process, oracle, model.seed, batch))
+    return excess_rows(evaluate_excess(terms, model.process, dataset.oracle(), model.seed, batch))
 
 
 def probability_flow(
