@@ -7,6 +7,19 @@ from dataclasses import dataclass
 
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 
+ENGINE_VARIABLE, DEFAULT_ENGINE = "KERAS_BACKEND", "tensorflow"
+
+
+@dataclass(frozen=True)
+class Compiling:
+    """What compiling a small network was measured to cost and to gain, on one CPU thread.
+
+    `seconds` at the start, and the `share` that it takes off every training step.
+    """
+
+    seconds: float
+    share: float
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -14,26 +27,36 @@ class Capabilities:
 
     `groups_of`: the kinds of networks that it trains in groups; `cpu_groups_of`: those whose groups were measured to
     be faster on a CPU than one network after another, while the networks are small (`studies.plan.grouping`).
+    `compiling_on_cpu`: None where it has no gain there (`studies.plan.compiling`).
     `holds_float64`: whether what is given in float64 is computed in it throughout.
     """
 
     packages: tuple[str, ...]
     groups_of: tuple[type[NetworkSettings], ...] = ()
     cpu_groups_of: tuple[type[NetworkSettings], ...] = ()
+    compiling_on_cpu: Compiling | None = None
     holds_float64: bool = True
 
     def trains_together(self, settings: NetworkSettings) -> bool:
         """Whether the backend's `make_group_trainer` takes networks of `settings`."""
         return isinstance(settings, self.groups_of)
 
+    def check_dtype(self, dtype: str) -> None:
+        """ValueError for a precision that it does not keep."""
+        if dtype == "float64" and not self.holds_float64:
+            raise ValueError(
+                f"{' on '.join(self.packages)} does not compute in float64 throughout; use float32, "
+                f"or Keras on another engine ({ENGINE_VARIABLE})"
+            )
+
     def cpu_groups_pay(self, settings: NetworkSettings) -> bool:
         """Whether small networks of this kind were measured to gain from a group on a CPU."""
         return isinstance(settings, self.cpu_groups_of)
 
 
-TORCH = Capabilities(("torch",), (MLPSettings, UNetSettings), (MLPSettings, UNetSettings))
-
-ENGINE_VARIABLE, DEFAULT_ENGINE = "KERAS_BACKEND", "tensorflow"
+TORCH = Capabilities(
+    ("torch",), (MLPSettings, UNetSettings), (MLPSettings, UNetSettings), compiling_on_cpu=Compiling(78.0, 0.08)
+)
 
 KERAS_ENGINES: dict[str, Capabilities] = {
     # No convolution over a batch of kernels has a gradient everywhere: tensorflow/tensorflow#29005 (grouped ones on a

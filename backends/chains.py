@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.interface import Execution
-from backends.placed import Placed
+from backends.parts import Parts
 from core.arrays import Array
 from core.samplers import SamplerStep
 from core.variances import Variance
@@ -29,10 +29,10 @@ class Family:
     network: Any
     variance: Variance
     execution: Execution
-    model: Placed[Any] = field(compare=False)
+    model: Parts[Any] = field(compare=False)
 
 
-def family_of(model: Placed[Any]) -> Family:
+def family_of(model: Parts[Any]) -> Family:
     return Family(model.network, model.process.variance, model.execution, model)
 
 
@@ -49,13 +49,13 @@ def compiled_step(family: Family, sampler: SamplerStep) -> Step:
         x_t: Array, noise: Array, place: Array, network_t: Array, previous: Array, tables: Array
     ) -> tuple[Array, Array]:
         output = model.evaluate(network, x_t, network_t)
-        return sampler(process.with_tables(tables), x_t, output, place, noise, previous, shared)
+        return sampler(process.window(tables), x_t, output, place, noise, previous, shared)
 
     return model.compiled(step)
 
 
 def sample(
-    model: Placed[Any],
+    model: Parts[Any],
     sampler: SamplerStep,
     x_T: NDArray[Any],
     noise: Callable[[int], NDArray[Any]] | None,
@@ -72,7 +72,7 @@ def sample(
 
 
 def _run(
-    model: Placed[Any],
+    model: Parts[Any],
     step: Step,
     x_T: NDArray[Any],
     noise: Callable[[int], NDArray[Any]] | None,

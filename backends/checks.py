@@ -31,6 +31,7 @@ def check_training(
     check_objective(objective, process.variance)
     if learned is not None:
         check_learnable(objective)
+        learned.check_start(process)
     return objective
 
 
@@ -45,6 +46,16 @@ def check_draws(draws: Draws, settings: NetworkSettings, process: ReverseProcess
             raise ValueError(f"{name} is finite, got NaN or infinite values; clean the data first")
     if draws.weight.shape != draws.t.shape:
         raise ValueError(f"weight has one value per step, {draws.t.shape}, got {draws.weight.shape}")
+
+
+def check_points(x_t: NDArray[Any], t: NDArray[Any], settings: NetworkSettings, process: ReverseProcess) -> None:
+    """ValueError for steps outside 1..T, and for points of another shape than the network's or without a step each."""
+    steps = process.schedule.check_steps(t)
+    expected = (len(x_t), *settings.shape)
+    if x_t.shape != expected or steps.shape != expected[:1]:
+        raise ValueError(
+            f"x_t has shape {expected} and t {expected[:1]} for this network, got {x_t.shape} and {steps.shape}"
+        )
 
 
 def check_probes(x: NDArray[Any], probes: NDArray[Any], settings: NetworkSettings) -> None:

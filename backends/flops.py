@@ -1,4 +1,4 @@
-"""What one pass of a network takes, counted from its weights: arithmetic, and numbers to keep."""
+"""How much work one forward pass of a network is, counted from its settings: operations, and numbers put out."""
 
 from __future__ import annotations
 
@@ -7,32 +7,40 @@ import math
 from backends.networks import NetworkSettings, UNetSettings, weight_specs
 
 BACKWARD = 2
-"""A backward pass is worth two forward ones: the gradients of inputs and of weights."""
+"""How many forward passes a backward pass is counted as: one for the gradients of every layer's inputs, and one for
+those of its weights.
+"""
 
 
 def forward_flops(settings: NetworkSettings) -> int:
-    """Floating-point operations of one example's forward pass in convolutions and matrix products, 2 a multiply-add.
+    """Floating-point operations of the forward pass of one example.
 
-    They are counted from the network's definition. An implementation that computes the same function with fewer, by a
-    faster algorithm for a convolution say, is still credited with all of them: more a second always means less time.
+    Counted are those of convolutions, linear layers and attention, a multiplication and its addition as two; all else
+    is small beside them. The number follows from the network's definition and not from how it is implemented: a faster
+    algorithm for a convolution, which needs fewer operations, is credited with as many. Of two implementations, the one
+    with more operations a second is therefore always the one that takes less time.
     """
     total = 0
     for name, spec in weight_specs(settings).items():
         if len(spec.shape) > 1:
             total += 2 * math.prod(spec.shape) * _positions(settings, name)
-        if name.endswith("to_q.weight"):
-            total += 4 * spec.shape[0] * _positions(settings, name) ** 2  # query by key, and weights by value
+        if name.endswith("to_q.weight"):  # every query with every key, and every value by the weight that gives
+            total += 4 * spec.shape[0] * _positions(settings, name) ** 2
     return total
 
 
 def layer_outputs(settings: NetworkSettings) -> int:
-    """How many numbers the convolutions and linear layers put out for one example."""
+    """How many numbers all convolutions and linear layers together put out for one example."""
     specs = weight_specs(settings).items()
     return sum(spec.shape[0] * _positions(settings, name) for name, spec in specs if len(spec.shape) > 1)
 
 
 def _positions(settings: NetworkSettings, name: str) -> int:
-    """At how many positions of an example the weight is applied."""
+    """At how many positions of an example the weight is applied.
+
+    A convolution is applied at every pixel of its level of the U-Net, whose lengths halve from level to level; the
+    layers that embed the time, and those of a perceptron, once.
+    """
     if not isinstance(settings, UNetSettings) or "time_" in name:
         return 1
     last = len(settings.widths) - 1

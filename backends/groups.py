@@ -1,7 +1,10 @@
-"""What a group of networks in training has in common in every framework: who is in it, and its weights end to end.
+"""Training several networks as one program: the part of it that is the same in every framework.
 
-The weights of all members are one array (M, P): a row a member, its weights flat in the order of `weight_specs`. The
-recipe is then a handful of operations on whole arrays, and none of them mixes rows.
+A group has M members: networks of the same settings, each with its own initial weights, its own draws and its own
+objective. The weights of all members are kept in one array of shape (M, P), where P is how many numbers one network
+has: each member is a row, and within the row its weights follow each other, flattened, in the order of `weight_specs`.
+Adam, clipping and the moving average are then a few operations on the whole array. They treat every row by itself, so
+that a member is trained as it would be alone.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from core.reverse import ReverseProcess
 
 @dataclass(frozen=True)
 class Part:
-    """Rows first..last - 1 of the group, which share an objective and hence its scale."""
+    """The rows first..last - 1 of the group's arrays: members with the same objective, and the scale of its loss."""
 
     objective: Objective
     scale: float
@@ -35,9 +38,10 @@ class Part:
 
 
 class Members:
-    """The members of a group: which row of the arrays each has, and which rows share an objective.
+    """The members of a group: which row of the arrays belongs to which of them, and which rows share an objective.
 
-    Rows are ordered by objective, so that the members that share one are a slice.
+    Callers count members in the order in which they gave them. Rows are sorted by objective instead, so that members
+    with the same objective are neighbours, and their losses can be computed together from one slice of the batch.
     """
 
     def __init__(
@@ -64,7 +68,7 @@ class Members:
             raise ValueError(f"a group of {len(self)} takes {what} for each of them, got {len(given)}")
 
     def joined(self, draws: Sequence[Draws]) -> Draws:
-        """The members' draws end to end, by row: (M * N, ...)."""
+        """The draws of all members as one batch (M * N, ...): the N of the member in row 0, then those of row 1, ..."""
         self.check_count(draws, "draws")
         sizes = {len(of_member.t) for of_member in draws}
         if len(sizes) > 1:
@@ -77,7 +81,7 @@ class Members:
         return replace(draws[0], x_0=x_0, epsilon=epsilon, t=t, weight=weight)
 
     def flat(self, named: Sequence[Weights]) -> NDArray[Any]:
-        """Weights of each member as rows (M, P)."""
+        """The weights of all members as one array (M, P), from the weights of each by neutral name."""
         self.check_count(named, "weights")
         for weights in named:
             check_weights(self.settings, weights)
@@ -85,21 +89,24 @@ class Members:
         return np.stack(rows)
 
     def named(self, row: NDArray[Any]) -> Weights:
-        """One row (P,) by neutral name."""
+        """The weights of one member by neutral name, from its row (P,); the inverse of `flat`."""
         pieces = np.split(row, np.cumsum(self.sizes)[:-1])
         return {n: p.reshape(shape).copy() for (n, shape), p in zip(self.shapes.items(), pieces, strict=True)}
 
     def by_member(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
-        """Rows (M, ...) in the members' own order."""
+        """The rows of an array (M, ...), in the order in which the members were given."""
         return [rows[self.row[member]] for member in range(len(self))]
 
     def losses(self, rows: Losses) -> list[Losses]:
-        """Those of each member, from losses (M * N,) by row."""
+        """The losses of each member's batch, from those of the joint batch (M * N,)."""
         by_member = (self.by_member(loss.reshape(len(self), -1)) for loss in rows)
         return [Losses(*losses) for losses in zip(*by_member, strict=True)]
 
     def loaded(self, given: Sequence[Mapping[str, NDArray[Any]]]) -> tuple[dict[str, NDArray[Any]], int]:
-        """The parts of the members' training states as rows (M, P), and the step they are all at."""
+        """The training states of all members: each part as one array (M, P), and the step that they are all at.
+
+        ValueError where a state is of another network, or the members are at different steps.
+        """
         self.check_count(given, "a state")
         parts = {
             part: self.flat([states.part_of(state, part, self.settings) for state in given]) for part in states.PARTS
@@ -111,9 +118,9 @@ class Members:
 
 
 class StackedTrainer(ABC):
-    """A `backends.interface.GroupTrainer` of weights (M, P), as far as every framework has it alike.
+    """The shared part of a `backends.interface.GroupTrainer`; a framework adds the update itself and its arrays.
 
-    A member whose loss stops being finite spoils its own row and no other: nothing here mixes rows.
+    Nothing here mixes rows: a member whose loss stops being finite spoils its own row, and the others go on.
     """
 
     def __init__(self, members: Members) -> None:
@@ -147,15 +154,15 @@ class StackedTrainer(ABC):
 
     @abstractmethod
     def _update(self, joined: Draws, step: int) -> Losses:
-        """Step 1, 2, ... of all members, on their draws end to end: their losses (M * N,) by row."""
+        """Takes optimiser step 1, 2, ... of all members on their joint batch; returns its losses (M * N,)."""
 
     @abstractmethod
     def _rows(self) -> Mapping[str, Any]:
-        """`backends.states.PARTS` on the device, (M, P) each."""
+        """The weights, their average and Adam's moments (`backends.states.PARTS`) on the device, (M, P) each."""
 
     @abstractmethod
     def _load(self, parts: Mapping[str, NDArray[Any]], step: int) -> None:
-        """Goes on from those after so many steps."""
+        """Replaces those by `parts`, (M, P) each, as they were after so many steps."""
 
     @abstractmethod
     def _to_numpy(self, x: Any) -> NDArray[Any]: ...

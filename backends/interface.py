@@ -111,6 +111,17 @@ BoundTerms = Callable[[Draws], tuple[NDArray[Any], NDArray[Any]]]
 """draws -> (epsilon_mse (N,), posterior_kl (N,) in nats), without gradients; weights are not used."""
 
 
+class Forward(Protocol):
+    """The network alone, without gradients."""
+
+    def __call__(self, x_t: NDArray[Any], t: NDArray[np.int64], times: int = 1) -> NDArray[Any]:
+        """Its output for x_t (N, ...) at steps t (N,) of the process.
+
+        It is evaluated `times` times over on what was brought to the device once, and the host waits for the last: for
+        whoever times it.
+        """
+
+
 class PlacedModel(Protocol):
     """A network and the process it denoises, checked against each other, where an execution runs them."""
 
@@ -127,13 +138,17 @@ class PlacedModel(Protocol):
     def on(self, process: ReverseProcess) -> PlacedModel:
         """The same network on another process: a respaced chain of its own, for example."""
 
+    def forward(self) -> Forward:
+        """The network as a function of numpy arrays, compiled once for all calls of what is returned."""
+
     def trainer(
         self, objective: str | Objective, recipe: TrainingRecipe, learned: LearnedSchedule | None = None
     ) -> Trainer:
         """A trainer of the network, in place, and of the schedule too where that is `learned`.
 
-        The schedule starts from `learned.start`, which is that of the process. Only the bound can train one: ValueError
-        for any other objective.
+        The schedule starts from `learned.start`, which is that of the process: ValueError for another. Once it is
+        trained, the network is that of a process on the trainer's `schedule()`, and no longer of this one. Only the
+        bound can train one: ValueError for any other objective.
         """
 
     def loss_and_gradients(self, objective: str | Objective, draws: Draws) -> tuple[NDArray[Any], Weights]:

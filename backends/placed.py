@@ -1,110 +1,64 @@
-"""A network and its process where an execution runs them, as far as every framework has it alike.
-
-Losses, chains, the probability flow and the trainers of a framework are written with these parts, and none of them
-checks the network against the process or casts the process's tables again.
-"""
+"""`backends.interface.PlacedModel` as far as every framework has it alike: on another process, forward, sampled."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from functools import cached_property
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
-from backends.checks import check_draws, check_network
-from backends.interface import Draws, Execution
-from core.arrays import Array, ArrayNamespace
-from core.objectives import NoisedBatch, noised_batch
+from backends import chains
+from backends.checks import check_points
+from backends.interface import Execution, Forward
+from backends.parts import Parts, X
+from core.arrays import Array
 from core.reverse import ReverseProcess
-
-Network = Callable[[Array, Array], Array]
-"""network(x_t, t), called with arrays of the device."""
-
-F = TypeVar("F", bound=Callable[..., Any])
+from core.samplers import SamplerStep
 
 
-class DeviceNamespace(Protocol):
-    """The array functions of `core` on a device, and the ways there."""
+class Placed(Parts[X]):
+    """A placed model but for its trainer, losses, bound terms and flow field, which differentiate.
 
-    def asarray(self, x: Any) -> Any:
-        """`x` in the working dtype on the device."""
-
-    def integers(self, x: Any) -> Any:
-        """Steps and other indices, on the device."""
-
-    def steps(self, t: int, count: int) -> Any:
-        """The step t for so many examples, on the device."""
-
-    def as_shared(self) -> ArrayNamespace: ...
-
-
-X = TypeVar("X", bound=DeviceNamespace)
-
-
-class DeviceDraws(NamedTuple):
-    """`Draws` on the device.
-
-    `network_t` (N,) are the steps that the network is called with: those of the chain it was trained on.
+    A framework's own class says in `namespace` what the array functions of an execution are.
     """
 
-    x_0: Array
-    epsilon: Array
-    t: Array
-    network_t: Array
-    weight: Array
-
-
-class Placed(ABC, Generic[X]):
-    """The parts of a `backends.interface.PlacedModel`; `xp` are the array functions of its device and dtype.
-
-    ValueError where the output of the network is not what the process takes.
-    """
-
-    def __init__(self, network: Any, process: ReverseProcess, execution: Execution, xp: X) -> None:
-        check_network(network.settings, process)
-        self.network, self.process, self.execution, self.xp = network, process, execution, xp
-
-    @cached_property
-    def cast(self) -> ReverseProcess:
-        """The process with its tables on the device, in the working dtype."""
-        with self.placing():
-            return self.process.cast(self.xp.asarray)
-
-    def upload(self, draws: Draws) -> DeviceDraws:
-        """The draws on the device, once they are checked on the host."""
-        check_draws(draws, self.network.settings, self.process)
-        return DeviceDraws(
-            self.xp.asarray(draws.x_0),
-            self.xp.asarray(draws.epsilon),
-            self.xp.integers(draws.t),
-            self.xp.integers(self.process.schedule.steps[draws.t]),
-            self.xp.asarray(draws.weight),
-        )
-
-    def run_batch(self, network: Network, process: ReverseProcess, draws: DeviceDraws) -> tuple[NoisedBatch, Array]:
-        """The noised batch and the output for it, of `network` in place of the model's own."""
-        batch = noised_batch(process, draws.x_0, draws.epsilon, draws.t, self.xp.as_shared())
-        return batch, self.evaluate(network, batch.x_t, draws.network_t)
-
+    @staticmethod
     @abstractmethod
-    def evaluate(self, network: Network, x_t: Array, t: Array) -> Array:
-        """network(x_t, t) in the execution's arithmetic; the output has the dtype of x_t."""
+    def namespace(execution: Execution) -> X: ...
 
-    @abstractmethod
-    def compiled(self, function: F) -> F:
-        """A function that calls the model's network, as the execution compiles it."""
+    def __init__(self, network: Any, process: ReverseProcess, execution: Execution) -> None:
+        super().__init__(network, process, execution, type(self).namespace(execution))
 
-    @abstractmethod
-    def placing(self) -> AbstractContextManager[Any]:
-        """The scope in which new arrays land on the device."""
+    def on(self, process: ReverseProcess) -> Self:
+        return type(self)(self.network, process, self.execution)
 
-    @abstractmethod
-    def evaluating(self) -> AbstractContextManager[Any]:
-        """The same, for work that no gradient is taken of."""
+    def forward(self) -> Forward:
+        """`backends.interface.PlacedModel.forward`."""
 
-    @abstractmethod
-    def to_numpy(self, x: Any) -> NDArray[Any]:
-        """A copy on the host, in the dtype it has."""
+        def evaluate(x_t: Array, network_t: Array) -> Array:
+            return self.evaluate(self.network, x_t, network_t)
+
+        run = self.compiled(evaluate)
+
+        def forward(x_t: NDArray[Any], t: NDArray[np.int64], times: int = 1) -> NDArray[Any]:
+            check_points(x_t, t, self.network.settings, self.process)
+            if times < 1:
+                raise ValueError(f"the network is evaluated at least once, got times={times}")
+            with self.evaluating():
+                x, network_t = self.xp.asarray(x_t), self.xp.integers(self.process.schedule.steps[t])
+                for _ in range(times):
+                    output = run(x, network_t)
+            return self.to_numpy(output)
+
+        return forward
+
+    def sample(
+        self,
+        sampler: SamplerStep,
+        x_T: NDArray[Any],
+        noise: Callable[[int], NDArray[Any]] | None,
+        keep: Sequence[int] = (),
+    ) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
+        return chains.sample(self, sampler, x_T, noise, keep)

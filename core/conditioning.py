@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from core.arrays import NUMPY, Array, ArrayNamespace, expand_to, gather
-from core.reverse import ReverseProcess
+from core.reverse import ReverseSteps
 from core.samplers import SamplerStep, reverse_kernel
 
 LogGradient = Callable[[Array, Array, Array, ArrayNamespace], Array]
@@ -113,7 +113,7 @@ def _with_kernel(product: Callable[..., tuple[Array, Array]], clip: float | None
     """
 
     def step(
-        process: ReverseProcess,
+        process: ReverseSteps,
         x_t: Array,
         output: Array,
         t: Array,

@@ -20,7 +20,7 @@ Kingma et al. (2021): https://arxiv.org/abs/2107.00630
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -30,7 +30,7 @@ from core.arrays import NUMPY, Array, ArrayNamespace, dims_per_example, sum_per_
 from core.forward import StepCoefficients
 from core.gaussian import expm1_minus_identity
 from core.objectives import OBJECTIVES, Objective, as_objective
-from core.reverse import ReverseProcess, ReverseTables, step_tables
+from core.reverse import ReverseProcess, ReverseSteps, ReverseTables, step_tables
 from core.schedules import Schedule, Table, from_log_snr
 from core.variances import FIRST_VARIANCES, VarianceEnds
 
@@ -85,10 +85,20 @@ class LearnedSchedule:
         moved = moved_first - xp.cumsum(fall - xp.asarray(self._start_falls), axis=0)
         return xp.asarray(self.start.log_snr[1:]) + moved, fall
 
-    def process(self, family: ReverseProcess, parameters: Array, xp: ArrayNamespace = NUMPY) -> ReverseProcess:
-        """`family` with the tables of this schedule, of which entry 0 repeats entry 1; for losses, not for samplers.
+    def check_start(self, process: ReverseProcess) -> None:
+        """ValueError where the process that training starts with is on another schedule than `start`."""
+        if process.num_steps != self.start.num_steps:
+            raise ValueError(f"the learned schedule has {self.start.num_steps} steps, the process {process.num_steps}")
+        if not np.array_equal(process.schedule.log_snr, self.start.log_snr):
+            raise ValueError(
+                f"the learned schedule starts as {self.start}, the process is on {process.schedule}; "
+                "train a process on the schedule that learning starts from"
+            )
 
-        Its `schedule` remains that of `family`, which knows the steps and has as many.
+    def steps(self, family: ReverseProcess, parameters: Array, xp: ArrayNamespace = NUMPY) -> ReverseSteps:
+        """The steps of `family` on the schedule of these parameters, differentiable; for losses, not for samplers.
+
+        They have no `Schedule` until it is `frozen`. Entry 0 of their tables repeats entry 1.
         """
         if family.num_steps != self.start.num_steps:
             raise ValueError(f"the learned schedule has {self.start.num_steps} steps, the process {family.num_steps}")
@@ -96,7 +106,7 @@ class LearnedSchedule:
         tables = _tables(log_snr, fall, family, xp)
         entry = xp.integers(np.maximum(np.arange(self.start.num_steps + 1) - 1, 0))
         padded = {f.name: xp.take(getattr(tables, f.name), entry, axis=0) for f in fields(tables)}
-        return replace(family, tables=ReverseTables(**padded))
+        return family.with_tables(ReverseTables(**padded))
 
     def prior_loss(self, parameters: Array, x_0: Array, xp: ArrayNamespace = NUMPY) -> Array:
         """L_T per dim and step, (N,): what `training_loss` with t ~ uniform(1..T) lacks of the bound per dim and step.

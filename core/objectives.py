@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from core.arrays import NUMPY, Array, ArrayNamespace, dims_per_example, expand_to, gather, sum_per_example
 from core.gaussian import log_bin_mass, normal_kl, normal_log_density
-from core.reverse import ReverseProcess, ReverseTables
+from core.reverse import ReverseSteps, ReverseTables
 from core.schedules import Schedule, Table
 from core.variances import VARIANCES, Variance, as_variance
 
@@ -41,35 +41,34 @@ class NoisedBatch:
 
 
 def noised_batch(
-    process: ReverseProcess, x_0: Array, epsilon: Array, t: Array, xp: ArrayNamespace = NUMPY
+    process: ReverseSteps, x_0: Array, epsilon: Array, t: Array, xp: ArrayNamespace = NUMPY
 ) -> NoisedBatch:
     """The batch that training draws: x_t from q(x_t | x_0) with the given noise."""
     return NoisedBatch(x_0, epsilon, t, process.noised(x_0, epsilon, t, xp))
 
 
-_STEPS_BACK = {"beta_tilde": 1, "beta": 0}
-
-
-def kl_weight(schedule: Schedule, t: ArrayLike, variance: str = "beta_tilde") -> Table:
+def kl_weight(schedule: Schedule, t: ArrayLike, variance: str | Variance = "beta_tilde") -> Table:
     """Nats of L_{t-1} per unit of ||epsilon - epsilon_hat||^2, for integer steps t in 1..T, any shape.
 
     Ho et al. (2020), eq. 12: beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha_bar_t)). For sigma^2 = beta tilde it equals
     expm1(log_snr[t-1] - log_snr[t]) / 2 (Kingma et al. 2021, eq. 14) and is infinite at t = 1.
     """
     t = schedule.check_steps(t)
-    if variance not in _STEPS_BACK:
-        raise ValueError(f"kl_weight knows the fixed variances beta_tilde and beta, got {variance!r}")
-    left = schedule.one_minus_alpha_bar[t - _STEPS_BACK[variance]]
+    variance = as_variance(variance)
+    if variance.steps_back is None:
+        known = " and ".join(other.name for other in VARIANCES.values() if other.steps_back is not None)
+        raise ValueError(f"kl_weight knows the fixed variances {known}, got {variance.name!r}")
+    left = schedule.one_minus_alpha_bar[t - variance.steps_back]
     with np.errstate(divide="ignore"):
         return schedule.beta[t] / (2 * schedule.alpha[t] * left)
 
 
-def output_error(process: ReverseProcess, batch: NoisedBatch, prediction: Array, xp: ArrayNamespace = NUMPY) -> Array:
+def output_error(process: ReverseSteps, batch: NoisedBatch, prediction: Array, xp: ArrayNamespace = NUMPY) -> Array:
     """target - prediction, the error every fixed-variance loss is a weight of."""
     return process.target(batch.x_0, batch.epsilon, batch.t, xp) - prediction
 
 
-def target_mse(process: ReverseProcess, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY) -> Array:
+def target_mse(process: ReverseSteps, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY) -> Array:
     """Mean over dims of (target - output)^2, (N,): unweighted regression of whatever is predicted.
 
     Ho et al. (2020), Table 2.
@@ -78,14 +77,14 @@ def target_mse(process: ReverseProcess, batch: NoisedBatch, output: Array, xp: A
     return sum_per_example(xp, error * error) / dims_per_example(batch.x_0)
 
 
-def epsilon_mse(process: ReverseProcess, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY) -> Array:
+def epsilon_mse(process: ReverseSteps, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY) -> Array:
     """Mean over dims of (epsilon - epsilon_hat)^2, (N,): L_simple (Ho et al. 2020, eq. 14), whatever is predicted."""
     error = output_error(process, batch, process.split(output)[0], xp)
     error = gather(xp, process.tables.epsilon_on_output, batch.t, error) * error
     return sum_per_example(xp, error * error) / dims_per_example(batch.x_0)
 
 
-def posterior_kl(process: ReverseProcess, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY) -> Array:
+def posterior_kl(process: ReverseSteps, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY) -> Array:
     """L_{t-1} in nats per example, (N,): KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)).
 
     At t = 1 it is -log p_theta(x_0 | x_1).
@@ -97,7 +96,7 @@ def posterior_kl(process: ReverseProcess, batch: NoisedBatch, output: Array, xp:
 
 
 def _posterior_kl(
-    process: ReverseProcess, batch: NoisedBatch, prediction: Array, value: Array | None, xp: ArrayNamespace
+    process: ReverseSteps, batch: NoisedBatch, prediction: Array, value: Array | None, xp: ArrayNamespace
 ) -> Array:
     error = output_error(process, batch, prediction, xp)
     if process.learns_variance:
@@ -117,7 +116,7 @@ def _posterior_kl(
 
 
 def _decoder_nats(
-    process: ReverseProcess, batch: NoisedBatch, error: Array, value: Array | None, xp: ArrayNamespace
+    process: ReverseSteps, batch: NoisedBatch, error: Array, value: Array | None, xp: ArrayNamespace
 ) -> Array:
     """-log p_theta(x_0 | x_1) elementwise; at other steps a harmless value, so that `where` leaks no NaN gradient."""
     is_first = expand_to(xp, batch.t == 1, error)
@@ -130,7 +129,7 @@ def _decoder_nats(
 
 
 def hybrid(
-    process: ReverseProcess,
+    process: ReverseSteps,
     batch: NoisedBatch,
     output: Array,
     xp: ArrayNamespace = NUMPY,
@@ -148,7 +147,7 @@ def hybrid(
     return epsilon_mse(process, batch, output, xp) + vlb_weight * vlb
 
 
-Loss = Callable[[ReverseProcess, NoisedBatch, Array, ArrayNamespace], Array]
+Loss = Callable[[ReverseSteps, NoisedBatch, Array, ArrayNamespace], Array]
 """(process, batch, output, xp) -> one loss per example, (N,)."""
 
 
@@ -234,7 +233,7 @@ def check_objective(objective: str | Objective, variance: str | Variance) -> Non
         raise ValueError(f"{objective} trains a learned variance, got {variance}; use {learned}")
 
 
-def unit_scale(process: ReverseProcess, objective: str | Objective) -> float:
+def unit_scale(process: ReverseSteps, objective: str | Objective) -> float:
     """The factor that makes an objective 1 for a network that puts out 0 on unit-variance data, t uniform.
 
     Multiplying a loss by a constant changes nothing for Adam, but it does for gradient clipping, which would
@@ -250,7 +249,7 @@ def unit_scale(process: ReverseProcess, objective: str | Objective) -> float:
 
 
 def training_loss(
-    process: ReverseProcess, objective: str | Objective, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY
+    process: ReverseSteps, objective: str | Objective, batch: NoisedBatch, output: Array, xp: ArrayNamespace = NUMPY
 ) -> Array:
     """What a backend differentiates: the objective per example and dim, (N,).
 
@@ -262,7 +261,7 @@ def training_loss(
 
 
 def recorded_losses(
-    process: ReverseProcess,
+    process: ReverseSteps,
     objective: Objective,
     batch: NoisedBatch,
     output: Array,

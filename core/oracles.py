@@ -38,6 +38,28 @@ class Oracle(Protocol):
     def x_0_variance(self, schedule: Schedule, x_t: ArrayLike, t: ArrayLike) -> Table: ...
 
 
+class Distribution(Oracle, Protocol):
+    """A distribution of x_0 that can be drawn from, with its oracle."""
+
+    @property
+    def normals_per_draw(self) -> int:
+        """How many normal numbers a draw takes beside its uniform one."""
+
+    @property
+    def root_mean_square(self) -> Table:
+        """sqrt(E[x^2]) of each coordinate, in the shape of a point."""
+
+    def sample(self, u: ArrayLike, normal: ArrayLike) -> Table:
+        """Points (N, ...) from uniform numbers u (N,) in [0, 1) and `normal` (N, normals_per_draw)."""
+
+
+class Density(Distribution, Protocol):
+    """A distribution of x_0 with a density that is known."""
+
+    def log_density(self, x: ArrayLike) -> Table: ...
+    def entropy(self) -> float: ...
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianMixture:
     """The density sum_k weights[k] N(x; means[k], diag variances[k]) on points x (N, D).
@@ -80,6 +102,17 @@ class GaussianMixture:
     def variance(self) -> Table:
         """The variance of each coordinate, (D,)."""
         return self.weights @ (self.variances + (self.means - self.mean) ** 2)
+
+    @property
+    def root_mean_square(self) -> Table:
+        """sqrt(E[x^2]) of each coordinate, (D,)."""
+        size: Table = np.sqrt(self.variance + self.mean**2)
+        return size
+
+    @property
+    def normals_per_draw(self) -> int:
+        """D."""
+        return self.dims
 
     def sample(self, u: ArrayLike, normal: ArrayLike) -> Table:
         """Points (N, D) from uniform numbers u (N,) in [0, 1), which choose the component, and `normal` (N, D)."""
@@ -221,7 +254,18 @@ class EmpiricalDistribution:
             )
         object.__setattr__(self, "points", points)
 
-    def sample(self, u: ArrayLike) -> Table:
+    @property
+    def root_mean_square(self) -> Table:
+        """sqrt(E[x^2]) of each coordinate, in the shape of a point."""
+        size: Table = np.sqrt(np.mean(self.points**2, axis=0))
+        return size
+
+    @property
+    def normals_per_draw(self) -> int:
+        """None: the points are all there is."""
+        return 0
+
+    def sample(self, u: ArrayLike, normal: ArrayLike = ()) -> Table:
         """Points (N, ...) from uniform numbers u (N,) in [0, 1)."""
         k = (np.asarray(u) * len(self.points)).astype(np.int64)
         return self.points[np.minimum(k, len(self.points) - 1)]

@@ -3,7 +3,8 @@
 A `ReverseProcess` is a schedule together with the four choices that turn an output into a distribution: what is
 predicted, which variance, which variance at t = 1, and how many levels the data has. It holds every coefficient
 as a table. A backend casts them once (`cast`) and hands the result to the objectives, bounds and samplers of
-`core`.
+`core`. Losses and samplers read the tables alone: they take `ReverseSteps`, which have them and no schedule, such as
+the steps of a schedule that is still being learned.
 
 Ho et al. (2020): https://arxiv.org/abs/2006.11239
 """
@@ -50,48 +51,30 @@ class ReverseTables:
 
 
 @dataclass(frozen=True, eq=False)
-class ReverseProcess:
-    """The reverse process of one model family; make it with `reverse_process`.
+class ReverseSteps:
+    """The reverse steps that the tables are of, as losses and samplers read them.
 
     Outputs have the data's shape (N, ..., C), or (N, ..., 2C) where the variance is learned: prediction first.
     Methods take arrays of `xp` in its working dtype and steps t (N,) within 1..T.
     """
 
-    schedule: Schedule
     prediction: Prediction
     variance: Variance
-    first_variance: str
     levels: int | None
     tables: ReverseTables
 
     @property
     def num_steps(self) -> int:
-        return self.schedule.num_steps
+        """T."""
+        return int(self.tables.signal.shape[0]) - 1
 
     @property
     def learns_variance(self) -> bool:
         return self.variance.is_learned
 
-    def cast(self, asarray: Callable[[Array], Array]) -> ReverseProcess:
-        """The same process with its tables as arrays of a backend, cast from float64 once."""
-        cast = {f.name: asarray(getattr(self.tables, f.name)) for f in fields(self.tables)}
-        return replace(self, tables=ReverseTables(**cast))
-
-    def with_tables(self, rows: Array) -> ReverseProcess:
-        """The same process with other tables, stacked (K, ...) in the order of `ReverseTables`."""
-        return replace(self, tables=ReverseTables(*(rows[k] for k in range(len(fields(ReverseTables))))))
-
-    def windows(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """What each reverse step reads, in one shape for chains of any length, so that a compiled step serves them all.
-
-        `tables` (T, K, 3) and `place` (T,), both by t - 1: three neighbouring columns of every table, among them those
-        of t - 1 and t, for `with_tables`; and where t stands among them, which is 1 for t = 1 and 2 for any other: a
-        sampler that tells the last step apart still does.
-        """
-        stacked = np.stack([np.asarray(getattr(self.tables, f.name)) for f in fields(self.tables)])
-        place = np.minimum(np.arange(1, self.num_steps + 1), 2)
-        columns = np.arange(1, self.num_steps + 1)[:, None] - place[:, None] + np.arange(3)
-        return stacked[:, np.minimum(columns, self.num_steps)].transpose(1, 0, 2), place
+    def with_tables(self, tables: ReverseTables) -> ReverseSteps:
+        """The steps that other tables are of, with the same prediction, variance and levels."""
+        return ReverseSteps(self.prediction, self.variance, self.levels, tables)
 
     def noised(self, x_0: Array, epsilon: Array, t: Array, xp: ArrayNamespace = NUMPY) -> Array:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) epsilon (Ho et al. 2020, eq. 4)."""
@@ -138,6 +121,35 @@ class ReverseProcess:
         return self.variance.log_variance(floor, span, value)
 
 
+@dataclass(frozen=True, eq=False)
+class ReverseProcess(ReverseSteps):
+    """The reverse process of one model family, on the `schedule` that its tables are of; `reverse_process` makes it."""
+
+    schedule: Schedule
+    first_variance: str
+
+    def cast(self, asarray: Callable[[Array], Array]) -> ReverseProcess:
+        """The same process with its tables as arrays of a backend, cast from float64 once."""
+        cast = {f.name: asarray(getattr(self.tables, f.name)) for f in fields(self.tables)}
+        return replace(self, tables=ReverseTables(**cast))
+
+    def windows(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """What each reverse step reads, in one shape for chains of any length, so that a compiled step serves them all.
+
+        `tables` (T, K, 3) and `place` (T,), both by t - 1: three neighbouring columns of every table, among them those
+        of t - 1 and t, for `window`; and where t stands among them, which is 1 for t = 1 and 2 for any other: a
+        sampler that tells the last step apart still does.
+        """
+        stacked = np.stack([np.asarray(getattr(self.tables, f.name)) for f in fields(self.tables)])
+        place = np.minimum(np.arange(1, self.num_steps + 1), 2)
+        columns = np.arange(1, self.num_steps + 1)[:, None] - place[:, None] + np.arange(3)
+        return stacked[:, np.minimum(columns, self.num_steps)].transpose(1, 0, 2), place
+
+    def window(self, rows: Array) -> ReverseSteps:
+        """The few steps whose tables `rows` (K, ...) are, in the order of `ReverseTables`: one of `windows`."""
+        return self.with_tables(ReverseTables(*(rows[k] for k in range(len(fields(ReverseTables))))))
+
+
 def reverse_process(
     schedule: Schedule,
     prediction: str | Prediction = "epsilon",
@@ -160,7 +172,9 @@ def reverse_process(
     padded = {f.name: np.append(np.nan, getattr(tables, f.name)) for f in fields(tables)}
     padded["signal"][0], padded["noise"][0] = 1.0, 0.0  # samplers end on the data
     padded["multistep_blend"] = _multistep_blend(schedule)
-    return ReverseProcess(schedule, prediction, variance, first_variance, levels, ReverseTables(**padded))
+    return ReverseProcess(
+        prediction, variance, levels, ReverseTables(**padded), schedule=schedule, first_variance=first_variance
+    )
 
 
 def step_tables(

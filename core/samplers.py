@@ -22,20 +22,20 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 
 from core.arrays import NUMPY, Array, ArrayNamespace, expand_to, gather
-from core.reverse import ReverseProcess
+from core.reverse import ReverseSteps
 
 SamplerStep = Callable[..., tuple[Array, Array]]
 
 
 def _x_0_hat(
-    process: ReverseProcess, x_t: Array, prediction: Array, t: Array, clip: float | None, xp: ArrayNamespace
+    process: ReverseSteps, x_t: Array, prediction: Array, t: Array, clip: float | None, xp: ArrayNamespace
 ) -> Array:
     x_0_hat = process.x_0_hat(x_t, prediction, t, xp)
     return x_0_hat if clip is None else xp.clip(x_0_hat, -clip, clip)
 
 
 def reverse_kernel(
-    process: ReverseProcess,
+    process: ReverseSteps,
     x_t: Array,
     output: Array,
     t: Array,
@@ -50,7 +50,7 @@ def reverse_kernel(
 
 
 def ancestral_step(
-    process: ReverseProcess,
+    process: ReverseSteps,
     x_t: Array,
     output: Array,
     t: Array,
@@ -69,7 +69,7 @@ def ancestral_step(
 
 
 def ddim_step(
-    process: ReverseProcess,
+    process: ReverseSteps,
     x_t: Array,
     output: Array,
     t: Array,
@@ -96,7 +96,7 @@ def ddim_step(
 
 
 def dpm_solver_step(
-    process: ReverseProcess,
+    process: ReverseSteps,
     x_t: Array,
     output: Array,
     t: Array,

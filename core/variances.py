@@ -63,6 +63,7 @@ class Entry:
 class Variance:
     """One kind of reverse variance.
 
+    `steps_back`: k of a fixed variance beta_t (1 - alpha_bar_{t - k}) / (1 - alpha_bar_t); None for any other.
     `floor`, `span`: its two tables. `entry`: how the network's extra output enters; None where the variance is fixed.
     `log_ratio`: log(beta tilde / sigma^2) of a fixed variance sigma^2, which is what its KL to the posterior is made
     of.
@@ -73,6 +74,7 @@ class Variance:
     span: Callable[[VarianceEnds], Array] = _zero
     entry: Entry | None = None
     log_ratio: Callable[[VarianceEnds], Array] = _zero
+    steps_back: int | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -99,12 +101,13 @@ class Variance:
         return np.asarray(self.entry.added(span, 1.0) != self.entry.added(span, 0.0))
 
 
-_BETA_TILDE = Variance("beta_tilde", lambda ends: ends.log_beta_tilde)
+_BETA_TILDE = Variance("beta_tilde", lambda ends: ends.log_beta_tilde, steps_back=1)
 _BETA = Variance(
     "beta",
     lambda ends: ends.log_beta,
     span=lambda ends: 0 * ends.log_beta,
     log_ratio=lambda ends: ends.log_ratio,
+    steps_back=0,
 )
 # Nichol & Dhariwal (2021), eq. 15, with value = -1 and 1 at the two ends and, as there, no bound on it.
 _LEARNED_RANGE = Variance(

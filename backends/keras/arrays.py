@@ -74,9 +74,10 @@ class KerasNamespace:
 
 
 def namespace(execution: Execution) -> KerasNamespace:
-    """The array functions for an execution. ValueError for an unknown dtype or device."""
+    """The array functions for an execution. ValueError for an unknown dtype or device, and for one it cannot keep."""
     if execution.dtype not in DTYPES:
         raise ValueError(f"unknown dtype {execution.dtype!r}; known: {', '.join(DTYPES)}")
+    ENGINE.capabilities.check_dtype(execution.dtype)
     with on_device(execution.device):
         pass
     if execution.dtype == "float64":

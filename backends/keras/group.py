@@ -19,11 +19,11 @@ from backends.keras.network import make_network, neutral_variables
 from backends.keras.optimiser import FlatOptimiser
 from backends.keras.placed import PlacedModel
 from backends.networks import NetworkSettings
-from backends.placed import DeviceDraws
+from backends.parts import DeviceDraws
 from backends.recipe import TrainingRecipe
 from core.arrays import Array
 from core.objectives import Losses, NoisedBatch, Objective
-from core.reverse import ReverseProcess
+from core.reverse import ReverseProcess, ReverseSteps
 
 
 class KerasGroupTrainer(StackedTrainer):
@@ -87,7 +87,7 @@ class KerasGroupTrainer(StackedTrainer):
         return ops.reshape(x, (len(self._members), -1, *x.shape[1:]))
 
     def _part(
-        self, part: Part, process: ReverseProcess, weight: Array, batch: NoisedBatch, output: Array
+        self, part: Part, process: ReverseSteps, weight: Array, batch: NoisedBatch, output: Array
     ) -> tuple[Array, Losses]:
         """What the members that share an objective minimise, their sum (), and what is recorded of them."""
 

@@ -19,7 +19,7 @@ from backends.recipe import TrainingRecipe
 from backends.states import SCHEDULE
 from core.arrays import Array
 from core.learned_schedule import LearnedSchedule
-from core.reverse import ReverseProcess
+from core.reverse import ReverseProcess, ReverseSteps
 from core.schedules import Schedule
 
 
@@ -35,9 +35,9 @@ class TrainedSchedule:
     def variables(self) -> list[keras.Variable]:
         return [self.parameters, *self._optimiser.variables.values()]
 
-    def process(self, family: ReverseProcess) -> ReverseProcess:
-        """`family` on the schedule as it stands, differentiable."""
-        return self._learned.process(family, self.parameters.value, self._xp.as_shared())
+    def steps(self, family: ReverseProcess) -> ReverseSteps:
+        """Those of `family` on the schedule as it stands, differentiable."""
+        return self._learned.steps(family, self.parameters.value, self._xp.as_shared())
 
     def prior_loss(self, x_0: Array) -> Array:
         """The mean over examples of L_T, in the unit of the training loss."""

@@ -14,7 +14,7 @@ from backends.interface import BoundTerms, Draws, Weights
 from backends.keras.arrays import KerasNamespace, mean, to_numpy
 from backends.keras.engines import ENGINE
 from backends.keras.network import neutral_variables, to_neutral
-from backends.placed import DeviceDraws, Placed
+from backends.parts import DeviceDraws, Parts
 from core.arrays import Array
 from core.objectives import (
     Losses,
@@ -25,19 +25,19 @@ from core.objectives import (
     recorded_losses,
     training_loss,
 )
-from core.reverse import ReverseProcess
+from core.reverse import ReverseSteps
 
-Model = Placed[KerasNamespace]
+Model = Parts[KerasNamespace]
 R = TypeVar("R")
 
 
 def losses(
-    process: ReverseProcess, objective: Objective, batch: NoisedBatch, output: Array, xp: KerasNamespace
+    process: ReverseSteps, objective: Objective, batch: NoisedBatch, output: Array, xp: KerasNamespace
 ) -> tuple[Array, Losses]:
     """The training loss (N,), and what is recorded, without gradients; nothing is computed twice."""
     shared = xp.as_shared()
 
-    def evaluate(process: ReverseProcess) -> tuple[Array, Losses]:
+    def evaluate(process: ReverseSteps) -> tuple[Array, Losses]:
         trained = training_loss(process, objective, batch, output, shared)
         fixed = ops.stop_gradient(output), ops.stop_gradient(trained)
         recorded = recorded_losses(process, objective, batch, *fixed, shared)
@@ -46,7 +46,7 @@ def losses(
     return with_process_at(process, batch.t, evaluate)
 
 
-def with_process_at(process: ReverseProcess, t: Array, evaluate: Callable[[ReverseProcess], R]) -> R:
+def with_process_at(process: ReverseSteps, t: Array, evaluate: Callable[[ReverseSteps], R]) -> R:
     """evaluate(process) for losses at the steps t (N,), at less cost where none of them is t = 1.
 
     The decoder is evaluated for the whole batch and taken at t = 1 alone. Elsewhere it may as well be a density,

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from backends.checks import check_probes
 from backends.keras.arrays import KerasNamespace, to_numpy
 from backends.keras.engines import ENGINE
-from backends.placed import Placed
+from backends.parts import Parts
 from core.arrays import Array
 from core.probability_flow import ProbabilityFlow, ProbedField, flow_terms
 
 
-def flow_field(model: Placed[KerasNamespace]) -> ProbedField:
+def flow_field(model: Parts[KerasNamespace]) -> ProbedField:
     """(x (N, ...), log_snr, probes (P, N, ...)) -> dx / d log_snr (N, ...), v^T Jacobian v (P, N); float64 numpy.
 
     The network is called with a fractional step (`core.probability_flow`). One pass forward and P back.

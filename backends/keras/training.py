@@ -20,7 +20,7 @@ from backends.keras.learned_schedule import TrainedSchedule
 from backends.keras.losses import Model, losses
 from backends.keras.network import export_weights, from_neutral, load_neutral, neutral_variables, to_neutral
 from backends.keras.optimiser import FlatOptimiser
-from backends.placed import DeviceDraws
+from backends.parts import DeviceDraws
 from backends.recipe import TrainingRecipe
 from backends.states import schedule_parts
 from core.arrays import Array
@@ -59,9 +59,9 @@ class KerasTrainer:
         model, schedule, family = self._model, self._schedule, self._model.cast
 
         def minimised(draws: DeviceDraws) -> tuple[Array, Losses]:
-            process = family if schedule is None else schedule.process(family)
-            batch, output = model.run_batch(model.network, process, draws)
-            trained, recorded = losses(process, self._objective, batch, output, model.xp)
+            steps = family if schedule is None else schedule.steps(family)
+            batch, output = model.run_batch(model.network, steps, draws)
+            trained, recorded = losses(steps, self._objective, batch, output, model.xp)
             loss = mean(draws.weight * trained)
             loss = loss if schedule is None else loss + schedule.prior_loss(draws.x_0)
             return loss * self._scale, recorded

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from backends.groups import Members, Part, StackedTrainer
 from backends.interface import Draws, Execution, Weights
 from backends.networks import NetworkSettings
-from backends.placed import DeviceDraws
+from backends.parts import DeviceDraws
 from backends.recipe import TrainingRecipe
 from backends.torch.arrays import to_numpy
 from backends.torch.losses import losses, process_for
@@ -26,7 +26,7 @@ from backends.torch.network import make_network
 from backends.torch.optimiser import FlatOptimiser
 from backends.torch.placed import PlacedModel
 from core.objectives import Losses, NoisedBatch, Objective
-from core.reverse import ReverseProcess
+from core.reverse import ReverseProcess, ReverseSteps
 
 
 class TorchGroupTrainer(StackedTrainer):
@@ -62,7 +62,7 @@ class TorchGroupTrainer(StackedTrainer):
             output = torch.vmap(of_member)(stacked, x_t.unflatten(0, (count, -1)), t.unflatten(0, (count, -1)))
         return output.flatten(0, 1)
 
-    def _forward(self, process: ReverseProcess, draws: DeviceDraws) -> tuple[Tensor, Losses]:
+    def _forward(self, process: ReverseSteps, draws: DeviceDraws) -> tuple[Tensor, Losses]:
         """What is minimised (), the sum of what each member minimises, and what is recorded (M * N,), by row."""
         batch, output = self._model.run_batch(self._networks, process, draws)
         each = [self._part(part, process, draws, batch, output) for part in self._members.parts]
@@ -70,7 +70,7 @@ class TorchGroupTrainer(StackedTrainer):
         return torch.stack(minimised).sum(), Losses(*map(torch.cat, zip(*recorded, strict=True)))
 
     def _part(
-        self, part: Part, process: ReverseProcess, draws: DeviceDraws, batch: NoisedBatch, output: Tensor
+        self, part: Part, process: ReverseSteps, draws: DeviceDraws, batch: NoisedBatch, output: Tensor
     ) -> tuple[Tensor, Losses]:
         """The same for the members that share an objective."""
         size = len(output) // len(self._members)

@@ -19,7 +19,7 @@ from backends.states import SCHEDULE
 from backends.torch.arrays import TorchNamespace, to_numpy
 from backends.torch.optimiser import FlatOptimiser
 from core.learned_schedule import LearnedSchedule
-from core.reverse import ReverseProcess
+from core.reverse import ReverseProcess, ReverseSteps
 from core.schedules import Schedule
 
 
@@ -31,9 +31,9 @@ class TrainedSchedule:
         self._parameters = nn.Parameter(xp.asarray(learned.initial()))
         self._optimiser = FlatOptimiser(recipe, self._parameters)
 
-    def process(self, family: ReverseProcess) -> ReverseProcess:
-        """`family` on the schedule as it stands, differentiable."""
-        return self._learned.process(family, self._parameters, self._xp.as_shared())
+    def steps(self, family: ReverseProcess) -> ReverseSteps:
+        """Those of `family` on the schedule as it stands, differentiable."""
+        return self._learned.steps(family, self._parameters, self._xp.as_shared())
 
     def prior_loss(self, x_0: Tensor) -> Tensor:
         """The mean over examples of L_T, in the unit of the training loss."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backends.checks import check_training
 from backends.interface import BoundTerms, Draws, Weights
-from backends.placed import DeviceDraws, Placed
+from backends.parts import DeviceDraws, Parts
 from backends.torch.arrays import TorchNamespace, to_numpy
 from core.objectives import (
     Losses,
@@ -23,9 +23,9 @@ from core.objectives import (
     recorded_losses,
     training_loss,
 )
-from core.reverse import ReverseProcess
+from core.reverse import ReverseProcess, ReverseSteps
 
-Model = Placed[TorchNamespace]
+Model = Parts[TorchNamespace]
 
 
 def process_for(model: Model, draws: Draws) -> ReverseProcess:
@@ -42,7 +42,7 @@ def process_for(model: Model, draws: Draws) -> ReverseProcess:
 
 
 def losses(
-    process: ReverseProcess, objective: Objective, batch: NoisedBatch, output: Tensor, xp: TorchNamespace
+    process: ReverseSteps, objective: Objective, batch: NoisedBatch, output: Tensor, xp: TorchNamespace
 ) -> tuple[Tensor, Losses]:
     """The training loss (N,), and what is recorded, without gradients; nothing is computed twice."""
     shared = xp.as_shared()
@@ -70,7 +70,7 @@ def bound_terms(model: Model) -> BoundTerms:
     """`backends.interface.PlacedModel.bound_terms`."""
     network, shared = model.network, model.xp.as_shared()
 
-    def forward(process: ReverseProcess, on_device: DeviceDraws) -> tuple[Tensor, Tensor]:
+    def forward(process: ReverseSteps, on_device: DeviceDraws) -> tuple[Tensor, Tensor]:
         batch, output = model.run_batch(network, process, on_device)
         return epsilon_mse(process, batch, output, shared), posterior_kl(process, batch, output, shared)
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backends.checks import check_probes
-from backends.placed import Placed
+from backends.parts import Parts
 from backends.torch.arrays import TorchNamespace, to_numpy
 from core.probability_flow import ProbabilityFlow, ProbedField, flow_terms
 
 
-def flow_field(model: Placed[TorchNamespace]) -> ProbedField:
+def flow_field(model: Parts[TorchNamespace]) -> ProbedField:
     """(x (N, ...), log_snr, probes (P, N, ...)) -> dx / d log_snr (N, ...), v^T Jacobian v (P, N); float64 numpy.
 
     The network is called with a fractional step (`core.probability_flow`). One pass forward and P back, never compiled:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from backends import states
 from backends.checks import check_training
 from backends.interface import Draws, Weights
-from backends.placed import DeviceDraws
+from backends.parts import DeviceDraws
 from backends.recipe import TrainingRecipe
 from backends.states import schedule_parts
 from backends.torch.arrays import to_numpy
@@ -21,7 +21,7 @@ from backends.torch.losses import Model, losses, process_for
 from backends.torch.optimiser import Flat, FlatOptimiser
 from core.learned_schedule import LearnedSchedule
 from core.objectives import Losses, Objective, unit_scale
-from core.reverse import ReverseProcess
+from core.reverse import ReverseSteps
 from core.schedules import Schedule
 
 
@@ -49,7 +49,7 @@ class TorchTrainer:
         self._schedule = None if learned is None else TrainedSchedule(learned, recipe, model.xp)
         self._run = model.compiled(self._forward)
 
-    def _forward(self, process: ReverseProcess, draws: DeviceDraws) -> tuple[Tensor, Losses]:
+    def _forward(self, process: ReverseSteps, draws: DeviceDraws) -> tuple[Tensor, Losses]:
         """What is minimised (), and what is recorded (N,)."""
         batch, output = self._model.run_batch(self._model.network, process, draws)
         trained, recorded = losses(process, self._objective, batch, output, self._model.xp)
@@ -59,9 +59,8 @@ class TorchTrainer:
         """One optimiser step; returns the losses without waiting for the device."""
         on_device = self._model.upload(draws)
         process = process_for(self._model, draws)
-        if self._schedule is not None:
-            process = self._schedule.process(process)
-        minimised, recorded = self._run(process, on_device)
+        steps = process if self._schedule is None else self._schedule.steps(process)
+        minimised, recorded = self._run(steps, on_device)
         if self._schedule is not None:
             minimised = minimised + self._scale * self._schedule.prior_loss(on_device.x_0)
         minimised.backward()

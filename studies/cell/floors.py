@@ -19,17 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bounds import bits_per_dim, prior_kl
-from core.oracles import EmpiricalDistribution, GaussianMixture, epsilon_mse_floor, posterior_kl_floor
+from core.oracles import Density, Distribution, epsilon_mse_floor, posterior_kl_floor
 from core.reverse import ReverseProcess
 from core.strata import Strata, geometric_strata
 from studies.cell.bound import BoundEstimate, Terms, evaluate_terms
 from studies.cell.draws import generator
-from studies.store.files import Row, row
+from studies.cell.measured import measured
+from studies.store.files import Row
 
 NUMBERS, LEAST = 1024, 64
 """Draws of x_t in each stratum: as many as hold `NUMBERS` numbers, but at least `LEAST`."""
-
-Oracle = GaussianMixture | EmpiricalDistribution
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +62,17 @@ class Excess:
     dims: int
 
 
-def evaluate_excess(terms: Terms, process: ReverseProcess, oracle: Oracle, seed: int, batch_size: int = 256) -> Excess:
+def evaluate_excess(
+    terms: Terms, process: ReverseProcess, oracle: Distribution, seed: int, batch_size: int = 256
+) -> Excess:
     """The losses of the network behind `terms` above the floor of `oracle`, on draws that depend on the seed alone."""
     schedule, strata = process.schedule, geometric_strata(process.num_steps)
-    dims = int(np.prod(_moments(oracle).shape[1:]))
+    dims = oracle.root_mean_square.size
     count = max(LEAST, NUMBERS // dims)
     rng = generator(seed, "floors")
     inside = (rng.random((len(strata), count)) * strata.size[:, None]).astype(np.int64)
     t = (strata.first[:, None] + inside).ravel()
-    x_0 = _sampled(oracle, rng, len(t))
+    x_0 = oracle.sample(rng.random(len(t)), rng.standard_normal((len(t), oracle.normals_per_draw)))
     epsilon = rng.standard_normal(x_0.shape)
     x_t = process.noised(x_0, epsilon, t)
     x_0_hat, variance = oracle.x_0_hat(schedule, x_t, t), oracle.x_0_variance(schedule, x_t, t)
@@ -95,22 +96,9 @@ def evaluate_excess(terms: Terms, process: ReverseProcess, oracle: Oracle, seed:
         mse=by_stratum(mse - mse_floor),
         kl_floor=by_stratum(kl_floor),
         kl=by_stratum(kl - kl_floor),
-        prior=float(prior_kl(schedule, _moments(oracle))[0]),
+        prior=float(prior_kl(schedule, oracle.root_mean_square[None])[0]),
         dims=dims,
     )
-
-
-def _sampled(oracle: Oracle, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    if isinstance(oracle, GaussianMixture):
-        return oracle.sample(rng.random(count), rng.standard_normal((count, oracle.dims)))
-    return oracle.sample(rng.random(count))
-
-
-def _moments(oracle: Oracle) -> NDArray[np.float64]:
-    """The root mean square of each number of x_0, (1, ...)."""
-    if isinstance(oracle, GaussianMixture):
-        return np.sqrt(oracle.variance + oracle.mean**2)[None]
-    return np.sqrt(np.mean(oracle.points**2, axis=0, keepdims=True))
 
 
 def excess_rows(excess: Excess) -> list[Row]:
@@ -129,25 +117,25 @@ def excess_rows(excess: Excess) -> list[Row]:
             ("bound_above_floor", excess.kl, 0.0),
         ):
             nats, error = part.total(strata.size.astype(np.float64))
-            rows.append(row(metric, bits_per_nat * (nats + added), "bits/dim", standard_error=bits_per_nat * error))
+            rows.append(measured(metric, bits_per_nat * (nats + added), standard_error=bits_per_nat * error))
     for metric, part in (("epsilon_mse_floor", excess.mse_floor), ("epsilon_mse_above_floor", excess.mse)):
         value, error = part.total(share)
-        rows.append(row(metric, value, "per dim", standard_error=error))
+        rows.append(measured(metric, value, standard_error=error))
     for h in range(len(strata)):
         where = {"t": int(strata.first[h]), "t_last": int(strata.last[h])}
-        for metric, part, scale, unit in (
-            ("epsilon_mse_floor_at_t", excess.mse_floor, 1.0, "per dim"),
-            ("epsilon_mse_above_floor_at_t", excess.mse, 1.0, "per dim"),
-            ("bound_floor_at_t", excess.kl_floor, bits_per_nat, "bits/dim"),
-            ("bound_above_floor_at_t", excess.kl, bits_per_nat, "bits/dim"),
+        for metric, part, scale in (
+            ("epsilon_mse_floor_at_t", excess.mse_floor, 1.0),
+            ("epsilon_mse_above_floor_at_t", excess.mse, 1.0),
+            ("bound_floor_at_t", excess.kl_floor, bits_per_nat),
+            ("bound_above_floor_at_t", excess.kl, bits_per_nat),
         ):
             if metric.startswith("epsilon") or known[h]:
                 error = scale * part.standard_error[h]
-                rows.append(row(metric, scale * part.mean[h], unit, standard_error=error, **where))
+                rows.append(measured(metric, scale * part.mean[h], standard_error=error, **where))
     return rows
 
 
-def entropy_rows(estimate: BoundEstimate, truth: GaussianMixture, test: NDArray[np.float64]) -> list[Row]:
+def entropy_rows(estimate: BoundEstimate, truth: Density, test: NDArray[np.float64]) -> list[Row]:
     """The entropy of the density the test set was drawn from, and how far the bound lies above it, in bits per dim.
 
     The gap is taken to -log p of the same test examples, whose mean is the entropy, so that most of the test set's
@@ -157,6 +145,6 @@ def entropy_rows(estimate: BoundEstimate, truth: GaussianMixture, test: NDArray[
     surprise = -truth.log_density(test)
     error = estimate.standard_error_of_difference(surprise)
     return [
-        row("entropy", bits(truth.entropy()), "bits/dim"),
-        row("bound_above_entropy", bits(estimate.nats - surprise.mean()), "bits/dim", standard_error=bits(error)),
+        measured("entropy", bits(truth.entropy())),
+        measured("bound_above_entropy", bits(estimate.nats - surprise.mean()), standard_error=bits(error)),
     ]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import time
 
-from core.oracles import EmpiricalDistribution
 from studies.cell.bound import BoundEstimate, Terms, evaluate_bound, linear_denoiser
 from studies.cell.draws import generator
 from studies.cell.floors import entropy_rows, evaluate_excess, excess_rows
+from studies.cell.measured import measured
 from studies.cell.model import TrainedModel
 from studies.cell.probability_flow import EXACT_UP_TO, FlowSettings, evaluate_flow, flow_rows
 from studies.cell.rate_distortion import rate_distortion_rows
@@ -19,7 +19,7 @@ from studies.datasets import Dataset
 from studies.plan.batches import evaluation_batch
 from studies.plan.settings import StudySettings
 from studies.run.process import Report
-from studies.store.files import Row, row
+from studies.store.files import Row
 
 FLOW_EXAMPLES, FLOW_EXAMPLES_EXACT = 8, 32
 """Unless asked otherwise; the second where the divergence is exact."""
@@ -38,7 +38,7 @@ def likelihood(model: TrainedModel, dataset: Dataset, settings: StudySettings, r
         begun = time.perf_counter()
         part_rows = part(model, terms, dataset, settings, batch, report)
         if part_rows:
-            rows += [*part_rows, row(f"{stage}_seconds", time.perf_counter() - begun, "s")]
+            rows += [*part_rows, measured(f"{stage}_seconds", time.perf_counter() - begun)]
     return rows
 
 
@@ -71,22 +71,22 @@ def bound_rows(estimate: BoundEstimate) -> list[Row]:
     mse, mse_error = estimate.epsilon_mse
     size, kl = estimate.strata.size, estimate.kl
     rows = [
-        row("bound", bits(estimate.nats), "bits/dim", standard_error=bits(estimate.standard_error)),
-        row("bound_total_se", bits(estimate.total_standard_error), "bits/dim"),
-        row("bound_data_se", bits(estimate.data_standard_error), "bits/dim"),
-        row("bound_step_se", bits(estimate.step_standard_error), "bits/dim"),
-        row("bound_noise_se", bits(estimate.noise_standard_error), "bits/dim"),
-        row("bound_prior", bits(estimate.prior), "bits/dim"),
-        row("bound_diffusion", bits(float((size * kl.mean)[1:].sum())), "bits/dim"),
-        row("bound_decoder", bits(kl.mean[0]), "bits/dim", standard_error=bits(kl.standard_error[0])),
-        row("epsilon_mse", mse, "per dim", standard_error=mse_error),
-        row("bound_evaluations", estimate.evaluations_per_example, "evaluations per example"),
+        measured("bound", bits(estimate.nats), standard_error=bits(estimate.standard_error)),
+        measured("bound_total_se", bits(estimate.total_standard_error)),
+        measured("bound_data_se", bits(estimate.data_standard_error)),
+        measured("bound_step_se", bits(estimate.step_standard_error)),
+        measured("bound_noise_se", bits(estimate.noise_standard_error)),
+        measured("bound_prior", bits(estimate.prior)),
+        measured("bound_diffusion", bits(float((size * kl.mean)[1:].sum()))),
+        measured("bound_decoder", bits(kl.mean[0]), standard_error=bits(kl.standard_error[0])),
+        measured("epsilon_mse", mse, standard_error=mse_error),
+        measured("bound_evaluations", estimate.evaluations_per_example),
     ]
     for h in range(len(estimate.strata)):
         where = {"t": int(estimate.strata.first[h]), "t_last": int(estimate.strata.last[h])}
-        rows.append(row("bound_at_t", bits(kl.mean[h]), "bits/dim", standard_error=bits(kl.standard_error[h]), **where))
+        rows.append(measured("bound_at_t", bits(kl.mean[h]), standard_error=bits(kl.standard_error[h]), **where))
         error = estimate.mse.standard_error[h]
-        rows.append(row("epsilon_mse_at_t", estimate.mse.mean[h], "per dim", standard_error=error, **where))
+        rows.append(measured("epsilon_mse_at_t", estimate.mse.mean[h], standard_error=error, **where))
     return rows
 
 
@@ -95,8 +95,7 @@ def floors(
 ) -> list[Row]:
     """Both losses above the floor of the density the data came from, or of the training set where that is unknown."""
     report("floors", 0, 1)
-    oracle = EmpiricalDistribution(dataset.train) if dataset.truth is None else dataset.truth
-    return excess_rows(evaluate_excess(terms, model.process, oracle, model.seed, batch))
+    return excess_rows(evaluate_excess(terms, model.process, dataset.oracle(), model.seed, batch))
 
 
 def probability_flow(
@@ -136,13 +135,12 @@ def probability_flow(
     difference = exact.nats - around.nats
     return [
         *flow_rows(exact),
-        row("flow_examples", len(test), "examples"),
-        row("flow_bound", bits(around.nats), "bits/dim", standard_error=bits(around.standard_error)),
-        row(
+        measured("flow_examples", len(test)),
+        measured("flow_bound", bits(around.nats), standard_error=bits(around.standard_error)),
+        measured(
             "flow_minus_bound",
             bits(difference),
-            "bits/dim",
             standard_error=bits(math.hypot(exact.standard_error, around.standard_error)),
         ),
-        row("flow_minus_bound_total_se", bits(around.standard_error_of_difference(exact.per_example)), "bits/dim"),
+        measured("flow_minus_bound_total_se", bits(around.standard_error_of_difference(exact.per_example))),
     ]

@@ -9,6 +9,7 @@ from backends import load_backend
 from backends.checkpoints import load_network
 from backends.interface import PlacedModel
 from core.reverse import ReverseProcess, reverse_process
+from core.schedules import Schedule
 from studies.datasets import Dataset
 from studies.plan.schedules import is_learned, read_schedule, schedule_of
 from studies.plan.settings import StudySettings
@@ -16,11 +17,20 @@ from studies.store.cells import Cell
 from studies.store.folder import RunFolder
 
 
-def cell_process(cell: Cell, settings: StudySettings, dataset: Dataset, trained: Path | None = None) -> ReverseProcess:
-    """The reverse process that the cell trains; given its folder once `trained`, with the schedule it has learned."""
+def starting_process(cell: Cell, settings: StudySettings, dataset: Dataset) -> ReverseProcess:
+    """The reverse process that the cell's training starts with; where it learns a schedule, it ends on another."""
+    return _process(schedule_of(cell.schedule, settings.num_steps), cell, settings, dataset)
+
+
+def trained_process(cell: Cell, settings: StudySettings, dataset: Dataset, folder: Path) -> ReverseProcess:
+    """The reverse process of the cell's trained network; a learned schedule is read from the cell's `folder`."""
     schedule = schedule_of(cell.schedule, settings.num_steps)
-    if trained is not None and is_learned(cell.schedule):
-        schedule = read_schedule(trained, schedule)
+    if is_learned(cell.schedule):
+        schedule = read_schedule(folder, schedule)
+    return _process(schedule, cell, settings, dataset)
+
+
+def _process(schedule: Schedule, cell: Cell, settings: StudySettings, dataset: Dataset) -> ReverseProcess:
     return reverse_process(
         schedule,
         cell.prediction,
@@ -46,7 +56,7 @@ class TrainedModel:
 def load_model(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset, device: str = "auto") -> TrainedModel:
     """The cell's network as its run, of `settings`, left it, with its process."""
     folder = RunFolder(run).cell(cell.id)
-    process = cell_process(cell, settings, dataset, folder.path)
+    process = trained_process(cell, settings, dataset, folder.path)
     weights, network_settings = load_network(
         folder.checkpoint, settings.network(dataset.shape, process.learns_variance)
     )

@@ -31,6 +31,8 @@ from core.probability_flow import (
 from core.reverse import ReverseProcess
 from studies.cell.bound import Terms, evaluate_terms
 from studies.cell.draws import generator
+from studies.cell.measured import measured
+from studies.store.files import Row
 
 Stream = Callable[[str, int], np.random.Generator]
 """(purpose, row) -> the random numbers of one example and draw."""
@@ -260,22 +262,21 @@ def evaluate_flow(
     )
 
 
-def flow_rows(estimate: FlowEstimate) -> list[dict[str, Any]]:
+def flow_rows(estimate: FlowEstimate) -> list[Row]:
     """A flow's tidy rows: flow_decoder, flow_uniform or flow_density in bits per dim, and what it took."""
 
-    def row(metric: str, value: float, unit: str, **more: Any) -> dict[str, Any]:
-        return {"metric": f"flow_{estimate.end}{metric}", "value": float(value), "unit": unit, **more}
+    name = f"flow_{estimate.end}"
 
     def bits(nats: float) -> float:
         return float(bits_per_dim(nats, estimate.dims))
 
     return [
-        row("", bits(estimate.nats), "bits/dim", standard_error=bits(estimate.standard_error)),
-        row("_total_se", bits(estimate.total_standard_error), "bits/dim"),
-        row("_probe_se", bits(estimate.probe_standard_error), "bits/dim"),
-        row("_solver_change", bits(estimate.solver_change), "bits/dim"),
-        row("_tolerance", bits(estimate.tolerance * estimate.dims), "bits/dim"),
-        row("_unresolved", estimate.unresolved, "examples"),
-        row("_step", estimate.step, "step"),
-        row("_evaluations", estimate.evaluations_per_example, "evaluations per example"),
+        measured(name, bits(estimate.nats), standard_error=bits(estimate.standard_error)),
+        measured(f"{name}_total_se", bits(estimate.total_standard_error)),
+        measured(f"{name}_probe_se", bits(estimate.probe_standard_error)),
+        measured(f"{name}_solver_change", bits(estimate.solver_change)),
+        measured(f"{name}_tolerance", bits(estimate.tolerance * estimate.dims)),
+        measured(f"{name}_unresolved", estimate.unresolved),
+        measured(f"{name}_step", estimate.step),
+        measured(f"{name}_evaluations", estimate.evaluations_per_example),
     ]

@@ -11,17 +11,16 @@ from typing import Any
 from core.bounds import bits_per_dim, in_levels, rate_distortion
 from core.reverse import ReverseProcess
 from studies.cell.bound import BoundEstimate
+from studies.cell.measured import measured
+from studies.store.files import Row
 
 
-def rate_distortion_rows(estimate: BoundEstimate, process: ReverseProcess) -> list[dict[str, Any]]:
+def rate_distortion_rows(estimate: BoundEstimate, process: ReverseProcess) -> list[Row]:
     """Rows of a bound's estimate, which has all that is needed: no further evaluation.
 
     `rate_at_t` in bits per dim and `distortion_at_t` as a root mean square per dim: on the scale 0..K-1 for data with K
     levels, else in units of the data. `rate`, `distortion` and `rmse` are the ends at t = 1.
     """
-
-    def row(metric: str, value: float, error: float, unit: str, **where: Any) -> dict[str, Any]:
-        return {"metric": metric, "value": float(value), "unit": unit, "standard_error": float(error), **where}
 
     def bits(nats: Any) -> Any:
         return bits_per_dim(nats, estimate.dims)
@@ -36,12 +35,12 @@ def rate_distortion_rows(estimate: BoundEstimate, process: ReverseProcess) -> li
     rmse, rmse_error = scale * curve.rmse, scale * curve.rmse_error
     unit = "data units" if levels is None else f"levels, 0 to {levels - 1}"
     rows = [
-        row("rate", rate[0], rate_error[0], "bits/dim"),
-        row("distortion", bits(kl.mean[0]), bits(kl.standard_error[0]), "bits/dim"),
-        row("rmse", rmse[0], rmse_error[0], unit),
+        measured("rate", rate[0], standard_error=rate_error[0]),
+        measured("distortion", bits(kl.mean[0]), standard_error=bits(kl.standard_error[0])),
+        measured("rmse", rmse[0], unit, standard_error=rmse_error[0]),
     ]
     for h in range(len(strata)):
         where = {"t": int(strata.first[h]), "t_last": int(strata.last[h])}
-        rows.append(row("rate_at_t", rate[h], rate_error[h], "bits/dim", **where))
-        rows.append(row("distortion_at_t", rmse[h], rmse_error[h], unit, **where))
+        rows.append(measured("rate_at_t", rate[h], standard_error=rate_error[h], **where))
+        rows.append(measured("distortion_at_t", rmse[h], unit, standard_error=rmse_error[h], **where))
     return rows

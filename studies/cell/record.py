@@ -19,30 +19,31 @@ from core.reverse import ReverseProcess
 from core.timesteps import SecondMoments
 from studies.cell.draws import training_draws
 from studies.cell.drift import Sketches
+from studies.cell.measured import measured
 from studies.datasets import Dataset
 from studies.plan.compiling import execution_of
 from studies.plan.settings import StudySettings
 from studies.run.process import Report
 from studies.store.cells import Cell
-from studies.store.files import Row, row
+from studies.store.files import Row
 from studies.store.folder import CellFolder
 
 
 @dataclass(frozen=True, eq=False)
 class CellContext:
-    """What every stage of a cell works with."""
+    """What every stage of a cell works with; `start` is the process that its training starts with."""
 
     cell: Cell
     settings: StudySettings
     dataset: Dataset
-    process: ReverseProcess
+    start: ReverseProcess
     backend: Backend
     folder: CellFolder
     report: Report
 
     @property
     def network(self) -> NetworkSettings:
-        return self.settings.network(self.dataset.shape, self.process.learns_variance)
+        return self.settings.network(self.dataset.shape, self.start.learns_variance)
 
     @property
     def execution(self) -> Execution:
@@ -70,7 +71,7 @@ class Record:
     def __init__(self, context: CellContext) -> None:
         self.context = context
         self.rows: list[Row] = []
-        self.moments = SecondMoments.empty(context.process.num_steps)
+        self.moments = SecondMoments.empty(context.start.num_steps)
         self.sketches: Sketches = {}
         self.seconds = 0.0
         self.trainer_state: Mapping[str, NDArray[Any]] | None = None
@@ -102,7 +103,7 @@ class Record:
             cell.seed,
             step,
             settings.batch_size,
-            self.context.process.num_steps,
+            self.context.start.num_steps,
             cell.timesteps,
             self.moments.probabilities() if cell.timesteps == "importance" else None,
         )
@@ -129,10 +130,10 @@ class Record:
         if not (np.all(np.isfinite(mse)) and np.all(np.isfinite(kl))):
             self.diverged = step
             return
-        bits = float(bits_per_dim(kl.mean() * self.context.process.num_steps, self.context.dataset.dims))
+        bits = float(bits_per_dim(kl.mean() * self.context.start.num_steps, self.context.dataset.dims))
         curve = [
-            row("train_epsilon_mse", mse.mean(), "per dim", step=step),
-            row("train_posterior_kl", bits, "bits/dim", step=step),
+            measured("train_epsilon_mse", mse.mean(), step=step),
+            measured("train_posterior_kl", bits, step=step),
             *lasted,
         ]
         self.rows += curve

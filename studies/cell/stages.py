@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from backends import load_backend
 from backends.checkpoints import save_network
 from backends.networks import parameter_count
 from studies.cell.likelihood import likelihood
-from studies.cell.model import TrainedModel, cell_process
+from studies.cell.measured import measured
+from studies.cell.model import TrainedModel, starting_process, trained_process
 from studies.cell.record import CellContext, Record, Trained
 from studies.cell.sampling import Chain, draw_samples, score
 from studies.cell.training import train
@@ -29,7 +30,7 @@ from studies.plan.settings import StudySettings, read_settings
 from studies.run.process import ENDED, Report, failure_noted
 from studies.store import files
 from studies.store.cells import Cell
-from studies.store.files import Row, row
+from studies.store.files import Row
 from studies.store.folder import RunFolder
 
 SAMPLE_METRICS = (
@@ -77,19 +78,19 @@ def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> 
 def make_context(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset, report: Report) -> CellContext:
     folder = RunFolder(run).cell(cell.id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    process, backend = cell_process(cell, settings, dataset), load_backend(cell.backend)
-    return CellContext(cell, settings, dataset, process, backend, folder, report)
+    start, backend = starting_process(cell, settings, dataset), load_backend(cell.backend)
+    return CellContext(cell, settings, dataset, start, backend, folder, report)
 
 
 def finish_cell(context: CellContext, trained: Trained) -> None:
     """Measures a trained cell and writes all that is known of it; rows.csv last."""
     cell, settings, dataset, folder = context.cell, context.settings, context.dataset, context.folder
-    rows = [row("parameters", parameter_count(context.network), "weights"), *trained.rows]
+    rows = [measured("parameters", parameter_count(context.network)), *trained.rows]
     if trained.weights is not None:
-        context = replace(context, process=cell_process(cell, settings, dataset, folder.path))
+        process = trained_process(cell, settings, dataset, folder.path)
         save_network(folder.checkpoint, trained.weights, context.network, cell_metadata(context))
         network = context.backend.make_network(context.network, trained.weights, context.execution)
-        placed = context.backend.place(network, context.process, context.execution)
+        placed = context.backend.place(network, process, context.execution)
         model = TrainedModel(placed, dataset.shape, cell.seed)
         rows += likelihood(model, dataset, settings, context.report)
         rows += sample(context, model)
@@ -113,7 +114,7 @@ def cell_metadata(context: CellContext) -> dict[str, str]:
 def sample(context: CellContext, model: TrainedModel) -> list[Row]:
     """Samples by the respaced chain and by the whole one, from noise shared by the seed's cells, and their scores."""
     settings, dataset = context.settings, context.dataset
-    num_steps = context.process.num_steps
+    num_steps = model.process.num_steps
     chains = {Chain(settings.sampler, min(settings.sample_steps, num_steps)): settings.samples}
     if settings.full_samples:
         chains.setdefault(Chain("ancestral", num_steps), settings.full_samples)
@@ -129,7 +130,7 @@ def sample(context: CellContext, model: TrainedModel) -> list[Row]:
         }
     seconds = time.perf_counter() - begun
     files.write_arrays(context.folder.samples, arrays)
-    rows = [row("sample_seconds", seconds, "s")]
+    rows = [measured("sample_seconds", seconds)]
     context.report("score", 0, 1)
     for chain, count in chains.items():
         if count >= LEAST:

@@ -18,11 +18,11 @@ from backends.networks import initial_weights, parameter_count
 from core.objectives import Losses
 from studies.cell.ahead import ahead
 from studies.cell.drift import as_arrays, sketch, sketched_steps
+from studies.cell.measured import measured
 from studies.cell.record import CellContext, Record, Trained
 from studies.plan.machine import uses_gpu
 from studies.plan.schedules import learned_schedule, write_schedule
 from studies.store import files
-from studies.store.files import row
 
 CURVE_POINTS = 60
 SAVE_SECONDS = 60.0
@@ -36,7 +36,7 @@ class Alone:
         settings, cell = context.settings, context.cell
         network = context.backend.make_network(context.network, weights, context.execution)
         self._learned = learned_schedule(cell.schedule, settings.num_steps, context.dataset.levels)
-        placed = context.backend.place(network, context.process, context.execution)
+        placed = context.backend.place(network, context.start, context.execution)
         self._trainer: Trainer = placed.trainer(cell.objective, settings.recipe(), self._learned)
 
     @property
@@ -137,7 +137,7 @@ class _GroupInTraining:
     def _add_to_curves(self, step: int) -> None:
         losses = [self.trainer.losses(handle) for handle in self._window.handles]
         seconds = self._window.step_seconds()
-        timing = [] if seconds is None else [row("step_seconds", self._clock.share * seconds, "s", step=step)]
+        timing = [] if seconds is None else [measured("step_seconds", self._clock.share * seconds, step=step)]
         for member, record in self.running.items():
             weights = [of_step[member] for of_step in self._window.weights]
             record.add_curve(weights, [of_step[member] for of_step in losses], step, timing)
@@ -167,11 +167,11 @@ class _GroupInTraining:
             self._save(seconds)
         for record in self.running.values():
             record.rows += [
-                row("train_seconds", record.seconds + seconds, "s"),
-                row("startup_seconds", self._clock.startup, "s"),
+                measured("train_seconds", record.seconds + seconds),
+                measured("startup_seconds", self._clock.startup),
             ]
             if count > 1:
-                record.rows.append(row("trained_together", count, "cells"))
+                record.rows.append(measured("trained_together", count))
             context = record.context
             files.write_arrays(context.folder.sketches, as_arrays(record.sketches, parameter_count(context.network)))
             if isinstance(self.trainer, Alone):
@@ -180,7 +180,7 @@ class _GroupInTraining:
     def trained(self) -> list[Trained]:
         count = len(self.records)
         return [
-            Trained([row("diverged", record.diverged, "step")], None, count)
+            Trained([measured("diverged", record.diverged)], None, count)
             if record.diverged is not None
             else Trained(record.rows, self.trainer.weights(member), count)
             for member, record in enumerate(self.records)
@@ -262,7 +262,7 @@ def _trainer(records: Sequence[Record]) -> GroupTrainer:
     else:
         objectives = [record.context.cell.objective for record in records]
         trainer = context.backend.make_group_trainer(
-            context.network, starts, context.process, objectives, settings.recipe(), context.execution
+            context.network, starts, context.start, objectives, settings.recipe(), context.execution
         )
     states = [record.trainer_state for record in records if record.trainer_state is not None]
     if states:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.gaussian import bin_width
-from core.oracles import GaussianMixture
+from core.oracles import Density, Distribution, EmpiricalDistribution
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Dataset:
     source: str
     train_labels: NDArray[np.int64] | None = None
     test_labels: NDArray[np.int64] | None = None
-    truth: GaussianMixture | None = None
+    truth: Density | None = None
 
     def __post_init__(self) -> None:
         for part, array in (("train", self.train), ("test", self.test)):
@@ -45,6 +45,10 @@ class Dataset:
     @property
     def dims(self) -> int:
         return int(np.prod(self.shape))
+
+    def oracle(self) -> Distribution:
+        """The density that the data are drawn from, or the training set itself where that is unknown."""
+        return EmpiricalDistribution(self.train) if self.truth is None else self.truth
 
     def with_test_examples(self, count: int) -> Dataset:
         """The same data with only the first `count` test examples."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +18,25 @@ from core.bounds import bits_per_dim
 from core.reverse import ReverseProcess
 from studies.cell.bound import BoundEstimate, Terms, evaluate_bound
 from studies.cell.draws import generator
+from studies.cell.measured import measured
 from studies.cell.model import load_model
 from studies.datasets import load_dataset
 from studies.estimators.rivals import HISTORIES, HISTORY, cost_at, history_probabilities, independent, one_grid
 from studies.estimators.settings import EstimatorSettings, example_counts
 from studies.estimators.table import TermTable, read_table, save_table, tabulate
+from studies.metrics.vocabulary import ESTIMATOR_VOCABULARY
 from studies.plan.command import read_recorded
 from studies.plan.settings import read_settings
 from studies.run.process import Report, one_after_another, run_in_process
 from studies.store import files
 from studies.store.cells import Cell
-from studies.store.files import Row, row
+from studies.store.files import Row
 from studies.store.folder import RunFolder
 
+row = partial(measured, known=ESTIMATOR_VOCABULARY)
 TABLE = "terms.npz"
 COLUMNS = (*files.COLUMNS, "examples", "estimator")
 """The columns of other studies, the number of test examples, and whose cost or error it is."""
-PER_EXAMPLE, BITS, SHARE = "evaluations per example", "bits/dim", "of intervals"
 SEARCH_REPEATS = 3
 """Estimates that the search for the cost spends at each budget, as a divisor of the repeats at the cost itself."""
 
@@ -93,9 +96,9 @@ def compare(
         "ours": cost,
         "limit": table.limit,
     }
-    rows = [row("evaluations", value, PER_EXAMPLE, estimator=name) for name, value in costs.items()]
+    rows = [row("evaluations", value, estimator=name) for name, value in costs.items()]
     bits = float(bits_per_dim(table.fresh_sweep_error, dims))
-    return [*rows, row("sweep_error", bits, BITS, estimator="full_sweep"), *calibration], cost
+    return [*rows, row("sweep_error", bits, estimator="full_sweep"), *calibration], cost
 
 
 def _ours(table: TermTable, process: ReverseProcess, settings: EstimatorSettings) -> tuple[float, list[Row]]:
@@ -112,7 +115,7 @@ def _ours(table: TermTable, process: ReverseProcess, settings: EstimatorSettings
     covered = repeats.coverage(table.bound)
     count = settings.repeats
     return float(repeats.evaluations * (scatter / table.sweep_error) ** 2), [
-        row("coverage", covered, SHARE, standard_error=_share_error(covered, count), estimator="ours"),
+        row("coverage", covered, standard_error=_share_error(covered, count), estimator="ours"),
         _error_ratio("computed_over_scatter", repeats.error, float(scatter), count),
     ]
 
@@ -137,11 +140,10 @@ def with_network(
         row(
             "evaluations",
             needed,
-            PER_EXAMPLE,
             standard_error=needed * np.sqrt(2 / (count - 1)),
             estimator="ours_network",
         ),
-        row("coverage", covered, SHARE, standard_error=_share_error(covered, count), estimator="ours_network"),
+        row("coverage", covered, standard_error=_share_error(covered, count), estimator="ours_network"),
         _error_ratio("network_computed_over_scatter", repeats.error, scatter, count),
     ]
 
@@ -153,7 +155,7 @@ def _share_error(share: float, count: int) -> float:
 def _error_ratio(metric: str, computed: NDArray[np.float64], scatter: float, count: int) -> Row:
     """The root mean square of the computed standard errors over the scatter of the estimates."""
     ratio = float(np.sqrt(np.mean(computed**2))) / scatter
-    return row(metric, ratio, "ratio", standard_error=ratio / np.sqrt(2 * count), estimator="ours")
+    return row(metric, ratio, standard_error=ratio / np.sqrt(2 * count), estimator="ours")
 
 
 def run_cell(out: Path, cell: Cell, report: Report) -> None:

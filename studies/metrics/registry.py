@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,13 +13,16 @@ from studies.metrics.inception import inception_frechet
 from studies.metrics.mmd import MULTIPLES
 from studies.metrics.wasserstein import sliced_wasserstein_2, wasserstein_2
 
+AT_LEAST_0, FROM_0_TO_1 = (0.0, math.inf), (0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Metric:
     """One number about samples: unit, better direction, ideal value, and how it errs at finite sample size.
 
-    `ideal` is what two sets from one distribution tend to as they grow; `by_default` is False for a metric
-    that needs more than the data.
+    `ideal` is what two sets from one distribution tend to as they grow; where that is `best_inside` the range, neither
+    direction is better throughout. `range`: the least and the largest value there can be, None where there are none.
+    `by_default` is False for a metric that needs more than the data.
     """
 
     name: str
@@ -28,6 +32,9 @@ class Metric:
     ideal: float
     bias_note: str
     function: Callable[[Comparison], float]
+    range: tuple[float, float] | None = AT_LEAST_0
+    best_inside: bool = False
+    is_p_value: bool = False
     by_default: bool = True
 
 
@@ -40,6 +47,7 @@ def _mmd(multiple: float) -> Metric:
         ideal=0.0,
         bias_note="Unbiased: at the ideal its mean is 0, and single values fall below 0 as often as chance has it.",
         function=lambda comparison: comparison.mmd2[multiple],
+        range=None,
     )
 
 
@@ -89,6 +97,7 @@ _ALL = (
         ideal=1.0,
         bias_note="Too low, more so in high dimension; an outlier in the reference raises it.",
         function=lambda c: c.precision_recall.precision,
+        range=FROM_0_TO_1,
     ),
     Metric(
         name="recall",
@@ -98,6 +107,7 @@ _ALL = (
         ideal=1.0,
         bias_note="Too low, more so in high dimension; an outlier among the samples raises it.",
         function=lambda c: c.precision_recall.recall,
+        range=FROM_0_TO_1,
     ),
     Metric(
         name="density",
@@ -107,6 +117,7 @@ _ALL = (
         ideal=1.0,
         bias_note="Unbiased: at the ideal its mean is 1; above 1 the samples crowd the modes.",
         function=lambda c: c.density_coverage.density,
+        best_inside=True,
     ),
     Metric(
         name="coverage",
@@ -116,6 +127,7 @@ _ALL = (
         ideal=1.0,
         bias_note="At the ideal its mean is 1 - (M-1)...(M-5) / ((M+N-1)...(M+N-5)): 0.97 when N = M.",
         function=lambda c: c.density_coverage.coverage,
+        range=FROM_0_TO_1,
     ),
     Metric(
         name="c2st",
@@ -125,6 +137,7 @@ _ALL = (
         ideal=0.5,
         bias_note="Mean about 1/2 at the ideal; away from it too low, since the classifier learns from few points.",
         function=lambda c: c.two_sample.accuracy,
+        range=FROM_0_TO_1,
     ),
     Metric(
         name="c2st_p",
@@ -134,6 +147,8 @@ _ALL = (
         ideal=0.5,
         bias_note="Uniform at the ideal, in steps of 1/200; falls with the sample size if the sets differ at all.",
         function=lambda c: c.two_sample.p_value,
+        range=FROM_0_TO_1,
+        is_p_value=True,
     ),
     Metric(
         name="memorisation",
@@ -143,6 +158,8 @@ _ALL = (
         ideal=0.5,
         bias_note="Unbiased: at the ideal its mean is 1/2. Below it the samples are far from all data: no better.",
         function=lambda c: c.memorisation.nearer,
+        range=FROM_0_TO_1,
+        best_inside=True,
     ),
     Metric(
         name="memorisation_p",
@@ -152,6 +169,8 @@ _ALL = (
         ideal=0.5,
         bias_note="Uniform at the ideal; falls with the sample size when samples are nearer to train at all.",
         function=lambda c: c.memorisation.p_value,
+        range=FROM_0_TO_1,
+        is_p_value=True,
     ),
     Metric(
         name="fid",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from backends import capabilities
 from backends.interface import Execution
 from backends.networks import NetworkSettings, parameter_count
 from studies.plan.costs import training_seconds
@@ -18,9 +19,6 @@ from studies.plan.machine import uses_gpu
 from studies.plan.settings import StudySettings
 from studies.store.cells import Cell
 
-PRICE = {"torch": 78.0}
-GAIN = {"torch": 0.08}
-"""Seconds at the start, and the share of a step, by backend; none where compiling has no gain."""
 SMALL = 300_000
 """Weights up to which a network gains: between the two that were measured."""
 
@@ -39,10 +37,12 @@ class Estimate:
 
 
 def estimate(network: NetworkSettings, backend: str, settings: StudySettings) -> Estimate:
-    """On a CPU."""
-    training = training_seconds(network, settings)
-    gain = GAIN.get(backend, 0.0) if parameter_count(network) <= SMALL else 0.0
-    return Estimate(training, gain * training, PRICE.get(backend, 0.0))
+    """On a CPU, from what the backend says it gains there."""
+    training, measured = training_seconds(network, settings), capabilities(backend).compiling_on_cpu
+    if measured is None:
+        return Estimate(training, 0.0, 0.0)
+    share = measured.share if parameter_count(network) <= SMALL else 0.0
+    return Estimate(training, share * training, measured.seconds)
 
 
 def execution_of(cell: Cell, network: NetworkSettings, settings: StudySettings) -> Execution:

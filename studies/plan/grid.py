@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from backends import check_backend, installed_backends
+from backends import capabilities, check_backend, installed_backends
 from core.learned_schedule import check_learnable
 from core.objectives import check_objective
 from core.reverse import reverse_process
@@ -39,6 +39,7 @@ def grid(settings: StudySettings) -> list[Cell]:
 def check_cells(cells: list[Cell], settings: StudySettings) -> None:
     """Raises for the first cell that cannot run, before any of them has started."""
     for cell in cells:
+        capabilities(cell.backend).check_dtype(cell.dtype)
         check_backend(cell.backend)
         check_objective(cell.objective, cell.variance)
         if learned_schedule(cell.schedule, settings.num_steps, None) is not None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from studies.reporting.numbers import plain
 from studies.throughput.cases import Case, Facts
+from studies.throughput.contestant import REFERENCE, Contestant
 from studies.throughput.operators import OUTSIDE
-from studies.throughput.table import REFERENCE, in_dtype, speeds
+from studies.throughput.table import speeds
 
 LEAST_SHARE = 0.02
 """Of a step, for an operator to have a row."""
@@ -17,7 +18,7 @@ COUNTED = ("convolution", "mm", "linear", "attention")
 
 def table(case: Case) -> list[list[str]] | None:
     """Milliseconds and share of a step by operator, a column a contestant; None where none has an account."""
-    accounts = {label: facts.account for label, facts in case.facts.items() if facts.account}
+    accounts = {contestant.label: facts.account for contestant, facts in case.facts.items() if facts.account}
     if not accounts:
         return None
     largest: dict[str, float] = {}
@@ -34,15 +35,16 @@ def table(case: Case) -> list[list[str]] | None:
 
 def sentences(case: Case, dtype: str) -> Iterator[str]:
     """How fast the convolutions and products within a step of `REFERENCE` are, and how long all else takes."""
-    facts = case.facts.get(in_dtype(REFERENCE, dtype), Facts())
-    ceiling = [speed.gflops for speed in speeds(case) if (speed.block, speed.dtype) == ("convolution", dtype)]
+    ours = Contestant(REFERENCE, dtype)
+    facts = case.facts.get(ours, Facts())
+    ceiling = [speed.gflops for speed in speeds(case, "convolution") if speed.contestant.dtype == dtype]
     if not facts.account or not ceiling:
         return
     counted = _seconds(facts.account, [name for name in facts.account if any(part in name for part in COUNTED)])
     whole = sum(facts.account.values())
     rate = facts.flops["train"] / 1e9 / counted / ceiling[0]
     yield (
-        f"{in_dtype(REFERENCE, dtype)}: convolutions and products take {counted / whole:.0%} of a step and run at "
+        f"{ours.label}: convolutions and products take {counted / whole:.0%} of a step and run at "
         f"{rate:.0%} of the ceiling; the other {plain(1e3 * (whole - counted), 3)} ms are what keeps a step from it"
     )
 

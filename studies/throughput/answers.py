@@ -17,8 +17,8 @@ from studies.reporting.numbers import in_sentence, plain
 from studies.store.folder import RunFolder
 from studies.throughput import time_to_verdict
 from studies.throughput.cases import Case
-from studies.throughput.settings import PEERS
-from studies.throughput.table import REFERENCE, speeds
+from studies.throughput.contestant import PEERS, REFERENCE, Contestant
+from studies.throughput.table import speeds
 
 GOAL = 20
 
@@ -65,11 +65,12 @@ def answers(run: Path, asked: Asked, cases: Sequence[Case]) -> list[Answer]:
     if case is None:
         return []
     parts = {
-        label: {speed.block: speed.seconds for speed in speeds(case) if speed.label == label} for label in case.facts
+        name: {speed.block: speed.seconds for speed in speeds(case) if speed.contestant == Contestant(name)}
+        for name in (*PEERS, REFERENCE)
     }
     # diffusers first: its network is our very own.
-    peer = next((name for name in PEERS if parts.get(name)), None)
-    if peer is None or not parts.get(REFERENCE):
+    peer = next((name for name in PEERS if parts[name]), None)
+    if peer is None or not parts[REFERENCE]:
         return []
     counts = counts_of(read_settings(run))
     return [

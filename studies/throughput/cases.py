@@ -1,4 +1,4 @@
-"""What a race leaves in its study's folder: entries, what is known of each, and times; and how it is read back."""
+"""What a race leaves in its study's folder: its contestants, what is known of each, and times; read back as written."""
 
 from __future__ import annotations
 
@@ -9,34 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.interface import Execution
+from studies.throughput.contestant import Contestant
 
-CASES, GROWTH = "cases", "growth.csv"
+CASES, GROWTH_FILE = "cases", "growth.csv"
 """In the study's folder: that of the races, and how cost grows."""
-FLOAT32, CEILINGS = "float32", "ceilings"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A contestant of one case: who, and how it runs; its label says what is not eager float32."""
-
-    name: str
-    execution: Execution
-
-    @property
-    def label(self) -> str:
-        dtype = "" if self.execution.dtype == FLOAT32 else f", {self.execution.dtype}"
-        return self.name + dtype + (", compiled" if self.execution.compile else "")
 
 
 @dataclass(eq=False)
 class Facts:
-    """What is known of an entry beside its times. Seconds and bytes; `error` is why there are none.
+    """What is known of a contestant beside its times. Seconds and bytes; `error` is why there are none.
 
     `account`: seconds of a training step by operator (`operators.by_operator`).
     """
 
-    dtype: str = FLOAT32
     parameters: int = 0
     flops: dict[str, float] = field(default_factory=dict)
     description: dict[str, str] = field(default_factory=dict)
@@ -51,7 +36,7 @@ class Facts:
 class Time:
     """`seconds` that `units` of a block took in a round."""
 
-    label: str
+    contestant: Contestant
     block: str
     round: int
     seconds: float
@@ -60,36 +45,47 @@ class Time:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A race that was run: a workload, the facts of every entry by label, and its times by round."""
+    """A race that was run: a workload, the facts of every contestant, and their times by round."""
 
     workload: str
     batch: int
     evaluation_batch: int
-    facts: dict[str, Facts]
+    facts: dict[Contestant, Facts]
     times: list[Time]
 
     @property
     def dtypes(self) -> list[str]:
-        return list(dict.fromkeys(facts.dtype for facts in self.facts.values()))
+        return list(dict.fromkeys(contestant.dtype for contestant in self.facts))
 
-    def blocks(self, label: str) -> list[str]:
-        """The blocks that were timed; none for an entry that failed first, or was not in the race."""
-        return list(dict.fromkeys(time.block for time in self.times if time.label == label))
+    def blocks(self, contestant: Contestant) -> list[str]:
+        """The blocks that were timed; none for one that failed first, or was not in the race."""
+        return list(dict.fromkeys(time.block for time in self.times if time.contestant == contestant))
 
-    def seconds(self, label: str, block: str) -> NDArray[np.float64]:
+    def seconds(self, contestant: Contestant, block: str) -> NDArray[np.float64]:
         """Seconds a unit, round by round."""
         return np.array(
-            [time.seconds / time.units for time in self.times if (time.label, time.block) == (label, block)]
+            [time.seconds / time.units for time in self.times if (time.contestant, time.block) == (contestant, block)]
         )
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1) + "\n"
+        """Whoever took part is an entry of a list, whose place the times name."""
+        place = {contestant: i for i, contestant in enumerate(self.facts)}
+        described = {
+            "workload": self.workload,
+            "batch": self.batch,
+            "evaluation_batch": self.evaluation_batch,
+            "contestants": [{**asdict(contestant), "facts": asdict(facts)} for contestant, facts in self.facts.items()],
+            "times": [{**asdict(time), "contestant": place[time.contestant]} for time in self.times],
+        }
+        return json.dumps(described, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Case:
         values = json.loads(text)
-        facts = {label: Facts(**known) for label, known in values.pop("facts").items()}
-        return cls(**{**values, "times": [Time(**time) for time in values["times"]]}, facts=facts)
+        known = [Facts(**described.pop("facts")) for described in values["contestants"]]
+        contestants = [Contestant(**described) for described in values.pop("contestants")]
+        times = [Time(**{**time, "contestant": contestants[time["contestant"]]}) for time in values.pop("times")]
+        return cls(**values, facts=dict(zip(contestants, known, strict=True)), times=times)
 
 
 def read_cases(out: Path) -> list[Case]:

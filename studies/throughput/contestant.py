@@ -1,62 +1,48 @@
-"""What is raced: a contestant is the blocks of work that a worker times, in the one process that imports its framework.
-
-A block runs about so many units and waits for the device; it returns how many units it ran. Units: "train" an optimiser
-step from drawing its numbers to the moving average; "network", "bound" and "sample" one evaluation of the network on
-the evaluation batch, bare, within the bound's estimate, and within a sampling chain.
-"""
+"""Who takes part in a race: a framework of this project's or a peer, in a precision, eager or compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-import numpy as np
+from backends.interface import Execution
 
-from backends.flops import BACKWARD
-from studies.throughput.workloads import Workload
-
-Block = Callable[[int], int]
-LEVELS, NUM_STEPS = 17, 1000
-CHAIN = 20
-"""Steps of a sampling chain that is timed."""
-TEST_EXAMPLES, LEAST_EVALUATIONS = 64, 20
-"""Of a bound that is timed: it has a pilot and an end, which would look large beside a few evaluations. A default
-study's bound on digits has 70 batches.
-"""
-GROWTH = "growth in T = "
-"""What the name of a worker that measures growth begins with; T follows."""
+REFERENCE = "torch"
+"""Whom the others are compared with."""
+PEERS = ("diffusers", "denoising-diffusion-pytorch")
+CEILINGS, GROWTH = "ceilings", "growth"
+"""Workers that are no contestants of each other: what the machine reaches at most, and how cost grows."""
+FLOAT32 = "float32"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Contestant:
-    """`blocks` by name; operations of one unit of each, where it is counted; weights; what it runs on, in words."""
+    """One of a race. Its text is made in `label`, and never read back."""
 
-    blocks: dict[str, Block]
-    flops: dict[str, float]
-    parameters: int
-    description: dict[str, str]
+    name: str
+    dtype: str = FLOAT32
+    compiled: bool = False
 
+    @property
+    def label(self) -> str:
+        """The name, and what is not eager float32: "torch, bfloat16, compiled"."""
+        dtype = [] if self.dtype == FLOAT32 else [self.dtype]
+        return ", ".join([self.name, *dtype, *["compiled"] * self.compiled])
 
-def model_flops(forward: float, workload: Workload) -> dict[str, float]:
-    """Operations of a unit of each block, from those of one example's forward pass."""
-    evaluated = forward * workload.evaluation_batch
-    return {
-        "train": forward * (1 + BACKWARD) * workload.batch,
-        "network": evaluated,
-        "bound": evaluated,
-        "sample": evaluated,
-    }
+    @property
+    def is_peer(self) -> bool:
+        return self.name in PEERS
 
+    @property
+    def is_ceiling(self) -> bool:
+        return self.name == CEILINGS
 
-def examples(workload: Workload, count: int) -> np.ndarray:
-    """Data of the workload's shape on the levels of digits."""
-    levels = np.linspace(-1, 1, LEVELS)
-    return np.random.default_rng(0).choice(levels, size=(count, *workload.network.shape))
+    def execution(self, device: str) -> Execution:
+        """How its worker runs."""
+        return Execution(device, self.dtype, self.compiled)
 
+    def in_float32(self) -> Contestant:
+        """The same, run in float32."""
+        return replace(self, dtype=FLOAT32)
 
-def waiting(device: Any) -> Callable[[], None]:
-    """A function that returns when a PyTorch device has done what it was given."""
-    import torch
-
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    def once_compiled(self) -> Contestant:
+        return replace(self, compiled=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from backends.interface import Execution
 from backends.networks import UNetSettings
 from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Panel, Plot, log_axis
-from studies.throughput.cases import Entry
-from studies.throughput.contestant import GROWTH
+from studies.throughput.contestant import GROWTH, Contestant
 from studies.throughput.race import Worker
 from studies.throughput.workloads import Workload
 
@@ -56,8 +55,8 @@ def measure(device: str, threads: int, logs: Path, say: Callable[[str], None]) -
 
 
 def _worker(num_steps: int, device: str, threads: int, logs: Path) -> Worker:
-    entry = Entry(f"{GROWTH}{num_steps}", Execution(device))
-    return Worker(entry, WORKLOAD, threads, logs / f"growth-{num_steps}.txt")
+    workload = replace(WORKLOAD, num_steps=num_steps)
+    return Worker(Contestant(GROWTH), workload, device, threads, logs / f"growth-{num_steps}.txt")
 
 
 def _grown(worker: Worker) -> list[tuple[str, int, float, float]]:

@@ -18,14 +18,13 @@ from studies.cell.bound import Terms, evaluate_bound
 from studies.cell.draws import training_draws
 from studies.cell.model import TrainedModel
 from studies.cell.sampling import Chain, draw_samples
-from studies.throughput.contestant import (
+from studies.throughput.blocks import (
     CHAIN,
     LEAST_EVALUATIONS,
     LEVELS,
-    NUM_STEPS,
     TEST_EXAMPLES,
     Block,
-    Contestant,
+    Blocks,
     examples,
     model_flops,
     waiting,
@@ -34,18 +33,17 @@ from studies.throughput.workloads import Workload
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Setup:
     """What a cell of a study works with, in one backend, and its training as a block."""
 
-    network: Any
     process: ReverseProcess
     terms: Terms
     model: TrainedModel
     train: Block
 
 
-def parts(backend_name: str, workload: Workload, execution: Execution, num_steps: int) -> Parts:
-    backend = load_backend(backend_name)
+def set_up(backend_name: str, workload: Workload, execution: Execution) -> Setup:
+    backend, num_steps = load_backend(backend_name), workload.num_steps
     network = backend.make_network(workload.network, initial_weights(workload.network, 0), execution)
     process = reverse_process(linear(num_steps), levels=LEVELS)
     placed = backend.place(network, process, execution)
@@ -59,12 +57,12 @@ def parts(backend_name: str, workload: Workload, execution: Execution, num_steps
         return count
 
     model = TrainedModel(placed, workload.network.shape, 0)
-    return Parts(network, process, placed.bound_terms(), model, train)
+    return Setup(process, placed.bound_terms(), model, train)
 
 
-def contestant(backend_name: str, workload: Workload, execution: Execution) -> Contestant:
+def blocks(backend_name: str, workload: Workload, execution: Execution) -> Blocks:
     """This project's trainer, bound and samplers."""
-    setup = parts(backend_name, workload, execution, NUM_STEPS)
+    setup = set_up(backend_name, workload, execution)
     size, test = workload.evaluation_batch, examples(workload, TEST_EXAMPLES)
 
     def bound(count: int) -> int:
@@ -79,62 +77,27 @@ def contestant(backend_name: str, workload: Workload, execution: Execution) -> C
         evaluate_bound(counted, setup.process, test, 0, evaluations_per_example=budget, batch_size=size)
         return calls
 
+    forward, x_t, t = setup.model.placed.forward(), examples(workload, size), np.arange(size) % workload.num_steps + 1
+
+    def network(count: int) -> int:
+        forward(x_t, t, count)
+        return count
+
     def sample(count: int) -> int:
         chains = max(1, round(count / CHAIN))
         for _ in range(chains):
             draw_samples(setup.model, Chain("ancestral", CHAIN), size)
         return chains * CHAIN
 
-    bare = _bare_network(backend_name, setup.network, examples(workload, size), execution)
-    return Contestant(
-        {"train": setup.train, "network": bare, "bound": bound, "sample": sample},
+    return Blocks(
+        {"train": setup.train, "network": network, "bound": bound, "sample": sample},
         model_flops(forward_flops(workload.network), workload),
         parameter_count(workload.network),
         load_backend(backend_name).describe(execution),
     )
 
 
-def _bare_network(backend_name: str, network: Any, x: np.ndarray, execution: Execution) -> Block:
-    """The network on the same numbers again and again, without gradients."""
-    t = np.arange(len(x)) % NUM_STEPS + 1
-    if backend_name == "torch":
-        import torch
-
-        from backends.torch.arrays import maybe_compiled, namespace
-        from backends.torch.network import run_network
-
-        xp = namespace(execution)
-        x_t, network_t = xp.asarray(x), xp.integers(t)
-        call = maybe_compiled(lambda: run_network(network, x_t, network_t, execution), execution)
-
-        def run(count: int) -> int:
-            with torch.inference_mode():
-                for _ in range(count):
-                    output = call()
-            output.cpu()
-            return count
-    else:
-        from backends.keras.arrays import namespace as keras_namespace
-        from backends.keras.arrays import on_device, to_numpy
-        from backends.keras.engines import ENGINE
-        from backends.keras.network import run_network as run_keras
-
-        keras_xp = keras_namespace(execution)
-        with on_device(execution.device):
-            arrays = keras_xp.asarray(x), keras_xp.integers(t)
-        forward = ENGINE.compiled(lambda a, b: run_keras(network, a, b), network.variables, execution.compile)
-
-        def run(count: int) -> int:
-            with on_device(execution.device):
-                for _ in range(count):
-                    output = forward(*arrays)
-            to_numpy(output)
-            return count
-
-    return run
-
-
-def ceilings(workload: Workload, execution: Execution) -> Contestant:
+def ceilings(workload: Workload, execution: Execution) -> Blocks:
     """What this machine reaches in one large operation: a convolution forward and backward, and a matrix product."""
     import torch
     import torch.nn.functional as F
@@ -175,15 +138,15 @@ def ceilings(workload: Workload, execution: Execution) -> Contestant:
         "convolution": (1 + BACKWARD) * 2.0 * 9 * channels**2 * length**2 * batch,
         "product": 2.0 * size**3,
     }
-    return Contestant({"convolution": convolution, "product": product}, flops, 0, describe(execution))
+    return Blocks({"convolution": convolution, "product": product}, flops, 0, describe(execution))
 
 
-def growing(workload: Workload, execution: Execution, num_steps: int) -> Contestant:
-    """Blocks whose units are what makes a study longer, on a chain of `num_steps`, in the first backend there is.
+def growing(workload: Workload, execution: Execution) -> Blocks:
+    """Blocks whose units are what makes a study longer, in the first backend there is.
 
     Optimiser steps, test examples of a bound at 50 evaluations each, and sampler steps of one chain.
     """
-    setup = parts(installed_backends()[0], workload, execution, num_steps)
+    setup = set_up(installed_backends()[0], workload, execution)
 
     def tested(count: int) -> int:
         evaluate_bound(setup.terms, setup.process, examples(workload, count), 0, batch_size=workload.evaluation_batch)
@@ -193,4 +156,4 @@ def growing(workload: Workload, execution: Execution, num_steps: int) -> Contest
         draw_samples(setup.model, Chain("ancestral", count), workload.evaluation_batch)
         return count
 
-    return Contestant({"steps": setup.train, "examples": tested, "sampler steps": sampled}, {}, 0, {})
+    return Blocks({"steps": setup.train, "examples": tested, "sampler steps": sampled}, {}, 0, {})

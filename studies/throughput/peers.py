@@ -9,7 +9,7 @@ import numpy as np
 
 from backends.interface import Execution
 from backends.networks import UNetSettings
-from studies.throughput.contestant import CHAIN, NUM_STEPS, Contestant, examples, model_flops, waiting
+from studies.throughput.blocks import CHAIN, Blocks, examples, model_flops, waiting
 from studies.throughput.workloads import Workload
 
 
@@ -43,7 +43,7 @@ def diffusers_unet(s: UNetSettings) -> Any:
     )
 
 
-def diffusers(workload: Workload, execution: Execution) -> Contestant:
+def diffusers(workload: Workload, execution: Execution) -> Blocks:
     """diffusers: `UNet2DModel` of the same weights, `DDPMScheduler`, `EMAModel`, PyTorch's Adam and clipping."""
     import torch
     from diffusers import DDPMScheduler
@@ -55,7 +55,7 @@ def diffusers(workload: Workload, execution: Execution) -> Contestant:
     model = diffusers_unet(_unet(workload)).to(device)
     average = EMAModel(model.parameters(), decay=0.999)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-    scheduler: Any = DDPMScheduler(NUM_STEPS, clip_sample=False)
+    scheduler: Any = DDPMScheduler(workload.num_steps, clip_sample=False)
 
     def predict(x_t: Any, t: Any) -> Any:
         return model(x_t, t).sample
@@ -64,7 +64,7 @@ def diffusers(workload: Workload, execution: Execution) -> Contestant:
 
     def step(x_0: Any) -> None:
         epsilon = torch.randn_like(x_0)
-        t = torch.randint(0, NUM_STEPS, (len(x_0),), device=device)
+        t = torch.randint(0, workload.num_steps, (len(x_0),), device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16"):
             loss = torch.nn.functional.mse_loss(run(scheduler.add_noise(x_0, epsilon, t), t), epsilon)
         loss.backward()
@@ -79,10 +79,10 @@ def diffusers(workload: Workload, execution: Execution) -> Contestant:
             x = scheduler.step(run(x, t.to(device)), t, x).prev_sample
         return x
 
-    return _contestant(workload, execution, model, run, step, chain)
+    return _blocks(workload, execution, model, run, step, chain)
 
 
-def denoising_diffusion_pytorch(workload: Workload, execution: Execution) -> Contestant:
+def denoising_diffusion_pytorch(workload: Workload, execution: Execution) -> Blocks:
     """denoising-diffusion-pytorch: `Unet` of the same widths, `GaussianDiffusion`, Adam, clipping and `EMA`.
 
     Its U-Net has two blocks a level and linear attention at every level, so that its weights are more than ours.
@@ -101,7 +101,7 @@ def denoising_diffusion_pytorch(workload: Workload, execution: Execution) -> Con
     diffusion = GaussianDiffusion(
         model,
         image_size=settings.shape[:2],
-        timesteps=NUM_STEPS,
+        timesteps=workload.num_steps,
         sampling_timesteps=CHAIN,
         objective="pred_noise",
         beta_schedule="linear",
@@ -122,17 +122,17 @@ def denoising_diffusion_pytorch(workload: Workload, execution: Execution) -> Con
     def chain(x: Any) -> Any:
         return _quietly(diffusion.ddim_sample, tuple(x.shape))
 
-    return _contestant(workload, execution, model, model, step, chain)
+    return _blocks(workload, execution, model, model, step, chain)
 
 
-def _contestant(
+def _blocks(
     workload: Workload,
     execution: Execution,
     model: Any,
     predict: Callable[[Any, Any], Any],
     step: Callable[[Any], None],
     chain: Callable[[Any], Any],
-) -> Contestant:
+) -> Blocks:
     """The blocks of a peer, from its prediction, training step and sampling chain of CHAIN steps."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -144,7 +144,7 @@ def _contestant(
         return torch.tensor(np.ascontiguousarray(x), dtype=torch.float32, device=device)
 
     data, x_t = images(4 * workload.batch), images(workload.evaluation_batch)
-    network_t = torch.arange(len(x_t), device=device) % NUM_STEPS
+    network_t = torch.arange(len(x_t), device=device) % workload.num_steps
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(x_t[:1], network_t[:1])
     cast = torch.autocast(device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16")
@@ -172,7 +172,7 @@ def _contestant(
         wait()
         return chains * CHAIN
 
-    return Contestant(
+    return Blocks(
         {"train": train, "network": network, "sample": sample},
         model_flops(float(counter.get_total_flops()), workload),
         sum(weight.numel() for weight in model.parameters()),

@@ -17,8 +17,8 @@ from typing import Any, TextIO
 from backends.checkpoints import described_network
 from backends.interface import Execution
 from studies.plan.machine import KEEP_MEMORY, cell_environment
-from studies.throughput.cases import Case, Entry, Facts, Time
-from studies.throughput.settings import PEERS
+from studies.throughput.cases import Case, Facts, Time
+from studies.throughput.contestant import Contestant
 from studies.throughput.workloads import Workload
 
 MODULE = "studies.throughput.worker"
@@ -31,16 +31,16 @@ class WorkerEnded(Exception):
 class Worker:
     """The parent's end of a worker."""
 
-    def __init__(self, entry: Entry, workload: Workload, threads: int, log: Path) -> None:
+    def __init__(self, contestant: Contestant, workload: Workload, device: str, threads: int, log: Path) -> None:
         self.begun = time.perf_counter()
         self._log: TextIO = open(log, "w")  # noqa: SIM115  (closed with the worker)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, entry.name, *encoded(workload, entry.execution)],
+            [sys.executable, "-m", MODULE, contestant.name, *encoded(workload, contestant.execution(device))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env=environment(entry, threads),
+            env=environment(contestant, device, threads),
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def encoded(workload: Workload, execution: Execution) -> tuple[str, str]:
     return json.dumps(described), json.dumps(asdict(execution))
 
 
-def environment(entry: Entry, threads: int) -> dict[str, str]:
+def environment(contestant: Contestant, device: str, threads: int) -> dict[str, str]:
     """The environment variables of a worker: those of a study's cells, with which no worker takes a whole GPU.
 
     Peers do without what is set there for speed, because their users do not set it either. Threads spin for a moment
@@ -88,17 +88,18 @@ def environment(entry: Entry, threads: int) -> dict[str, str]:
     threads a third longer and spare nobody: the other workers wait for a line.
     """
     sharing = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    hidden = {"CUDA_VISIBLE_DEVICES": ""} if entry.execution.device == "cpu" else {}
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
     tuned = cell_environment(threads)
-    if entry.name in PEERS:
+    if contestant.is_peer:
         tuned = {name: value for name, value in tuned.items() if name not in KEEP_MEMORY or name in os.environ}
     return {**tuned, **sharing, **hidden}
 
 
 def race(
-    entries: Sequence[Entry],
+    contestants: Sequence[Contestant],
     workload: Workload,
     *,
+    device: str,
     rounds: int,
     block_seconds: float,
     threads: int,
@@ -106,55 +107,55 @@ def race(
     clock: str = "wall",
     say: Callable[[str], None] = lambda line: None,
 ) -> Case:
-    """Starts every entry, warms it up, and times each of its blocks once a round, the order turning by one a round.
+    """Starts all contestants, warms them up, and times each block once a round; the order turns by one a round.
 
-    An entry that fails is left out from there on, and its facts say why.
+    A contestant that fails is left out from there on, and its facts say why.
     """
     logs.mkdir(parents=True, exist_ok=True)
     case = Case(
         workload.name,
         workload.batch,
         workload.evaluation_batch,
-        {entry.label: Facts(entry.execution.dtype) for entry in entries},
+        {contestant: Facts() for contestant in contestants},
         [],
     )
-    workers: dict[str, Worker] = {}
-    counts: dict[str, dict[str, int]] = {}
+    workers: dict[Contestant, Worker] = {}
+    counts: dict[Contestant, dict[str, int]] = {}
 
-    def attempt(label: str, body: Callable[[], None]) -> None:
+    def attempt(contestant: Contestant, body: Callable[[], None]) -> None:
         try:
             body()
         except WorkerEnded as ended:
-            case.facts[label].error = str(ended)
-            workers.pop(label).close()
+            case.facts[contestant].error = str(ended)
+            workers.pop(contestant).close()
 
-    def warm_up(label: str) -> None:
-        counts[label] = _warmed_up(workers[label], case.facts[label], block_seconds)
+    def warm_up(contestant: Contestant) -> None:
+        counts[contestant] = _warmed_up(workers[contestant], case.facts[contestant], block_seconds)
 
-    def run_round(label: str, number: int) -> None:
-        for block, count in counts[label].items():
-            said = workers[label].ask(block=block, count=count, clock=clock)
-            case.times.append(Time(label, block, number, said["seconds"], said["units"]))
+    def run_round(contestant: Contestant, number: int) -> None:
+        for block, count in counts[contestant].items():
+            said = workers[contestant].ask(block=block, count=count, clock=clock)
+            case.times.append(Time(contestant, block, number, said["seconds"], said["units"]))
 
-    def ask_once(label: str) -> None:
-        case.facts[label].memory_bytes = workers[label].ask(memory=True)["bytes"]
-        if "train" in counts[label]:
-            case.facts[label].account = workers[label].ask(account="train")["seconds"]
+    def ask_once(contestant: Contestant) -> None:
+        case.facts[contestant].memory_bytes = workers[contestant].ask(memory=True)["bytes"]
+        if "train" in counts[contestant]:
+            case.facts[contestant].account = workers[contestant].ask(account="train")["seconds"]
 
     try:
-        for entry in entries:
-            say(f"  {entry.label} starts")
-            log = logs / f"{workload.name}-{entry.label.replace(', ', '-')}.txt"
-            workers[entry.label] = Worker(entry, workload, threads, log)
-            attempt(entry.label, partial(warm_up, entry.label))
+        for contestant in contestants:
+            say(f"  {contestant.label} starts")
+            log = logs / f"{workload.name}-{contestant.label.replace(', ', '-')}.txt"
+            workers[contestant] = Worker(contestant, workload, device, threads, log)
+            attempt(contestant, partial(warm_up, contestant))
         for number in range(rounds):
-            labels = list(workers)
-            turn = number % max(1, len(labels))
-            for label in labels[turn:] + labels[:turn]:
-                attempt(label, partial(run_round, label, number))
+            in_turn = list(workers)
+            turn = number % max(1, len(in_turn))
+            for contestant in in_turn[turn:] + in_turn[:turn]:
+                attempt(contestant, partial(run_round, contestant, number))
             say(f"  round {number + 1} of {rounds}")
-        for label in list(workers):
-            attempt(label, partial(ask_once, label))
+        for contestant in list(workers):
+            attempt(contestant, partial(ask_once, contestant))
     finally:
         for worker in workers.values():
             worker.close()

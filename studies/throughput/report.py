@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from backends import BACKENDS
 from studies.plan.command import read_recorded
 from studies.reporting.figures import write_figures
 from studies.reporting.numbers import plain
@@ -20,15 +21,13 @@ from studies.statistics import Interval
 from studies.store import files
 from studies.store.folder import RunFolder
 from studies.throughput import account, answers, growth
-from studies.throughput.cases import CEILINGS, FLOAT32, GROWTH, Case, read_cases
-from studies.throughput.settings import PEERS, ThroughputSettings
+from studies.throughput.cases import GROWTH_FILE, Case, read_cases
+from studies.throughput.contestant import FLOAT32, REFERENCE, Contestant
+from studies.throughput.settings import ThroughputSettings
 from studies.throughput.table import (
     LOOPS,
-    REFERENCE,
     Speed,
     compiled,
-    in_dtype,
-    is_ceiling,
     loop_over_network,
     speeds,
     time_over,
@@ -63,11 +62,11 @@ Table = list[list[str]]
 def write_report(out: Path) -> Path:
     """Writes results.csv, figures/*.{png,pdf,svg,csv} and report.md from the folder alone."""
     cases = read_cases(out)
-    results = pd.DataFrame([asdict(speed) for case in cases for speed in speeds(case)])
+    results = pd.DataFrame([speed.row() for case in cases for speed in speeds(case)])
     files.write_text(RunFolder(out).results, results.to_csv(index=False))
     plots = [figure(cases)]
-    if (out / GROWTH).is_file():
-        plots.append(growth.figure(pd.read_csv(out / GROWTH)))
+    if (out / GROWTH_FILE).is_file():
+        plots.append(growth.figure(pd.read_csv(out / GROWTH_FILE)))
     write_figures(plots, RunFolder(out).figures)
     environment = RunFolder(out).read_environment()
     lines = ["# Speed, and the time to a verdict", ""]
@@ -112,12 +111,12 @@ def training_table(case: Case) -> Table:
         ["contestant", "weights", "ms a step", "quartiles", "images/s", "GFLOP/s", "of conv.", "of product",
          "time / torch", "95 %"]
     ]  # fmt: skip
-    for speed in _of_block(case, "train"):
-        ratio = time_over_torch(case, speed.label)
+    for speed in speeds(case, "train"):
+        ratio = time_over_torch(case, speed.contestant)
         rows.append(
             [
-                speed.label,
-                f"{case.facts[speed.label].parameters / 1e6:.2f} M",
+                speed.contestant.label,
+                f"{case.facts[speed.contestant].parameters / 1e6:.2f} M",
                 *_milliseconds(speed),
                 plain(speed.items_per_second, 3),
                 plain(speed.gflops, 3),
@@ -128,9 +127,9 @@ def training_table(case: Case) -> Table:
             ]
         )
     for speed in speeds(case):
-        if is_ceiling(speed.label):
-            name = speed.label.replace(CEILINGS, f"ceiling: {speed.block}")
-            rows.append([name, "", *_milliseconds(speed), "", plain(speed.gflops, 3), "", "", "", ""])
+        if speed.contestant.is_ceiling:
+            ceiling = replace(speed.contestant, name=f"ceiling: {speed.block}")
+            rows.append([ceiling.label, "", *_milliseconds(speed), "", plain(speed.gflops, 3), "", "", "", ""])
     return rows
 
 
@@ -139,12 +138,12 @@ def evaluation_table(case: Case) -> Table:
         ["contestant", "", "network, ms", "bound / network", "sampler / network", "start, s", "first step, s",
          "memory, MB"]
     ]  # fmt: skip
-    for speed in _of_block(case, "network"):
-        facts = case.facts[speed.label]
-        ratios = [loop_over_network(case, speed.label, loop) for loop in LOOPS]
+    for speed in speeds(case, "network"):
+        facts = case.facts[speed.contestant]
+        ratios = [loop_over_network(case, speed.contestant, loop) for loop in LOOPS]
         rows.append(
             [
-                speed.label,
+                speed.contestant.label,
                 "",
                 plain(1e3 * speed.seconds, 3),
                 *("" if ratio is None else f"{plain(ratio.estimate, 3)} ({_range(ratio)})" for ratio in ratios),
@@ -162,8 +161,8 @@ def sentences(out: Path) -> list[str]:
     lines = [f"{case.workload}: {line}" for case in cases for line in case_sentences(case)]
     if settings.run is not None:
         lines += answers.sentences(settings.run, cases)
-    if (out / GROWTH).is_file():
-        lines += growth.sentences(pd.read_csv(out / GROWTH))
+    if (out / GROWTH_FILE).is_file():
+        lines += growth.sentences(pd.read_csv(out / GROWTH_FILE))
     return lines
 
 
@@ -171,35 +170,35 @@ def case_sentences(case: Case) -> Iterator[str]:
     for dtype in case.dtypes:
         yield from _torch_sentences(case, dtype)
         yield from account.sentences(case, dtype)
-    for label in (REFERENCE, "keras"):
+    for ours in map(Contestant, BACKENDS):
         for loop in LOOPS:
-            if (ratio := loop_over_network(case, label, loop)) is not None:
-                yield f"{label}: an evaluation in the {loop} loop takes {_within(ratio)}"
-    for label, facts in case.facts.items():
-        name, *how = label.split(", ")
-        if facts.dtype != FLOAT32 and (ratio := time_over(case, label, ", ".join([name, *how[1:]]))) is not None:
-            yield f"{label}: a step takes {plain(ratio.estimate, 3)} ({_range(ratio)}) times one in {FLOAT32}"
+            if (ratio := loop_over_network(case, ours, loop)) is not None:
+                yield f"{ours.label}: an evaluation in the {loop} loop takes {_within(ratio)}"
+    for contestant in case.facts:
+        if (ratio := time_over(case, contestant, contestant.in_float32())) is not None:
+            times = f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times"
+            yield f"{contestant.label}: a step takes {times} one in {FLOAT32}"
     for pair in compiled(case):
         steps = pair.steps
         after = f"pays after {steps:,.0f} steps" if math.isfinite(steps) else "does not pay: a step is no faster"
-        yield f"compiling {pair.label} costs {pair.extra_seconds:.0f} s at the start and {after}"
+        yield f"compiling {pair.contestant.label} costs {pair.extra_seconds:.0f} s at the start and {after}"
 
 
 def _torch_sentences(case: Case, dtype: str) -> Iterator[str]:
     """The eager training step in a dtype against the ceiling and against the best peer, which may be compiled."""
-    ours = in_dtype(REFERENCE, dtype)
-    for speed in _of_block(case, "train"):
-        if speed.label == ours and math.isfinite(speed.share_convolution):
+    ours = Contestant(REFERENCE, dtype)
+    for speed in speeds(case, "train"):
+        if speed.contestant == ours and math.isfinite(speed.share_convolution):
             share, outcome = speed.share_convolution, "met" if speed.share_convolution >= CEILING_GOAL else "NOT met"
-            yield f"{ours} reaches {_percent(share)} of the convolution ceiling ({CEILING_GOAL:.0%} {outcome})"
-    peers = [label for label, facts in case.facts.items() if label.startswith(PEERS) and facts.dtype == dtype]
-    against = {label: rate for label in peers if (rate := torch_rate_over(case, label)) is not None}
+            yield f"{ours.label} reaches {_percent(share)} of the convolution ceiling ({CEILING_GOAL:.0%} {outcome})"
+    peers = [contestant for contestant in case.facts if contestant.is_peer and contestant.dtype == dtype]
+    against = {peer: rate for peer in peers if (rate := torch_rate_over(case, peer)) is not None}
     if against:
-        best = min(against, key=lambda label: against[label].estimate)
+        best = min(against, key=lambda peer: against[peer].estimate)
         rate, outcome = against[best], "met" if against[best].estimate >= PEER_GOAL else "NOT met"
         yield (
-            f"{ours} does {plain(rate.estimate, 3)} ({_range(rate)}) times the operations a second of the best peer, "
-            f"{best} ({PEER_GOAL} {outcome})"
+            f"{ours.label} does {plain(rate.estimate, 3)} ({_range(rate)}) times the operations a second of the best "
+            f"peer, {best.label} ({PEER_GOAL} {outcome})"
         )
 
 
@@ -216,11 +215,11 @@ def figure(cases: Sequence[Case]) -> Plot:
     panels, data = [], []
     of_panels = [(case, dtype) for case in cases for dtype in case.dtypes]
     for case, dtype in of_panels:
-        panel_speeds = [speed for speed in _of_block(case, "train") if speed.dtype == dtype]
+        panel_speeds = [speed for speed in speeds(case, "train") if speed.contestant.dtype == dtype]
         data += panel_speeds
-        limits = [speed.gflops for speed in _of_block(case, "convolution") if speed.dtype == dtype]
+        limits = [speed.gflops for speed in speeds(case, "convolution") if speed.contestant.dtype == dtype]
         ceiling = limits[0] if limits else math.nan
-        spoken = ", ".join(f"{speed.label} {plain(speed.gflops, 3)}" for speed in panel_speeds)
+        spoken = ", ".join(f"{speed.contestant.label} {plain(speed.gflops, 3)}" for speed in panel_speeds)
         title = f"{case.workload}, {dtype}"
         panels.append(
             Panel(
@@ -235,7 +234,7 @@ def figure(cases: Sequence[Case]) -> Plot:
         "Operations a second of a training step",
         "GFLOP/s, medians over rounds with quartiles; the line is the convolution ceiling measured in the same rounds.",
         panels,
-        pd.DataFrame([asdict(speed) for speed in data]),
+        pd.DataFrame([speed.row() for speed in data]),
     )
 
 
@@ -249,21 +248,19 @@ def _bars(panel_speeds: Sequence[Speed], ceiling: float) -> Callable[[Axes], Non
             places,
             rates,
             height=0.6,
-            color=[FAINT if speed.label.startswith(PEERS) else PALETTE[0] for speed in panel_speeds],
+            color=[FAINT if speed.contestant.is_peer else PALETTE[0] for speed in panel_speeds],
         )
         ax.errorbar(rates, places, xerr=[low, high], fmt="none", ecolor=INK, elinewidth=1.2)
         if math.isfinite(ceiling):
             ax.axvline(ceiling, color=PALETTE[1], linewidth=1.4)
-        ax.set_yticks(places, [speed.label.replace("-diffusion-", "-diffusion-\n") for speed in panel_speeds])
+        ax.set_yticks(
+            places, [speed.contestant.label.replace("-diffusion-", "-diffusion-\n") for speed in panel_speeds]
+        )
         ax.grid(axis="y", visible=False)
         ax.set_xlim(0, np.nanmax([*(rates + high), ceiling]) * 1.05)
         ax.set_xlabel("GFLOP/s")
 
     return draw
-
-
-def _of_block(case: Case, block: str) -> list[Speed]:
-    return [speed for speed in speeds(case) if speed.block == block]
 
 
 def _milliseconds(speed: Speed) -> tuple[str, str]:

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import tyro
 
+from backends import BACKENDS
 from studies.plan.command import Flag, check_at_least, check_own_folder
+from studies.throughput.contestant import PEERS
 
-PEERS = ("diffusers", "denoising-diffusion-pytorch")
-CONTESTANTS = ("torch", "keras", *PEERS)
+CONTESTANTS = (*BACKENDS, *PEERS)
 WORKLOADS = ("digits", "images", "cifar10")
 MODES = {"eager": (False,), "compiled": (True,), "both": (False, True)}
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
-from backends.interface import Execution
 from studies.datasets import load_dataset
 from studies.plan.command import to_json
 from studies.plan.machine import uses_gpu
 from studies.plan.settings import read_settings
 from studies.run.environment import record_environment
 from studies.store import files
-from studies.throughput.cases import CASES, CEILINGS, GROWTH, Entry, read_case
+from studies.throughput.cases import CASES, GROWTH_FILE, read_case
+from studies.throughput.contestant import CEILINGS, Contestant
 from studies.throughput.race import race
 from studies.throughput.settings import MODES, ThroughputSettings
 from studies.throughput.workloads import Workload, of_study, workloads
@@ -39,11 +39,11 @@ def run_and_report(settings: ThroughputSettings, argv: Sequence[str]) -> int:
     failed = []
     for workload in cases:
         failed += _run_case(settings, workload)
-    if settings.growth and not (settings.out / GROWTH).is_file():
+    if settings.growth and not (settings.out / GROWTH_FILE).is_file():
         from studies.throughput.growth import measure
 
         rows = measure(settings.device, settings.threads, settings.out / "logs", lambda line: print(line, flush=True))
-        files.write_text(settings.out / GROWTH, rows.to_csv(index=False))
+        files.write_text(settings.out / GROWTH_FILE, rows.to_csv(index=False))
 
     from studies.throughput.report import closing_tables, write_report  # matplotlib, only needed now
 
@@ -69,12 +69,12 @@ def is_installed(name: str) -> bool:
     return all(importlib.util.find_spec(package) is not None for package in PACKAGES[name])
 
 
-def entries(settings: ThroughputSettings) -> list[Entry]:
+def contestants(settings: ThroughputSettings) -> list[Contestant]:
     """Who takes part in a race, of those that are installed; the ceilings are one of them, in every dtype."""
     chosen = [name for name in settings.contestants if is_installed(name)]
-    ways = [Execution(settings.device, dtype, mode) for dtype in settings.dtypes for mode in MODES[settings.modes]]
-    racing = [Entry(name, way) for name in chosen for way in ways]
-    limits = [Entry(CEILINGS, Execution(settings.device, dtype)) for dtype in settings.dtypes]
+    ways = [(dtype, compiled) for dtype in settings.dtypes for compiled in MODES[settings.modes]]
+    racing = [Contestant(name, *way) for name in chosen for way in ways]
+    limits = [Contestant(CEILINGS, dtype) for dtype in settings.dtypes]
     return racing + limits * is_installed(CEILINGS)
 
 
@@ -84,8 +84,9 @@ def _run_case(settings: ThroughputSettings, workload: Workload) -> list[str]:
     if not path.is_file():
         print(f"{workload.name}: {settings.rounds} rounds", flush=True)
         case = race(
-            entries(settings),
+            contestants(settings),
             workload,
+            device=settings.device,
             rounds=settings.rounds,
             block_seconds=settings.block_seconds,
             threads=settings.threads,
@@ -95,4 +96,4 @@ def _run_case(settings: ThroughputSettings, workload: Workload) -> list[str]:
         )
         files.write_text(path, case.to_json())
     facts = read_case(path).facts
-    return [f"{workload.name}, {label}: {known.error}" for label, known in facts.items() if known.error]
+    return [f"{workload.name}, {who.label}: {known.error}" for who, known in facts.items() if known.error]

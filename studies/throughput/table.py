@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import quantile_test
 
 from studies.statistics import Interval
-from studies.throughput.cases import CEILINGS, FLOAT32, Case
+from studies.throughput.cases import Case
+from studies.throughput.contestant import CEILINGS, REFERENCE, Contestant
 
-REFERENCE = "torch"
 LOOPS = ("bound", "sample")
 
 
@@ -21,8 +22,7 @@ class Speed:
     """One contestant's block in one case; seconds are of one unit. A share is NaN where there is no ceiling."""
 
     workload: str
-    label: str
-    dtype: str
+    contestant: Contestant
     block: str
     seconds: float
     seconds_q1: float
@@ -33,12 +33,19 @@ class Speed:
     share_product: float
     first_seconds: float
 
+    def row(self) -> dict[str, Any]:
+        """As results.csv has it: the contestant's label, and its dtype."""
+        numbers = {field.name: getattr(self, field.name) for field in fields(self)}
+        who = {"workload": numbers.pop("workload"), "label": self.contestant.label, "dtype": self.contestant.dtype}
+        del numbers["contestant"]
+        return {**who, **numbers}
+
 
 @dataclass(frozen=True)
 class Compiled:
     """What compiling a contestant costs at the start, and what it gains in a training step, in seconds."""
 
-    label: str
+    contestant: Contestant
     extra_seconds: float
     gained_seconds: float
 
@@ -60,89 +67,82 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(float(np.median(given)), low, high, confidence, len(given))
 
 
-def in_dtype(name: str, dtype: str) -> str:
-    """The label of an eager contestant."""
-    return name if dtype == FLOAT32 else f"{name}, {dtype}"
+def speeds(case: Case, block: str | None = None) -> list[Speed]:
+    """Every contestant's blocks, or those of one name, in the order of the race."""
+    timed = [(contestant, name) for contestant in case.facts for name in case.blocks(contestant)]
+    return [_speed(case, contestant, name) for contestant, name in timed if block in (None, name)]
 
 
-def is_ceiling(label: str) -> bool:
-    return label.split(", ")[0] == CEILINGS
-
-
-def speeds(case: Case) -> list[Speed]:
-    """Every contestant's blocks, in the order of the race."""
-    return [_speed(case, label, block) for label in case.facts for block in case.blocks(label)]
-
-
-def _speed(case: Case, label: str, block: str) -> Speed:
-    seconds, facts = case.seconds(label, block), case.facts[label]
+def _speed(case: Case, contestant: Contestant, block: str) -> Speed:
+    seconds, facts = case.seconds(contestant, block), case.facts[contestant]
     median = float(np.median(seconds))
     flops = facts.flops.get(block, math.nan)
     items = case.evaluation_batch if block in ("network", *LOOPS) else case.batch
     return Speed(
         workload=case.workload,
-        label=label,
-        dtype=facts.dtype,
+        contestant=contestant,
         block=block,
         seconds=median,
         seconds_q1=float(np.quantile(seconds, 0.25)),
         seconds_q3=float(np.quantile(seconds, 0.75)),
-        items_per_second=items / median if not is_ceiling(label) else math.nan,
+        items_per_second=items / median if not contestant.is_ceiling else math.nan,
         gflops=flops / median / 1e9,
-        share_convolution=_share(case, label, flops / seconds, "convolution"),
-        share_product=_share(case, label, flops / seconds, "product"),
+        share_convolution=_share(case, contestant, flops / seconds, "convolution"),
+        share_product=_share(case, contestant, flops / seconds, "product"),
         first_seconds=facts.first_seconds.get(block, math.nan),
     )
 
 
-def _share(case: Case, label: str, rate: NDArray[np.float64], ceiling: str) -> float:
+def _share(case: Case, contestant: Contestant, rate: NDArray[np.float64], ceiling: str) -> float:
     """The median over rounds of a rate over the ceiling's in the same round and dtype."""
-    limits = in_dtype(CEILINGS, case.facts[label].dtype)
-    if is_ceiling(label) or ceiling not in case.blocks(limits):
+    limits = Contestant(CEILINGS, contestant.dtype)
+    if contestant.is_ceiling or ceiling not in case.blocks(limits):
         return math.nan
     at_most = case.facts[limits].flops[ceiling] / case.seconds(limits, ceiling)
     return float(np.median(np.divide(*_same_rounds(rate, at_most))))
 
 
-def time_over(case: Case, label: str, other: str) -> Interval | None:
+def time_over(case: Case, contestant: Contestant, other: Contestant) -> Interval | None:
     """A contestant's seconds a training step over another's; None without either, and for a contestant and itself."""
-    if label == other or "train" not in case.blocks(label) or "train" not in case.blocks(other):
+    if contestant == other or "train" not in case.blocks(contestant) or "train" not in case.blocks(other):
         return None
-    return median_interval(np.divide(*_same_rounds(case.seconds(label, "train"), case.seconds(other, "train"))))
+    return median_interval(np.divide(*_same_rounds(case.seconds(contestant, "train"), case.seconds(other, "train"))))
 
 
-def time_over_torch(case: Case, label: str) -> Interval | None:
+def time_over_torch(case: Case, contestant: Contestant) -> Interval | None:
     """A contestant's seconds a training step over those of `REFERENCE`, eager and in float32 where that was raced."""
-    first = next((name for name in case.facts if name.startswith(REFERENCE)), REFERENCE)
-    return time_over(case, label, first)
+    first = next((raced for raced in case.facts if raced.name == REFERENCE), Contestant(REFERENCE))
+    return time_over(case, contestant, first)
 
 
-def torch_rate_over(case: Case, label: str) -> Interval | None:
+def torch_rate_over(case: Case, contestant: Contestant) -> Interval | None:
     """The operations a second of the training step of `REFERENCE`, eager and in the same dtype, over a contestant's."""
-    ours = in_dtype(REFERENCE, case.facts[label].dtype)
-    ratio = time_over(case, label, ours)
+    ours = Contestant(REFERENCE, contestant.dtype)
+    ratio = time_over(case, contestant, ours)
     if ratio is None:
         return None
-    work = case.facts[ours].flops["train"] / case.facts[label].flops["train"]
+    work = case.facts[ours].flops["train"] / case.facts[contestant].flops["train"]
     return Interval(ratio.estimate * work, ratio.low * work, ratio.high * work, ratio.confidence, ratio.n)
 
 
-def loop_over_network(case: Case, label: str, loop: str) -> Interval | None:
+def loop_over_network(case: Case, contestant: Contestant, loop: str) -> Interval | None:
     """The seconds of an evaluation within a loop over one of the bare network's; None where it has no such loop."""
-    if not {loop, "network"} <= set(case.blocks(label)):
+    if not {loop, "network"} <= set(case.blocks(contestant)):
         return None
-    return median_interval(np.divide(*_same_rounds(case.seconds(label, loop), case.seconds(label, "network"))))
+    return median_interval(
+        np.divide(*_same_rounds(case.seconds(contestant, loop), case.seconds(contestant, "network")))
+    )
 
 
 def compiled(case: Case) -> list[Compiled]:
     """What compiling costs and gains, for each contestant that ran both eagerly and compiled."""
     pairs = []
-    for label in case.facts:
-        other = f"{label}, compiled"
-        if "train" in case.blocks(label) and "train" in case.blocks(other):
-            eager, after = _speed(case, label, "train"), _speed(case, other, "train")
+    for contestant in case.facts:
+        other = contestant.once_compiled()
+        if other != contestant and "train" in case.blocks(contestant) and "train" in case.blocks(other):
+            eager, after = _speed(case, contestant, "train"), _speed(case, other, "train")
             extra = after.first_seconds - eager.first_seconds
-            pairs.append(Compiled(label, extra, eager.seconds - after.seconds))
+            pairs.append(Compiled(contestant, extra, eager.seconds - after.seconds))
     return pairs
 
 

@@ -15,7 +15,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from backends import capabilities, load_backend
+from backends import BACKENDS, capabilities, load_backend
 from backends.interface import Draws, Execution
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, initial_weights, parameter_count
 from backends.recipe import TrainingRecipe
@@ -114,7 +114,7 @@ def _seconds(way: Callable[[int], None], times: int, clock: Callable[[], float])
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("backend", choices=("torch", "keras"))
+    parser.add_argument("backend", choices=tuple(BACKENDS))
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--members", nargs="+", type=int, default=[2, 4, 8])
     parser.add_argument("--batch", type=int, default=64)

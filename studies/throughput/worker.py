@@ -13,28 +13,32 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TextIO
 
+from backends import BACKENDS
 from backends.checkpoints import network_described
 from backends.interface import Execution
 from studies.throughput import ours, peers
-from studies.throughput.contestant import GROWTH, Contestant
+from studies.throughput.blocks import Blocks
+from studies.throughput.contestant import CEILINGS, GROWTH
 from studies.throughput.operators import by_operator
 from studies.throughput.workloads import Workload
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def make(name: str, workload: Workload, execution: Execution) -> Contestant:
-    """The contestant called `name`; ValueError for an unknown one, ImportError where its package is missing."""
-    if name.startswith(GROWTH):
-        return ours.growing(workload, execution, num_steps=int(name.removeprefix(GROWTH)))
-    makers: dict[str, Callable[[Workload, Execution], Contestant]] = {
-        "torch": lambda w, e: ours.contestant("torch", w, e),
-        "keras": lambda w, e: ours.contestant("keras", w, e),
-        "ceilings": ours.ceilings,
+def make(name: str, workload: Workload, execution: Execution) -> Blocks:
+    """The blocks of the contestant called `name`.
+
+    ValueError for an unknown one, ImportError where its package is missing.
+    """
+    makers: dict[str, Callable[[Workload, Execution], Blocks]] = {
+        **{backend: partial(ours.blocks, backend) for backend in BACKENDS},
+        CEILINGS: ours.ceilings,
         "diffusers": peers.diffusers,
         "denoising-diffusion-pytorch": peers.denoising_diffusion_pytorch,
+        GROWTH: ours.growing,
     }
     if name not in makers:
         raise ValueError(f"unknown contestant {name!r}; known: {', '.join(makers)}")
@@ -47,14 +51,14 @@ def decoded(workload: str, execution: str) -> tuple[Workload, Execution]:
     return Workload(**{**given, "network": network_described(given["network"])}), Execution(**json.loads(execution))
 
 
-def answer(contestant: Contestant, request: dict[str, Any]) -> dict[str, Any]:
+def answer(blocks: Blocks, request: dict[str, Any]) -> dict[str, Any]:
     if request.get("memory"):
         return {"bytes": peak_memory()}
     if "account" in request:
-        return {"seconds": by_operator(contestant.blocks[request["account"]])}
+        return {"seconds": by_operator(blocks.by_name[request["account"]])}
     clock = CLOCKS[request.get("clock", "wall")]
     begun = clock()
-    units = contestant.blocks[request["block"]](request["count"])
+    units = blocks.by_name[request["block"]](request["count"])
     return {"seconds": clock() - begun, "units": units}
 
 
@@ -70,23 +74,23 @@ def peak_memory() -> int:
 
 
 def serve(name: str, workload: Workload, execution: Execution, requests: Iterable[str], answers: TextIO) -> int:
-    """Makes the contestant and answers until the requests end; 1 where it could not be made or a block failed."""
+    """Makes the contestant's blocks and answers until the requests end; 1 where one could not be made or failed."""
 
     def say(value: dict[str, Any]) -> None:
         print(json.dumps(value), file=answers, flush=True)
 
     try:
-        contestant = make(name, workload, execution)
+        blocks = make(name, workload, execution)
         say(
             {
-                "blocks": list(contestant.blocks),
-                "flops": contestant.flops,
-                "parameters": contestant.parameters,
-                "description": contestant.description,
+                "blocks": list(blocks.by_name),
+                "flops": blocks.flops,
+                "parameters": blocks.parameters,
+                "description": blocks.description,
             }
         )
         for line in requests:
-            say(answer(contestant, json.loads(line)))
+            say(answer(blocks, json.loads(line)))
     except Exception as error:  # whatever a library raises is this contestant's result, not the race's end
         say({"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"})
         return 1

@@ -8,15 +8,21 @@ from backends.networks import NetworkSettings, UNetSettings
 from studies.plan.batches import CPU_BATCH, evaluation_batch
 from studies.plan.settings import StudySettings
 
+NUM_STEPS = 1000
+
 
 @dataclass(frozen=True)
 class Workload:
-    """`network` with training batches of `batch`, and batches of its own for the bare network, bounds and samples."""
+    """`network` on a chain of `num_steps`, in training batches of `batch`.
+
+    The bare network, bounds and samples have batches of their own, `evaluation_batch`.
+    """
 
     name: str
     network: NetworkSettings
     batch: int
     evaluation_batch: int
+    num_steps: int = NUM_STEPS
 
 
 CIFAR10 = UNetSettings((32, 32, 3), (128, 256, 256, 256), 2, (1,), norm_groups=32)

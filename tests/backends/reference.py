@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.interface import Draws, Execution, Weights
-from backends.networks import MLPSettings, NetworkSettings, UNetSettings, weight_specs
+from backends.networks import MLPSettings, NetworkSettings, UNetSettings, time_frequencies, weight_specs
 from backends.recipe import TrainingRecipe
 from core.objectives import OBJECTIVES, NoisedBatch, check_objective, noised_batch
 from core.reverse import ReverseProcess
@@ -50,6 +50,28 @@ def mlp_settings(learns_variance: bool = False) -> MLPSettings:
 
 def unet_settings(learns_variance: bool = False) -> UNetSettings:
     return UNetSettings((4, 4, 1), widths=(8, 16), norm_groups=4, learns_variance=learns_variance)
+
+
+def silu(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return x / (1 + np.exp(-x))
+
+
+def mlp_by_hand(
+    settings: MLPSettings, weights: Weights, x_t: NDArray[np.float64], t: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """h += linear_2(silu(linear_1(silu(h)) + time_proj(time))), written out in numpy."""
+
+    def linear(name: str, h: NDArray[np.float64]) -> NDArray[np.float64]:
+        return h @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    phase = (t - 1)[:, None] * time_frequencies(settings.time_features)
+    features = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
+    time = linear("time_embedding.linear_2", silu(linear("time_embedding.linear_1", features)))
+    h = linear("linear_in", x_t)
+    for i in range(settings.depth):
+        inner = linear(f"blocks.{i}.linear_1", silu(h)) + linear(f"blocks.{i}.time_proj", time)
+        h = h + linear(f"blocks.{i}.linear_2", silu(inner))
+    return linear("linear_out", silu(h))
 
 
 def make_draws(process: ReverseProcess, shape: tuple[int, ...], count: int = 12, seed: int = 0) -> Draws:

@@ -48,7 +48,7 @@ def test_it_starts_at_its_start(schedule, prediction, variance, first_variance):
     np.testing.assert_allclose(falls[1:], -np.diff(schedule.log_snr[1:]), rtol=1e-14)
     # A fall is a difference of log SNRs, each 1e-14 off: that is its relative error, over the least fall there is.
     tolerance = 1e-12 + 1e-13 / falls[1:].min()
-    assert_same_tables(learned.process(family, learned.initial()).tables, family.tables, tolerance)
+    assert_same_tables(learned.steps(family, learned.initial()).tables, family.tables, tolerance)
 
 
 @pytest.mark.parametrize("schedule", [linear(1000), cosine(1000), linear(40, 1e-3, 0.4)], ids=str)
@@ -57,7 +57,7 @@ def test_it_starts_at_the_named_schedules(schedule, variance):
     """Within 1e-12 relative."""
     family = reverse_process(schedule, "epsilon", variance)
     learned = LearnedSchedule(schedule)
-    assert_same_tables(learned.process(family, learned.initial()).tables, family.tables, 1e-12)
+    assert_same_tables(learned.steps(family, learned.initial()).tables, family.tables, 1e-12)
 
 
 def test_how_far_it_reaches():
@@ -104,7 +104,18 @@ def test_tables_are_those_of_the_frozen_schedule(case, prediction, variance, fir
     frozen = reverse_process(learned.frozen(parameters), prediction, variance, first_variance=first_variance)
     falls = learned.log_snr_and_falls(parameters)[1]
     tolerance = 1e-11 + 1e-12 / falls[1:].min()
-    assert_same_tables(learned.process(family, parameters).tables, frozen.tables, tolerance)
+    assert_same_tables(learned.steps(family, parameters).tables, frozen.tables, tolerance)
+
+
+def test_there_is_no_schedule_until_it_is_frozen():
+    """Whoever reads one from steps in training is refused; all else is as in the family."""
+    learned = LearnedSchedule(linear(30))
+    family = reverse_process(learned.start, "v", "learned_range", levels=17)
+    steps = learned.steps(family, np.linspace(-1, 1, learned.size))
+    with pytest.raises(AttributeError, match="schedule"):
+        steps.schedule  # noqa: B018
+    assert (steps.prediction, steps.variance, steps.levels) == (family.prediction, family.variance, 17)
+    assert steps.num_steps == family.num_steps == 30
 
 
 @given(moved(size=3.0), st.integers(0, 2**32 - 1))
@@ -130,7 +141,7 @@ def test_the_loss_is_the_exact_bound_on_a_gaussian():
     x_0, epsilon = (array.reshape(-1, 1) for array in np.meshgrid(0.3 + np.sqrt(0.5) * nodes, nodes, indexing="ij"))
     joint = np.outer(weights, weights).ravel()
     for parameters in (learned.initial(), np.array([0.5, -0.7, 1.0, -1.0, 0.3, 0.8])):
-        process = learned.process(family, parameters)
+        process = learned.steps(family, parameters)
         frozen = reverse_process(learned.frozen(parameters), "x_0", "learned_diagonal")
         total = learned.prior_loss(parameters, x_0) * 30 @ joint
         for t in range(1, 31):

@@ -40,7 +40,7 @@ def test_a_step_reads_its_window_of_the_tables_alone(schedule, prediction, varia
     output = np.random.default_rng(t + 1).normal(size=(4, 4 if process.learns_variance else 2))
     step = make_sampler(sampler, eta=0.5 if sampler == "ddim" else 0.0)
     whole = step(process, x_t, output, np.full(4, t), noise, previous)
-    alone = step(process.with_tables(tables[t - 1]), x_t, output, np.full(4, places[t - 1]), noise, previous)
+    alone = step(process.window(tables[t - 1]), x_t, output, np.full(4, places[t - 1]), noise, previous)
     np.testing.assert_array_equal(whole, alone)
     assert tables.shape[::2] == (schedule.num_steps, 3)
 

@@ -17,7 +17,7 @@ from backends.checkpoints import load_weights
 from studies.cell import stages as cell_module
 from studies.cell import training
 from studies.cell.drift import sketched_steps
-from studies.metrics.vocabulary import VOCABULARY
+from studies.metrics.vocabulary import VOCABULARY, outside_range
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import PRESETS, StudySettings
@@ -70,6 +70,7 @@ def test_every_metric_is_in_the_vocabulary(smoke):
     known = {name: about.unit for name, about in VOCABULARY.items() if about.unit}
     written = {(row.metric, row.unit) for row in results.itertuples() if row.metric in known}
     assert written <= set(known.items())
+    assert [row for row in results.itertuples() if outside_range(row.metric, row.value)] == []
 
 
 def test_every_cell_has_its_measurements(smoke):

@@ -28,8 +28,9 @@ from studies.plan.machine import KEEP_MEMORY
 from studies.run.environment import record_environment
 from studies.store import files
 from studies.throughput import account, answers, time_to_verdict, together
-from studies.throughput.cases import Case, Entry, Facts, Time, read_cases
-from studies.throughput.contestant import CHAIN
+from studies.throughput.blocks import CHAIN
+from studies.throughput.cases import Case, Facts, Time, read_cases
+from studies.throughput.contestant import GROWTH, Contestant
 from studies.throughput.growth import exponents
 from studies.throughput.operators import OUTSIDE, by_operator
 from studies.throughput.race import encoded, environment, race
@@ -53,19 +54,15 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = Workload("digits", UNetSettings((8, 8, 1), (8, 16)), 4, 8)
 CPU = Execution("cpu")
 BACKENDS = installed_backends()
+TORCH, DIFFUSERS, CEILINGS = Contestant("torch"), Contestant("diffusers"), Contestant("ceilings")
 
 
-def case(times: dict[tuple[str, str], list[float]], flops: dict[str, float], first: float = 1.0) -> Case:
-    """A race with these seconds a unit by round; every entry's blocks have `flops`."""
-    facts = {
-        label: Facts(
-            "bfloat16" if "bfloat16" in label else "float32", 100, flops, first_seconds=dict.fromkeys(flops, first)
-        )
-        for label, _ in times
-    }
+def case(times: dict[tuple[Contestant, str], list[float]], flops: dict[str, float], first: float = 1.0) -> Case:
+    """A race with these seconds a unit by round; everyone's blocks have `flops`."""
+    facts = {contestant: Facts(100, flops, first_seconds=dict.fromkeys(flops, first)) for contestant, _ in times}
     rows = [
-        Time(label, block, number, 3 * seconds, 3)
-        for (label, block), values in times.items()
+        Time(contestant, block, number, 3 * seconds, 3)
+        for (contestant, block), values in times.items()
         for number, seconds in enumerate(values)
     ]
     return Case("digits", 128, 256, facts, rows)
@@ -86,7 +83,7 @@ def test_speeds_are_those_of_known_times():
     """Work over median time; a share is the median of the shares within rounds, so that drift cancels."""
     drift = np.array([1.0, 2.0, 3.0])
     found = case(
-        {("torch", "train"): list(2 * drift), ("ceilings", "convolution"): list(drift)},
+        {(TORCH, "train"): list(2 * drift), (CEILINGS, "convolution"): list(drift)},
         {"train": 3e9, "convolution": 2e9},
     )
     train, ceiling = speeds(found)
@@ -99,7 +96,7 @@ def test_speeds_are_those_of_known_times():
 
 def test_a_race_of_another_version_is_one_clear_line(tmp_path):
     path = tmp_path / "cases" / "digits.json"
-    older = {**json.loads(case({("torch", "train"): [1.0]}, {"train": 1e9}).to_json()), "dtype": "float32"}
+    older = {**json.loads(case({(TORCH, "train"): [1.0]}, {"train": 1e9}).to_json()), "dtype": "float32"}
     for text in (json.dumps(older), "{", "{}"):
         files.write_text(path, text)
         with pytest.raises(ValueError, match=r"digits\.json is no race of this version; give another folder"):
@@ -110,15 +107,15 @@ def test_ratios_are_within_rounds():
     drift = np.array([1.0, 5.0, 2.0, 7.0, 3.0, 1.5])
     found = case(
         {
-            ("torch", "train"): list(drift),
-            ("torch", "network"): list(drift),
-            ("torch", "bound"): list(1.04 * drift),
-            ("diffusers", "train"): list(1.5 * drift[:-1]),  # it failed in the last round
+            (TORCH, "train"): list(drift),
+            (TORCH, "network"): list(drift),
+            (TORCH, "bound"): list(1.04 * drift),
+            (DIFFUSERS, "train"): list(1.5 * drift[:-1]),  # it failed in the last round
         },
         {"train": 1e9, "network": 1e9, "bound": 1e9},
     )
-    slower, faster = time_over_torch(found, "diffusers"), torch_rate_over(found, "diffusers")
-    loop = loop_over_network(found, "torch", "bound")
+    slower, faster = time_over_torch(found, DIFFUSERS), torch_rate_over(found, DIFFUSERS)
+    loop = loop_over_network(found, TORCH, "bound")
     assert slower is not None
     assert faster is not None
     assert loop is not None
@@ -126,22 +123,49 @@ def test_ratios_are_within_rounds():
     assert slower.n == 5
     assert faster.estimate == pytest.approx(1.5)
     assert (loop.low, loop.high) == (pytest.approx(1.04), pytest.approx(1.04))
-    assert time_over_torch(found, "torch") is None
-    assert loop_over_network(found, "diffusers", "bound") is None
+    assert time_over_torch(found, TORCH) is None
+    assert loop_over_network(found, DIFFUSERS, "bound") is None
 
 
 def test_compiling_pays_after_its_cost_over_its_gain():
-    found = case({("torch", "train"): [0.5], ("torch, compiled", "train"): [0.3]}, {"train": 1e9})
-    found.facts["torch, compiled"].first_seconds["train"] = 41.0
+    found = case({(TORCH, "train"): [0.5], (TORCH.once_compiled(), "train"): [0.3]}, {"train": 1e9})
+    found.facts[TORCH.once_compiled()].first_seconds["train"] = 41.0
     (one,) = compiled(found)
     assert one.steps == pytest.approx(40 / 0.2)
-    assert math.isinf(Compiled("torch", 40.0, -0.1).steps)
+    assert math.isinf(Compiled(TORCH, 40.0, -0.1).steps)
 
 
 def test_a_case_is_read_as_it_was_written():
-    found = case({("torch", "train"): [1.0, 2.0]}, {"train": 1e9})
+    found = case({(TORCH, "train"): [1.0, 2.0]}, {"train": 1e9})
     assert Case.from_json(found.to_json()) is not found
     assert Case.from_json(found.to_json()).to_json() == found.to_json()
+
+
+@given(
+    st.lists(
+        st.builds(
+            Contestant,
+            st.sampled_from(["torch", "a, b", "torch, bfloat16"]),
+            st.sampled_from(["float32", "bfloat16"]),
+            st.booleans(),
+        ),
+        min_size=1,
+        unique=True,
+    )
+)
+def test_contestants_are_read_as_they_were_written(contestants):
+    """Whatever their names are: no text of theirs is taken apart."""
+    raced = case({(contestant, "train"): [i + 1.0] for i, contestant in enumerate(contestants)}, {"train": 1e9})
+    again = Case.from_json(raced.to_json())
+    assert list(again.facts) == contestants
+    for i, contestant in enumerate(contestants):
+        assert again.seconds(contestant, "train").tolist() == [i + 1.0]
+        assert again.blocks(contestant) == ["train"]
+
+
+def test_a_label_says_what_is_not_eager_float32():
+    labels = [contestant.label for contestant in (TORCH, TORCH.once_compiled(), Contestant("keras", "bfloat16", True))]
+    assert labels == ["torch", "torch, compiled", "keras, bfloat16, compiled"]
 
 
 @pytest.mark.parametrize("workload", [TINY, Workload("points", MLPSettings((2,)), 4, 8)])
@@ -205,11 +229,11 @@ def test_time_is_told_by_operator():
 
 def test_an_account_adds_up(monkeypatch):
     """Every second is in one row, small operators together; what is counted is what has operations to count."""
-    raced = case({("torch", "train"): [1.0], ("ceilings", "convolution"): [1.0]}, {"train": 3e9, "convolution": 2e9})
+    raced = case({(TORCH, "train"): [1.0], (CEILINGS, "convolution"): [1.0]}, {"train": 3e9, "convolution": 2e9})
     assert account.table(raced) is None
     assert list(account.sentences(raced, "float32")) == []
     spent = {"convolution_backward": 1.5, "mm": 0.5, "silu": 0.4, "add": 0.01, "mul": 0.02, OUTSIDE: 0.07}
-    raced.facts["torch"].account = spent
+    raced.facts[TORCH].account = spent
     assert account.table(raced) == [
         ["operator", "", "torch"],
         ["convolution_backward", "", "1500.0 (60%)"],
@@ -303,7 +327,7 @@ def test_a_run_has_a_time_to_a_verdict_on_its_bound_and_on_its_samples(tmp_path)
     """With 1 s a unit of everything, and none without a race of torch and a peer on the run's own network."""
     run = make_run(tmp_path / "run")
     units = dict.fromkeys(("train", "network", "bound", "sample"), 1e9)
-    raced = case({(label, block): [1.0] for label in ("torch", "diffusers") for block in units}, units)
+    raced = case({(contestant, block): [1.0] for contestant in (TORCH, DIFFUSERS) for block in units}, units)
     own = Case("run", raced.batch, raced.evaluation_batch, raced.facts, raced.times)
     assert answers.tables(run, [raced]) == []
     assert len(answers.tables(run, [own])) == 2
@@ -358,6 +382,18 @@ def test_a_worker_answers_what_it_is_asked(name):
     assert memory["bytes"] > 10**7
 
 
+def test_a_worker_of_growth_works_on_its_own_chain():
+    """Of T steps, which it is told as a part of its workload."""
+    workload = Workload("growth", MLPSettings((2,), width=8, depth=1, time_features=4), 4, 8, num_steps=7)
+    said = io.StringIO()
+    wanted = [{"block": "steps", "count": 1}, {"block": "sampler steps", "count": 8}]
+    assert serve(GROWTH, workload, CPU, [json.dumps(request) for request in wanted], said) == 1
+    ready, stepped, refused = (json.loads(line) for line in said.getvalue().splitlines())
+    assert ready["blocks"] == ["steps", "examples", "sampler steps"]
+    assert stepped["units"] == 1
+    assert "steps 1..7 can be respaced to 1..7 steps, got 8" in refused["error"]
+
+
 def test_a_contestant_that_fails_says_why_in_one_line():
     said = io.StringIO()
     assert serve("nobody", TINY, CPU, [], said) == 1
@@ -371,22 +407,22 @@ def test_only_ours_run_in_the_environment_of_cells(monkeypatch):
     """Unless the user has set it for everybody."""
     for name in KEEP_MEMORY:
         monkeypatch.delenv(name, raising=False)
-    assert set(KEEP_MEMORY) <= set(environment(Entry("torch", CPU), 1))
-    assert not set(KEEP_MEMORY) & set(environment(Entry("diffusers", CPU), 1))
+    assert set(KEEP_MEMORY) <= set(environment(TORCH, "cpu", 1))
+    assert not set(KEEP_MEMORY) & set(environment(DIFFUSERS, "cpu", 1))
     chosen = next(iter(KEEP_MEMORY))
     monkeypatch.setenv(chosen, "7")
-    assert {environment(Entry(name, CPU), 1)[chosen] for name in ("torch", "diffusers")} == {"7"}
+    assert {environment(contestant, "cpu", 1)[chosen] for contestant in (TORCH, DIFFUSERS)} == {"7"}
 
 
 def test_a_race_goes_on_without_those_that_fail(tmp_path):
-    entries = [Entry(BACKENDS[0], CPU), Entry("nobody", CPU)]
-    found = race(entries, TINY, rounds=2, block_seconds=0.01, threads=1, logs=tmp_path)
-    assert "unknown contestant" in str(found.facts["nobody"].error)
-    assert found.blocks("nobody") == []
-    assert found.blocks(BACKENDS[0]) == ["train", "network", "bound", "sample"]
-    assert len(found.seconds(BACKENDS[0], "train")) == 2
-    assert bool(found.facts[BACKENDS[0]].account) == (BACKENDS[0] == "torch")
-    assert found.facts[BACKENDS[0]].memory_bytes > 10**7
+    ours, nobody = Contestant(BACKENDS[0]), Contestant("nobody")
+    found = race([ours, nobody], TINY, device="cpu", rounds=2, block_seconds=0.01, threads=1, logs=tmp_path)
+    assert "unknown contestant" in str(found.facts[nobody].error)
+    assert found.blocks(nobody) == []
+    assert found.blocks(ours) == ["train", "network", "bound", "sample"]
+    assert len(found.seconds(ours, "train")) == 2
+    assert bool(found.facts[ours].account) == (BACKENDS[0] == "torch")
+    assert found.facts[ours].memory_bytes > 10**7
 
 
 def test_the_report_is_written_from_the_folder_alone(tmp_path):
@@ -394,20 +430,20 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
     rounds = [1.0, 1.1, 0.9, 1.05, 1.2, 1.0]
     raced = case(
         {
-            ("torch", "train"): rounds,
-            ("torch", "network"): rounds,
-            ("torch", "bound"): rounds,
-            ("torch", "sample"): rounds,
-            ("torch, compiled", "train"): [0.5] * 6,
-            ("diffusers", "train"): [2 * one for one in rounds],
-            ("torch, bfloat16", "train"): [0.8 * one for one in rounds],
-            ("diffusers, bfloat16", "train"): rounds,
-            ("ceilings, bfloat16", "convolution"): [0.4 * one for one in rounds],
-            ("ceilings", "convolution"): rounds,
+            (TORCH, "train"): rounds,
+            (TORCH, "network"): rounds,
+            (TORCH, "bound"): rounds,
+            (TORCH, "sample"): rounds,
+            (TORCH.once_compiled(), "train"): [0.5] * 6,
+            (DIFFUSERS, "train"): [2 * one for one in rounds],
+            (Contestant("torch", "bfloat16"), "train"): [0.8 * one for one in rounds],
+            (Contestant("diffusers", "bfloat16"), "train"): rounds,
+            (Contestant("ceilings", "bfloat16"), "convolution"): [0.4 * one for one in rounds],
+            (CEILINGS, "convolution"): rounds,
         },
         dict.fromkeys(("train", "network", "bound", "sample", "convolution"), 1e9),
     )
-    raced.facts["torch, compiled"].first_seconds["train"] = 31.0
+    raced.facts[TORCH.once_compiled()].first_seconds["train"] = 31.0
     files.write_text(tmp_path / "cases" / "digits.json", raced.to_json())
     files.write_text(tmp_path / "settings.json", to_json(ThroughputSettings(out=tmp_path))[:-2] + ', "study": ""}')
     record_environment(tmp_path, "compare_throughput", [])

@@ -14,7 +14,7 @@ from backends.networks import MLPSettings, initial_weights
 from backends.recipe import TrainingRecipe
 from core.bounds import prior_kl
 from core.learned_schedule import LearnedSchedule
-from core.objectives import training_loss
+from core.objectives import noised_batch, training_loss
 from core.reverse import ReverseProcess, reverse_process
 from core.schedules import linear
 from tests.backends.contract.base import Contract
@@ -59,9 +59,10 @@ class LearnedScheduleContract(Contract):
         trainer.load_state({**trainer.state(), "schedule/weights": parameters})
 
         def loss(at: NDArray[np.float64]) -> float:
-            process = learned.process(family, at)
-            batch, output = self.numpy_batch(network, process, draws)
-            trained = draws.weight * training_loss(process, "posterior_kl", batch, output)
+            steps = learned.steps(family, at)
+            batch = noised_batch(steps, draws.x_0, draws.epsilon, draws.t)
+            output = self.call(network, batch.x_t, draws.t)
+            trained = draws.weight * training_loss(steps, "posterior_kl", batch, output)
             return float(np.mean(trained) + np.mean(learned.prior_loss(at, draws.x_0)))
 
         size = 1e-5
@@ -111,6 +112,8 @@ class LearnedScheduleContract(Contract):
             assert trainer.step_count == 0
         with pytest.raises(ValueError, match="the learned schedule has 10 steps, the process 20"):
             self.trainer(family, LearnedSchedule(linear(10))).step(make_draws(family, (3,)))
+        with pytest.raises(ValueError, match="train a process on the schedule that learning starts from"):
+            self.trainer(family, LearnedSchedule(linear(20)))
 
     def trained_bound(self, learned: LearnedSchedule | None) -> tuple[float, ReverseProcess]:
         """Nats per point of held-out points, after a short training, and the process."""

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 
 from backends.interface import Execution
-from backends.networks import MLPSettings, UNetSettings, initial_weights, time_frequencies, weight_specs
+from backends.networks import MLPSettings, UNetSettings, initial_weights, weight_specs
+from core.reverse import reverse_process
+from core.schedules import linear
 from tests.backends.contract.base import Contract
-from tests.backends.reference import FLOAT32, FLOAT64, mlp_settings, random_weights, unet_settings
+from tests.backends.reference import FLOAT32, FLOAT64, mlp_by_hand, mlp_settings, random_weights, unet_settings
 
+VARIANCE_OF = {False: "beta_tilde", True: "learned_range"}
 UNETS = [
     UNetSettings((8, 8, 3), widths=(8, 16), blocks_per_level=2, attention_levels=(1,), norm_groups=4),
     UNetSettings((8, 4, 1), widths=(8, 8, 16), mid_attention=False, norm_groups=2, learns_variance=True),
     UNetSettings((16, 2), widths=(8, 16), attention_levels=(0, 1), norm_groups=4),
 ]
-
-
-def silu(x):
-    return x / (1 + np.exp(-x))
 
 
 class NetworkContract(Contract):
@@ -29,19 +28,37 @@ class NetworkContract(Contract):
         settings = MLPSettings((3,), width=16, depth=2, time_features=8, learns_variance=True)
         w = random_weights(settings)
         x, t = np.random.default_rng(1).standard_normal((5, 3)), np.array([1, 2, 30, 400, 1000])
-
-        def linear(name, h):
-            return h @ w[f"{name}.weight"].T + w[f"{name}.bias"]
-
-        phase = (t - 1)[:, None] * time_frequencies(8)
-        features = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
-        time = linear("time_embedding.linear_2", silu(linear("time_embedding.linear_1", features)))
-        h = linear("linear_in", x)
-        for i in range(2):
-            inner = linear(f"blocks.{i}.linear_1", silu(h)) + linear(f"blocks.{i}.time_proj", time)
-            h = h + linear(f"blocks.{i}.linear_2", silu(inner))
         network = self.backend.make_network(settings, w, FLOAT64)
-        np.testing.assert_allclose(self.call(network, x, t), linear("linear_out", silu(h)), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(self.call(network, x, t), mlp_by_hand(settings, w, x, t), rtol=1e-12, atol=1e-12)
+
+    @pytest.mark.parametrize("learns_variance", [False, True])
+    def test_a_placed_model_s_forward_is_its_network(self, learns_variance):
+        """On a chain respaced to 10 steps of 100 the network is called with its own 10, ..., 100; however often."""
+        settings = mlp_settings(learns_variance)
+        process = reverse_process(linear(100).respaced(range(10, 101, 10)), variance=VARIANCE_OF[learns_variance])
+        w = random_weights(settings)
+        model = self.backend.place(self.backend.make_network(settings, w, FLOAT64), process, FLOAT64)
+        x_t, t = np.random.default_rng(1).standard_normal((3, 3)), np.array([1, 4, 10])
+        expected, forward = mlp_by_hand(settings, w, x_t, 10 * t), model.forward()
+        for times in (1, 3):
+            np.testing.assert_allclose(forward(x_t, t, times), expected, rtol=1e-12, atol=1e-12)
+
+    @pytest.mark.parametrize(
+        ("shape", "t", "times", "message"),
+        [
+            ((2, 3), [1, 11], 1, "steps run from 1 to 10, got 11"),
+            ((2, 3), [0, 1], 1, "steps run from 1 to 10, got 0; step 0 is the data"),
+            ((2, 4), [1, 2], 1, r"x_t has shape \(2, 3\) and t \(2,\) for this network, got \(2, 4\) and \(2,\)"),
+            ((2, 3), [1], 1, r"got \(2, 3\) and \(1,\)"),
+            ((2, 3), [1, 2], 0, "the network is evaluated at least once, got times=0"),
+        ],
+    )
+    def test_a_forward_of_something_else_is_a_one_line_error(self, shape, t, times, message):
+        process = reverse_process(linear(10))
+        forward = self.backend.place(self.small_network(process, FLOAT32), process, FLOAT32).forward()
+        with pytest.raises(ValueError, match=message) as caught:
+            forward(np.zeros(shape), np.array(t), times)
+        assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize("attention", [(), (0,), (0, 1)])
     def test_unet_over_series_is_the_one_over_images_that_do_not_vary_along_their_width(self, attention):

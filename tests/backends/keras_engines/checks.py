@@ -187,4 +187,7 @@ if __name__ == "__main__":
         check_losses_and_gradients(FLOAT64, 1e-12)
         check_training_and_sampling(FLOAT64, 1e-9)
         check_group(FLOAT64, 1e-9)
+    else:
+        with pytest.raises(ValueError, match="keras on torch does not compute in float64 throughout; use float32"):
+            ours.make_network(mlp_settings(), random_weights(mlp_settings()), FLOAT64)
     print("all held")

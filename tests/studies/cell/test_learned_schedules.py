@@ -16,7 +16,7 @@ from core.learned_schedule import LearnedSchedule
 from core.schedules import cosine, linear
 from studies.cell import stages as cell_module
 from studies.cell import training
-from studies.cell.model import cell_process, load_model
+from studies.cell.model import load_model, starting_process, trained_process
 from studies.compare_schedules import BASE, schedule_cells
 from studies.datasets import load_dataset
 from studies.plan.command import to_json
@@ -140,9 +140,9 @@ def test_a_cell_keeps_its_schedule_and_everyone_finds_it(tmp_path, monkeypatch):
     learned = read_schedule(folder, start)
     assert np.abs(learned.log_snr[1:] - start.log_snr[1:]).max() > 1e-3
     assert learned.log_snr[1] == pytest.approx(start.log_snr[1], abs=1e-12)  # continuous data: held still
-    process = cell_process(cell, settings, dataset, folder)
+    process = trained_process(cell, settings, dataset, folder)
     np.testing.assert_array_equal(process.schedule.log_snr, learned.log_snr)
-    np.testing.assert_array_equal(cell_process(cell, settings, dataset).schedule.log_snr, start.log_snr)
+    np.testing.assert_array_equal(starting_process(cell, settings, dataset).schedule.log_snr, start.log_snr)
     model = load_model(run, cell, settings, dataset)
     np.testing.assert_array_equal(model.process.schedule.log_snr, learned.log_snr)
     rows = pd.read_csv(CellFolder(folder).rows)

@@ -9,7 +9,7 @@ from backends import installed_backends, load_backend
 from backends.networks import initial_weights
 from studies.cell.draws import training_draws
 from studies.cell.likelihood import likelihood
-from studies.cell.model import TrainedModel, cell_process
+from studies.cell.model import TrainedModel, starting_process
 from studies.datasets import load_dataset
 from studies.plan.settings import StudySettings
 from studies.store.cells import Cell
@@ -27,7 +27,7 @@ def rows(request):
         learning_rate=5e-3, flow_examples=16,
     )  # fmt: skip
     cell = Cell("mixture", "linear-scaled", "epsilon", "beta_tilde", objective, backend_name, 0)
-    process, execution = cell_process(cell, settings, dataset), settings.execution(cell.dtype)
+    process, execution = starting_process(cell, settings, dataset), settings.execution(cell.dtype)
     network_settings = settings.network(dataset.shape, process.learns_variance)
     network = backend.make_network(network_settings, initial_weights(network_settings, 0), execution)
     trainer = backend.place(network, process, execution).trainer(objective, settings.recipe())

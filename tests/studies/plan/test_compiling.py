@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backends.capabilities import TORCH
 from studies.datasets import load_dataset
 from studies.plan import compiling, costs
 from studies.plan.settings import StudySettings
@@ -43,7 +44,7 @@ def test_what_is_asked_for_is_done(backend):
 
 
 def test_the_longest_run_that_is_not_compiled_is_as_long_as_the_gain_allows():
-    network, enough = LONG.network(DIGITS, False), compiling.PRICE["torch"] / compiling.GAIN["torch"]
+    network, enough = LONG.network(DIGITS, False), TORCH.compiling_on_cpu.seconds / TORCH.compiling_on_cpu.share
     for steps in range(1000, 100_000, 1000):
         settings = LONG.replace(train_steps=steps)
         found = compiling.estimate(network, "torch", settings)

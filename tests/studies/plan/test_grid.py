@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
+
+import pytest
 
 from studies.datasets import load_dataset
 from studies.plan.command import to_json
@@ -56,6 +59,18 @@ def test_names_leave_out_what_older_runs_do_not_have(monkeypatch):
     assert precise == "digits-linear-epsilon-beta_tilde-posterior_kl-bfloat16-torch-0"
     assert weighted == "digits-linear-epsilon-beta_tilde-posterior_kl-importance-torch-0"
     assert both == "digits-linear-epsilon-beta_tilde-posterior_kl-importance-bfloat16-torch-0"
+
+
+@pytest.mark.parametrize(("engine", "refused"), [("torch", True), ("tensorflow", False), ("jax", False)])
+def test_float64_is_refused_where_a_backend_cannot_keep_it(monkeypatch, engine, refused):
+    """Before anything starts; what an engine under Keras keeps is known without it."""
+    monkeypatch.setattr("studies.plan.grid.check_backend", lambda name: None)
+    monkeypatch.setenv("KERAS_BACKEND", engine)
+    settings = BOTH.replace(backends=("torch", "keras"), dtypes=("float32", "float64"))
+    with pytest.raises(ValueError, match="keras on torch does not compute in float64") if refused else nullcontext():
+        grid(settings)
+    assert grid(settings.replace(backends=("torch",)))
+    assert grid(settings.replace(dtypes=("float32", "bfloat16")))
 
 
 def test_settings_are_read_as_they_were_written():
