@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,8 @@ import pandas as pd
 from studies.reporting.names import quantity
 from studies.statistics import sequential_interval
 from studies.statistics.intervals import Interval, mean_interval
-from studies.store.reading import FIRST_STAGE, SEPARATOR, levels
+from studies.store.reading import FIRST_STAGE, levels
+from studies.store.recipes import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,21 +110,20 @@ def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Ha
     return [(level, order[0], within) for level in order[1:] for within in held]
 
 
-def one_factor_apart(recipes: Sequence[Hashable]) -> list[tuple[Hashable, Hashable]]:
+def one_factor_apart(recipes: Sequence[Recipe]) -> list[tuple[Recipe, Recipe]]:
     """Pairs (first, second) of recipes of several factors that differ in one factor alone.
 
     The second has the first level that this factor takes. Pairs whose second is the first recipe are left out.
     """
-    parts = {recipe: str(recipe).split(SEPARATOR) for recipe in recipes}
     pairs = []
     for first, second in itertools.product(recipes, recipes[1:]):
-        differing = [i for i, (a, b) in enumerate(zip(parts[first], parts[second], strict=True)) if a != b]
-        if len(differing) == 1 and parts[second][differing[0]] == parts[recipes[0]][differing[0]]:
+        differing = first.differing(second)
+        if len(differing) == 1 and second.level(differing[0]) == recipes[0].level(differing[0]):
             pairs.append((first, second))
     return pairs
 
 
-def levels_in(table: pd.DataFrame, factor: str) -> list[Hashable]:
+def levels_in(table: pd.DataFrame, factor: str) -> list[Any]:
     return list(dict.fromkeys(table.columns.get_level_values(factor)))
 
 

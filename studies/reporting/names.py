@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from studies.metrics.registry import METRICS
 from studies.metrics.vocabulary import VOCABULARY, Quantity
-from studies.store.reading import SEPARATOR
+from studies.store.recipes import SEPARATOR, Recipe
 
 NAMES = {
     "epsilon_mse": "epsilon MSE",
@@ -55,22 +55,29 @@ def unit_of(about: Quantity) -> str:
 
 
 def name_of(level: object) -> str:
-    """The short name of a level or of a recipe ("posterior_kl · x_0" is "posterior KL · x₀")."""
-    return SEPARATOR.join(NAMES.get(part, part) for part in str(level).split(SEPARATOR))
+    """The short name of a level or of a recipe: "posterior KL · x₀" of posterior_kl and x_0."""
+    return SEPARATOR.join(NAMES.get(part, part) for part in _levels_of(level))
 
 
 def difference_name(first: object, second: object) -> str:
     """ "x₀ − epsilon"; for two recipes that differ in one of several factors, "x₀ − epsilon with posterior KL"."""
-    parts = list(zip(str(first).split(SEPARATOR), str(second).split(SEPARATOR), strict=False))
-    apart, shared = [pair for pair in parts if pair[0] != pair[1]], [one for one, other in parts if one == other]
-    if len(apart) == 1 and shared:
-        return f"{name_of(apart[0][0])} − {name_of(apart[0][1])} with {name_of(SEPARATOR.join(shared))}"
+    if isinstance(first, Recipe) and isinstance(second, Recipe):
+        differing = first.differing(second)
+        shared = [first.level(factor) for factor in first.factors if factor not in differing]
+        if len(differing) == 1 and shared:
+            levels = f"{name_of(first.level(differing[0]))} − {name_of(second.level(differing[0]))}"
+            return f"{levels} with {SEPARATOR.join(map(name_of, shared))}"
     return f"{name_of(first)} − {name_of(second)}"
 
 
 def full_name_of(level: object) -> str:
     """The name with what it stands for, for the first mention."""
-    return SEPARATOR.join(IN_FULL.get(part, NAMES.get(part, part)) for part in str(level).split(SEPARATOR))
+    return SEPARATOR.join(IN_FULL.get(part, NAMES.get(part, part)) for part in _levels_of(level))
+
+
+def _levels_of(level: object) -> tuple[str, ...]:
+    """A recipe's own; of a level it is itself."""
+    return level.levels if isinstance(level, Recipe) else (str(level),)
 
 
 def sampler_name(sampler: str) -> str:

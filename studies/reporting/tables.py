@@ -26,6 +26,7 @@ from studies.statistics import (
 )
 from studies.store.cells import FACTORS
 from studies.store.reading import FIRST_STAGE, RUN, recipe_factors
+from studies.store.recipes import SEPARATOR
 
 MOST_SAMPLE_COLUMNS = 3
 SHARES = (PALETTE[0], PALETTE[2], FAINT, PALETTE[3], PARTS[3], PARTS[1], GRID)  # in the order of the terms
@@ -74,7 +75,7 @@ def dataset_tables(view: View) -> dict[str, Any]:
         "title": name_of(view.dataset) if view.run.rows["dataset"].nunique() > 1 else "",
         "caption": "Means over seeds ± the half width of their 95 % interval (Student’s t). Seeds share their draws, so"
         " cells are better compared by the paired differences below than by these intervals." + drawn,
-        "recipe_heading": " · ".join(HEADINGS[name] for name in factors),
+        "recipe_heading": SEPARATOR.join(HEADINGS[name] for name in factors),
         "columns": [_column(view, *column) for column in columns] + _cost_column(view),
         "cells": [_cell_row(view, key, columns) for key in view.groups()],
         "difference_columns": [_column(view, *column) for column in columns],

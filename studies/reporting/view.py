@@ -31,6 +31,7 @@ from studies.reporting.names import name_of, quantity
 from studies.reporting.plotting import MARKERS, PALETTE, Key
 from studies.reporting.ranking import Ranking, ranking
 from studies.store.reading import FACTOR_COLUMNS, CellRecord, Run, levels
+from studies.store.recipes import Recipe
 
 Answer = TypeVar("Answer")
 
@@ -51,7 +52,7 @@ class View:
         return result
 
     @cached_property
-    def recipes(self) -> list[Hashable]:
+    def recipes(self) -> list[Recipe]:
         return levels(self.rows, "recipe")
 
     @cached_property

@@ -73,7 +73,7 @@ def _distances(view: View) -> pd.DataFrame:
         cells = {key: cell for key in view.groups() if (cell := view.cell(*key, seed)) is not None}
         for recipe in view.recipes:
             of_recipe = [cells[recipe, backend] for backend in view.backends if (recipe, backend) in cells]
-            parts += [_pair("frameworks", str(recipe), seed, of_recipe[0], one) for one in of_recipe[1:]]
+            parts += [_pair("frameworks", recipe, seed, of_recipe[0], one) for one in of_recipe[1:]]
         for backend in view.backends:
             there = [recipe for recipe in view.recipes if (recipe, backend) in cells]
             for recipe in there[1:]:
@@ -82,7 +82,7 @@ def _distances(view: View) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["between"])
 
 
-def _pair(between: str, what: str, seed: int, one: CellRecord, other: CellRecord) -> pd.DataFrame:
+def _pair(between: str, what: Hashable, seed: int, one: CellRecord, other: CellRecord) -> pd.DataFrame:
     steps, first, second = _shared([one, other])
     table = pd.DataFrame({"between": between, "what": what, "seed": seed, "step": steps})
     table["distance"] = distance(first, second) if len(steps) else np.array([])

@@ -47,13 +47,15 @@ def gain(view: View) -> Plot | None:
 
 
 def _draw(view: View, table: pd.DataFrame) -> Callable[[Axes], None]:
+    recipes = {str(recipe): recipe for recipe in view.recipes}
+
     def draw(ax: Axes) -> None:
         low, high = table["bound_bits"].min(), table["bound_bits"].max()
         for i, one in enumerate(table.to_dict("records")):
             model = isinstance(one["recipe"], str)
             label = f"{one['name']}, {one['framework']}" if model else one["name"]
             if model:
-                colour = view.colour(one["recipe"])
+                colour = view.colour(recipes[one["recipe"]])
                 ax.plot([one["low"], one["high"]], [-i, -i], color=colour, linewidth=2)
                 marker = view.marker(one["backend"])
                 ax.plot(one["bound_bits"], -i, marker, color=colour, markersize=7, markeredgecolor=PAPER)

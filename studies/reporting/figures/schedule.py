@@ -68,9 +68,7 @@ def _curves(view: View) -> pd.DataFrame:
         for seed in sorted(view.rows["seed"].unique()):
             cell = view.cell(recipe, backend, seed)
             if cell is not None and (cell.folder / FILE).is_file():
-                found.append(
-                    pd.read_csv(cell.folder / FILE).assign(recipe=str(recipe), backend=str(backend), seed=seed)
-                )
+                found.append(pd.read_csv(cell.folder / FILE).assign(recipe=recipe, backend=str(backend), seed=seed))
     if not found:
         return pd.DataFrame()
     curves = pd.concat(found, ignore_index=True)

@@ -17,7 +17,8 @@ from studies.reporting.numbers import listed, plus_minus
 from studies.reporting.plotting import INK, PALETTE, PAPER, Key, Panel, Plot, linear_axis, log_axis, rows_axis
 from studies.reporting.view import View
 from studies.statistics.intervals import mean_interval
-from studies.store.reading import SEPARATOR, levels, recipe_factors
+from studies.store.reading import levels, recipe_factors
+from studies.store.recipes import Recipe, recipes_of
 
 AXES = ("prediction", "objective", "variance")
 ROW = 92  # pixels of a prediction
@@ -26,16 +27,22 @@ WIDE = 3.0  # ratio of the largest to the smallest value from which the axis is 
 
 @dataclass(frozen=True)
 class Claim:
-    """`better` gave a lower `metric` than `worse` in Ho et al.; the cells as (prediction, objective, variance)."""
+    """`better` gave a lower `metric` than `worse` in Ho et al.; both are cells of the table."""
 
     words: str
     metric: str
-    better: tuple[str, str, str]
-    worse: tuple[str, str, str]
+    better: Recipe
+    worse: Recipe
 
 
-EPSILON_MSE, EPSILON_KL = ("epsilon", "target_mse", "beta_tilde"), ("epsilon", "posterior_kl", "beta_tilde")
-MEAN_KL, MEAN_DIAGONAL = ("mean", "posterior_kl", "beta_tilde"), ("mean", "posterior_kl", "learned_diagonal")
+def _cell(prediction: str, objective: str, variance: str) -> Recipe:
+    return Recipe(AXES, (prediction, objective, variance))
+
+
+EPSILON_MSE = _cell("epsilon", "target_mse", "beta_tilde")
+EPSILON_KL = _cell("epsilon", "posterior_kl", "beta_tilde")
+MEAN_KL = _cell("mean", "posterior_kl", "beta_tilde")
+MEAN_DIAGONAL = _cell("mean", "posterior_kl", "learned_diagonal")
 CLAIMS = (
     Claim("with epsilon, the plain MSE draws better samples than the KL (FID 3.17 against 13.51)",
           "frechet", EPSILON_MSE, EPSILON_KL),
@@ -45,7 +52,7 @@ CLAIMS = (
           "frechet", MEAN_KL, MEAN_DIAGONAL),
 )  # fmt: skip
 """The numbers are of CIFAR-10, from their Tables 1 and 2."""
-UNSTABLE = (("mean", "target_mse", "beta_tilde"), ("epsilon", "posterior_kl", "learned_diagonal"))
+UNSTABLE = (_cell("mean", "target_mse", "beta_tilde"), _cell("epsilon", "posterior_kl", "learned_diagonal"))
 """Their two blanks: "unstable to train and generated poor samples with out-of-range scores"."""
 
 
@@ -87,9 +94,8 @@ def table2(view: View) -> Plot | None:
 
 
 def of_cells(view: View) -> View:
-    """A view with the cell of the table, "prediction · objective · variance", as the recipe."""
-    recipe = view.rows[list(AXES)].astype(str).agg(SEPARATOR.join, axis=1)
-    return View(view.run, view.dataset, view.rows.assign(recipe=recipe))
+    """A view with the cell of the table, a level of each of AXES, as the recipe."""
+    return View(view.run, view.dataset, view.rows.assign(recipe=recipes_of(view.rows, AXES)))
 
 
 def against_ho(cells: View) -> list[str]:
@@ -100,8 +106,7 @@ def against_ho(cells: View) -> list[str]:
     told: dict[str, list[str]] = {"As in Ho et al.": [], "Unlike in Ho et al.": [], "Undecided by these seeds": []}
     for claim in CLAIMS:
         sampler = None if claim.metric == "bound" else cells.main_sampler
-        better, worse = SEPARATOR.join(claim.better), SEPARATOR.join(claim.worse)
-        one = cells.contrast(claim.metric, "recipe", better, worse, sampler=sampler)
+        one = cells.contrast(claim.metric, "recipe", claim.better, claim.worse, sampler=sampler)
         if one is None:
             continue
         interval = one.interval()
@@ -114,7 +119,7 @@ def against_ho(cells: View) -> list[str]:
         )
         told[verdict].append(f"{claim.words}: here {plus_minus(interval, signed=True)}")
     ran, lost = set(cells.recipes), set(cells.of_metric("diverged")["recipe"])
-    for cell in (SEPARATOR.join(factors) for factors in UNSTABLE):
+    for cell in UNSTABLE:
         if cell in ran:
             verdict = "As in Ho et al." if cell in lost else "Unlike in Ho et al."
             here = "diverges" if cell in lost else "trains"
@@ -130,7 +135,7 @@ def _means(cells: View, metric: str, sampler: str | None) -> pd.DataFrame:
         by_seed = table[recipe].mean(axis=1).dropna()
         if len(by_seed):
             one = mean_interval(by_seed.to_numpy())
-            cell = dict(zip(AXES, str(recipe).split(SEPARATOR), strict=True))
+            cell = dict(zip(AXES, recipe.levels, strict=True))
             found.append({**cell, "n": one.n, "mean": one.estimate, "low": one.low, "high": one.high})
     return pd.DataFrame(found, columns=[*AXES, "n", "mean", "low", "high"])
 

@@ -26,6 +26,7 @@ from studies.reporting.view import views_of
 from studies.statistics import sequential_interval
 from studies.store.cells import LATER_FACTORS
 from studies.store.reading import read_run, recipe_factors
+from studies.store.recipes import Recipe
 from tests.studies.synthetic_run import make_run
 
 LOADING = {"script", "iframe", "object", "embed", "video", "audio", "base", "form"}
@@ -274,7 +275,7 @@ def test_varying_factors_are_found_in_the_data(tmp_path):
         )
     )
     assert recipe_factors(run.rows) == ["schedule", "prediction", "objective"]
-    assert "cosine · x_0 · posterior_kl" in set(run.rows["recipe"])
+    assert "cosine · x_0 · posterior_kl" in set(map(str, run.rows["recipe"]))
 
 
 @pytest.mark.parametrize(("factor", "value"), LATER_FACTORS.items())
@@ -382,6 +383,7 @@ def test_recipes_that_differ_in_one_factor_are_subtracted_too(tmp_path):
     assert len(pairs) == len(set(pairs)) == 12 - 3  # the edges of a cube, without the first recipe's
     name = "cosine \N{MINUS SIGN} linear with x₀ · posterior KL"
     assert name in closing_table(folder)
-    first, second = ("cosine · x_0 · posterior_kl", "linear · x_0 · posterior_kl")
+    factors = ("schedule", "prediction", "objective")
+    first, second = (Recipe(factors, (schedule, "x_0", "posterior_kl")) for schedule in ("cosine", "linear"))
     assert (first, second) in pairs
     assert difference_name(first, second) == name
