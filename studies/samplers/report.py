@@ -22,6 +22,7 @@ from studies.samplers.verdict import headline, sentences, table_lines, table_of,
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
 from studies.store.reading import Run, levels, read_run
+from studies.store.sampler_chains import Family
 
 LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
 
@@ -63,7 +64,7 @@ def closing_table(out: Path) -> str:
 def quality_by_evaluations(view: View) -> Plot:
     """Every metric against network evaluations: colour is the recipe, line style and marker the sampler."""
     rows = view.rows[view.rows["sampler"].notna()]
-    families = [str(family) for family in levels(with_chains(rows), "family")]
+    families: list[Family] = levels(with_chains(rows), "family")
     panels, data = [], []
     for metric in view.sample_metrics:
         scored = with_chains(rows[rows["metric"] == metric])
@@ -73,7 +74,7 @@ def quality_by_evaluations(view: View) -> Plot:
         about_it = quantity(metric)
         data.append(mean.assign(metric=metric, floor=least, unit=about_it.unit))
         spoken = "; ".join(
-            f"{name_of(recipe)}, {family_name(str(family))}: {label_of(group['mean'].iloc[0])} at"
+            f"{name_of(recipe)}, {family_name(family)}: {label_of(group['mean'].iloc[0])} at"
             f" {group['steps'].iloc[0]} and {label_of(group['mean'].iloc[-1])} at {group['steps'].iloc[-1]}"
             for (recipe, family), group in mean.groupby(["recipe", "family"], sort=False)
         )
@@ -98,7 +99,9 @@ def quality_by_evaluations(view: View) -> Plot:
     )
 
 
-def _draw(view: View, mean: pd.DataFrame, families: Sequence[str], least: float, unit: str) -> Callable[[Axes], None]:
+def _draw(
+    view: View, mean: pd.DataFrame, families: Sequence[Family], least: float, unit: str
+) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
         for (recipe, family), group in mean.groupby(["recipe", "family"], sort=False):
             look = families.index(family)

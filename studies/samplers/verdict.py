@@ -19,6 +19,7 @@ from studies.reporting.names import family_name, name_of, sampler_family, sample
 from studies.reporting.numbers import count, listed, plain
 from studies.statistics.intervals import Interval, mean_interval
 from studies.store.reading import levels
+from studies.store.sampler_chains import Family
 
 METRIC = "frechet"
 CLAIMED = (("ddim", 50), ("dpm_solver", 20))
@@ -51,7 +52,7 @@ class Ratio:
 def reference_of(rows: pd.DataFrame) -> str | None:
     """The longest ancestral chain drawn and scored."""
     drawn = [str(name) for name in levels(rows[rows["metric"] == METRIC], "sampler")]
-    ancestral = [name for name in drawn if sampler_family(name) == "ancestral"]
+    ancestral = [name for name in drawn if sampler_family(name) == Family("ancestral")]
     return max(ancestral, key=lambda name: sampler_steps(name) or 0, default=None)
 
 
@@ -63,7 +64,7 @@ def ratios(rows: pd.DataFrame) -> list[Ratio]:
         reference = reference_of(of_recipe)
         for sampler in levels(of_recipe[of_recipe["metric"] == METRIC], "sampler"):
             name = str(sampler)
-            if reference is None or (sampler_family(name).partition("-")[0], sampler_steps(name)) not in CLAIMED:
+            if reference is None or (sampler_family(name).sampler, sampler_steps(name)) not in CLAIMED:
                 continue
             one = _ratio(of_recipe, recipe, name, reference)
             if one is not None:
@@ -95,7 +96,7 @@ def headline(rows: pd.DataFrame) -> str:
     """The answer in one sentence: what reaches within 10 % of the longest ancestral chain, and what does not."""
     found = ratios(rows)
     if not found:
-        asked = listed([f"{family_name(family)} in {steps} steps" for family, steps in CLAIMED])
+        asked = listed([f"{family_name(Family(sampler))} in {steps} steps" for sampler, steps in CLAIMED])
         return (
             f"Not answered: it takes an ancestral chain, and beside it {asked}; draw them with --samplers and --steps"
         )
@@ -174,7 +175,7 @@ def _sampler_sentence(found: Sequence[Ratio]) -> str:
 def _in_steps(sampler: str) -> str:
     """ "DPM-Solver++ (log SNR) in 20 steps"; "ancestral sampling in 1,000 steps"."""
     family = sampler_family(sampler)
-    name = "ancestral sampling" if family == "ancestral" else family_name(family)
+    name = "ancestral sampling" if family == Family("ancestral") else family_name(family)
     return f"{name} in {sampler_steps(sampler):,} steps"
 
 
@@ -187,7 +188,7 @@ class Table:
     """Mean distance over cells: a row for each recipe and sampler, a column for each number of steps."""
 
     steps: list[int]
-    rows: list[tuple[Hashable, str, list[str]]]
+    rows: list[tuple[Hashable, Family, list[str]]]
     floor: float | None
 
 

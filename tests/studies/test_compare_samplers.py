@@ -209,7 +209,7 @@ def test_cells_are_chosen_by_factor():
     ],
 )
 def test_names_of_chains(sampler, family, steps, name):
-    assert (sampler_family(sampler), sampler_steps(sampler), sampler_name(sampler)) == (family, steps, name)
+    assert (str(sampler_family(sampler)), sampler_steps(sampler), sampler_name(sampler)) == (family, steps, name)
 
 
 def scored(distances: dict[str, float], spread: float = 1.0, floor: float = 0.5) -> pd.DataFrame:
