@@ -45,7 +45,8 @@ class View:
     rows: pd.DataFrame
     _answers: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
-    def _once(self, question: tuple[Any, ...], answer: Callable[[], Answer]) -> Answer:
+    def once(self, question: tuple[Any, ...], answer: Callable[[], Answer]) -> Answer:
+        """What `answer` computes, the first time that the question is asked."""
         if question not in self._answers:
             self._answers[question] = answer()
         result: Answer = self._answers[question]
@@ -82,7 +83,7 @@ class View:
         return by_t(self.rows)
 
     def of_metric(self, metric: str) -> pd.DataFrame:
-        return self._once(("rows", metric), lambda: self.rows[self.rows["metric"] == metric])
+        return self.once(("rows", metric), lambda: self.rows[self.rows["metric"] == metric])
 
     def quantity(self, metric: str) -> Quantity:
         """How the metric is spoken of, with the unit that its rows have."""
@@ -91,13 +92,13 @@ class View:
 
     def values(self, metric: str, sampler: str | None = None) -> pd.DataFrame:
         """The metric of every cell: a row a seed, columns (recipe, backend)."""
-        return self._once(("values", metric, sampler), lambda: values(self.of_metric(metric), metric, sampler))
+        return self.once(("values", metric, sampler), lambda: values(self.of_metric(metric), metric, sampler))
 
     def floor(self, metric: str, sampler: str | None) -> float | None:
         """What held-out real data get in a sample metric; None where that was not measured."""
         if sampler is None:
             return None
-        return self._once(("floor", metric, sampler), lambda: floor(self.of_metric(f"{metric}_floor"), metric, sampler))
+        return self.once(("floor", metric, sampler), lambda: floor(self.of_metric(f"{metric}_floor"), metric, sampler))
 
     def contrast(
         self,
@@ -109,7 +110,7 @@ class View:
         sampler: str | None = None,
     ) -> Contrast | None:
         """first - second by seed in the metric; None where no seed has both sides."""
-        return self._once(
+        return self.once(
             ("contrast", metric, factor, first, second, within, sampler),
             lambda: contrast(self.values(metric, sampler), factor, first, second, within),
         )
@@ -138,7 +139,7 @@ class View:
 
     def ranking(self, metric: str, sampler: str | None = None) -> Ranking | None:
         """The recipes ranked by a metric; None where fewer than two have it or no direction is known."""
-        return self._once(("ranking", metric, sampler), lambda: self._ranking(metric, sampler))
+        return self.once(("ranking", metric, sampler), lambda: self._ranking(metric, sampler))
 
     def _ranking(self, metric: str, sampler: str | None) -> Ranking | None:
         if metric not in self.metrics:
@@ -164,7 +165,7 @@ class View:
 
     def groups(self) -> list[tuple[Hashable, Hashable]]:
         """Every recipe and framework that has rows."""
-        return self._once(("groups",), self._groups)
+        return self.once(("groups",), self._groups)
 
     def _groups(self) -> list[tuple[Hashable, Hashable]]:
         there = set(self.rows[["recipe", "backend"]].itertuples(index=False, name=None))

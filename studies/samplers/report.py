@@ -27,19 +27,35 @@ from studies.store.sampler_chains import Family
 LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
 
 
+def make_report(out: Path) -> tuple[str, Path]:
+    """Writes the report from the folder alone; returns the table to close with and the page's path."""
+    view = _view_of(out)
+    path = _write(view, out)
+    return _closing_table(view), path
+
+
 def write_report(out: Path) -> Path:
     """Writes figures/quality-by-evaluations.{png,pdf,svg,csv} and report.html from the folder alone."""
+    return _write(_view_of(out), out)
+
+
+def _view_of(out: Path) -> View:
+    """The run has one dataset."""
     run = read_run(out)
-    view = View(run, levels(run.rows, "dataset")[0], run.rows)
+    return View(run, levels(run.rows, "dataset")[0], run.rows)
+
+
+def _write(view: View, out: Path) -> Path:
+    run = view.run
     plot = quality_by_evaluations(view)
     write_figures([plot], RunFolder(out).figures)
-    table = table_of(run.rows)
+    table = table_of(view)
     finished = sum(cell.finished for cell in run.cells)
     page = template("samplers/report.html").render(
         name=run.name,
         kicker=f"Samplers · {run.name} · {finished} of {count(len(run.cells), 'cell')} finished",
-        headline=headline(run.rows),
-        sentences=sentences(run.rows),
+        headline=headline(view),
+        sentences=sentences(view),
         trouble=[f"Failed: {cell.id}: {cell.failure}" for cell in run.failed],
         table=[(name_of(recipe), family_name(family), values) for recipe, family, values in table.rows],
         colours=[Key("", view.colour(recipe)) for recipe, _, _ in table.rows],
@@ -55,10 +71,9 @@ def write_report(out: Path) -> Path:
     return path
 
 
-def closing_table(out: Path) -> str:
+def _closing_table(view: View) -> str:
     """The answer, the table of distances and the numbers behind the answer, as plain text."""
-    rows = read_run(out).rows
-    return "\n".join([headline(rows), "", *aligned(table_lines(table_of(rows))), "", *sentences(rows)])
+    return "\n".join([headline(view), "", *aligned(table_lines(table_of(view))), "", *sentences(view)])
 
 
 def quality_by_evaluations(view: View) -> Plot:

@@ -19,7 +19,7 @@ import pytest
 from studies.reporting.contrasts import levels_in, one_factor_apart, values
 from studies.reporting.figures import figures_of
 from studies.reporting.names import difference_name
-from studies.reporting.page import closing_table, write_comparison, write_report
+from studies.reporting.page import closing_table, make_report, write_comparison, write_report
 from studies.reporting.plotting import images, save
 from studies.reporting.ranking import ranking
 from studies.reporting.view import views_of
@@ -197,8 +197,9 @@ def test_samples_in_the_csv_are_those_of_the_cell(run):
     assert chosen.filter(like="x_").to_numpy() == pytest.approx(expected)
 
 
-def test_a_metric_is_ranked_once_for_all_that_asks(tmp_path, monkeypatch):
-    """Verdict, tables and figures ask the view; ranking is computed once for each metric of a sampler."""
+@pytest.mark.parametrize("make", [write_report, closing_table, make_report])
+def test_a_metric_is_ranked_once_for_all_that_asks(tmp_path, monkeypatch, make):
+    """Verdict, tables and figures, on the page and in the terminal, ask one view, which ranks by each metric once."""
     ranked = Counter()
 
     def counted(about, values, contrast):
@@ -209,8 +210,16 @@ def test_a_metric_is_ranked_once_for_all_that_asks(tmp_path, monkeypatch):
     monkeypatch.setattr("studies.reporting.view.ranking", counted)
     monkeypatch.setattr("studies.reporting.page.write_figures", lambda plots, folder: None)
     monkeypatch.setattr("studies.reporting.page.images", lambda plot: [])
-    write_report(folder)
+    make(folder)
     assert ranked == {"bound": 1, "frechet": 1, "sliced_w2": 1, "precision": 1, "c2st_p": 1}
+
+
+def test_the_report_and_what_is_printed_are_those_of_each_alone(tmp_path):
+    """`make_report` gives the table of `closing_table`, and writes the page of `write_report`."""
+    folder = make_run(tmp_path / "run", backends=["torch"], seeds=2, samples=False, samplers=[])
+    alone, page = closing_table(folder), write_report(folder).read_bytes()
+    assert make_report(folder) == (alone, folder / "report.html")
+    assert (folder / "report.html").read_bytes() == page
 
 
 def test_the_same_folder_gives_the_same_bytes(run, tmp_path):
