@@ -58,7 +58,7 @@ CODE = (
 
 def bound_tables(view: View) -> list[dict[str, Any]]:
     """Both tables as report.html takes them, each left out where none of its rows but the bound is there."""
-    made = [
+    tables = [
         _table(view, "How exact is the bound?", _truth_caption(view), TRUTH, "bound_noise_se"),
         _table(
             view,
@@ -69,18 +69,18 @@ def bound_tables(view: View) -> list[dict[str, Any]]:
             "rate",
         ),
     ]
-    return [one for one in made if one is not None]
+    return [table for table in tables if table is not None]
 
 
 def _table(view: View, title: str, caption: str, columns: tuple[Column, ...], needed: str) -> dict[str, Any] | None:
     if needed not in view.metrics:
         return None
-    shown = [column for column in columns if column.metric in view.metrics]
+    present = [column for column in columns if column.metric in view.metrics]
     return {
         "title": title,
         "caption": caption,
-        "columns": [_heading(view, column.metric) for column in shown],
-        "rows": [_row(view, *key, shown) for key in view.groups()],
+        "columns": [_heading(view, column.metric) for column in present],
+        "rows": [_row(view, *key, present) for key in view.groups()],
     }
 
 

@@ -142,8 +142,8 @@ def main_sampler(rows: pd.DataFrame) -> str | None:
 
 def floor(rows: pd.DataFrame, metric: str, sampler: str) -> float | None:
     """The mean of the metric's floor over cells: what held-out real data get at the same sizes."""
-    found = rows[(rows["metric"] == f"{metric}_floor") & (rows["sampler"] == sampler)]["value"]
-    return None if found.empty else float(found.mean())
+    floors = rows[(rows["metric"] == f"{metric}_floor") & (rows["sampler"] == sampler)]["value"]
+    return None if floors.empty else float(floors.mean())
 
 
 def by_t(rows: pd.DataFrame) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def plus_minus(interval: Interval, signed: bool = False) -> str:
     """ "0.031 ± 0.010"; "0.031" alone where one seed gives no interval. Minus is −; `signed` writes the plus too."""
     text = plain(interval.estimate, 3) if math.isinf(interval.half_width) else str(interval).replace("-", "−")
     text = text.replace(" ± ", "\u00a0±\u00a0")  # never broken over two lines
-    text = re.sub(r"e([+−]\d+)$", lambda found: f"\u00a0×\u00a010{_superscript(found[1])}", text)
+    text = re.sub(r"e([+−]\d+)$", lambda matched: f"\u00a0×\u00a010{_superscript(matched[1])}", text)
     return f"+{text}" if signed and interval.estimate > 0 and not text.startswith("(") else text
 
 

@@ -104,11 +104,11 @@ def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, agai
         sentences=sound + trouble(run) + _missing(run),
         sound=len(sound),
         datasets=[dataset_tables(view) for view in views],
-        effects=[shown(plot) for plot in plots if plot.name.startswith("effects")],
-        figures=[shown(plot) for plot in plots if not plot.name.startswith("effects")],
+        effects=[as_figure(plot) for plot in plots if plot.name.startswith("effects")],
+        figures=[as_figure(plot) for plot in plots if not plot.name.startswith("effects")],
         method=_method(run) + _between(runs),
         metrics=metric_notes(views[0]) if views else {"rows": [], "caption": ""},
-        runs=[about(one) for one in runs],
+        runs=[about(each) for each in runs],
         papers=PAPERS,
         again=again,
     )
@@ -125,7 +125,7 @@ def template(name: str) -> jinja2.Template:
     ).get_template(name)
 
 
-def shown(plot: Plot) -> dict[str, Any]:
+def as_figure(plot: Plot) -> dict[str, Any]:
     """A figure as the macro of figure.html takes it."""
     words = {"name": plot.name, "title": plot.title, "caption": plot.caption, "legend": plot.keys}
     return {**words, "images": images(plot)}
@@ -220,7 +220,7 @@ def about(run: Run) -> dict[str, Any]:
     command = str(facts.pop("command", "not recorded"))
     started, commit = facts.pop("started", None), facts.pop("commit", None)
     packages = facts.pop("packages", None) or {}
-    made = [f"Started {started}." if started else "", f"Source: commit {commit}." if commit else ""]
+    origin = [f"Started {started}." if started else "", f"Source: commit {commit}." if commit else ""]
     devices = levels(
         pd.DataFrame(
             {"d": [str(cell.description.get("device")) for cell in run.cells if cell.description.get("device")]}
@@ -232,7 +232,7 @@ def about(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "command": command,
-        "made": " ".join(part for part in made if part),
+        "made": " ".join(part for part in origin if part),
         "settings": [(key, _written(value)) for key, value in run.settings.items()],
         "environment": [(key, _written(value)) for key, value in {**facts, **packages}.items()],
     }

@@ -191,7 +191,7 @@ def _image(panel: Panel) -> Image:
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     light = _lean(buffer.getvalue())
-    dark = re.sub("|".join(DARK), lambda found: DARK[found.group()], light)
+    dark = re.sub("|".join(DARK), lambda matched: DARK[matched.group()], light)
     return Image(panel.title, panel.alt, _uri(light), _uri(dark), WIDTH, panel.height)
 
 
@@ -264,9 +264,9 @@ def linear_axis(ax: Axes, which: str, ticks: int = 5) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
-def positive_axis(ax: Axes, shown: NDArray[np.float64]) -> None:
+def positive_axis(ax: Axes, values: NDArray[np.float64]) -> None:
     """A log y axis where all values are positive, as for any loss but a density's."""
-    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if low > 0 and high > low:
         log_axis(ax, "y", low / 1.1, high * 1.1)
     else:

@@ -75,9 +75,9 @@ def ranking(
     for recipe in recipes:
         # other - best when lower is better, so that a lead is positive
         sides = (recipe, best) if sign > 0 else (best, recipe)
-        if recipe != best and (one := contrast(*sides)) is not None:
-            contrasts[recipe] = one
-    leads = {recipe: one.interval(joint_confidence(pairs)) for recipe, one in contrasts.items()}
+        if recipe != best and (difference := contrast(*sides)) is not None:
+            contrasts[recipe] = difference
+    leads = {recipe: difference.interval(joint_confidence(pairs)) for recipe, difference in contrasts.items()}
     return Ranking(about, best, means, leads, contrasts, pairs) if leads else None
 
 
@@ -99,11 +99,11 @@ def differences_by_range(spent: pd.DataFrame, first: Hashable, second: Hashable)
     ranges = []
     for before, cut in zip([0, *cuts], cuts, strict=False):
         table = by_cell(pd.concat(parts[cut]), spent)
-        one = contrast(table, "recipe", first, second)
-        if one is None:
+        difference = contrast(table, "recipe", first, second)
+        if difference is None:
             return None
         where = "at t\u00a0=\u00a01 (the decoder)" if cut == 1 else f"at t\u00a0=\u00a0{before + 1} to {cut}"
-        ranges.append((where, one.interval()))
+        ranges.append((where, difference.interval()))
     return ranges
 
 

@@ -211,13 +211,13 @@ def cells_with_samples(
     view: View, groups: Sequence[tuple[Hashable, Hashable]] | None = None
 ) -> list[tuple[tuple[str, str], dict[str, NDArray[np.float64]]]]:
     """((name, colour), arrays) of each recipe and framework, at the shown seed."""
-    found = []
+    with_samples = []
     for recipe, backend in view.groups() if groups is None else groups:
         cell = view.cell(recipe, backend)
         arrays = cell.samples() if cell is not None else {}
         if arrays:
-            found.append(((view.name(recipe, backend), view.colour(recipe)), arrays))
-    return found
+            with_samples.append(((view.name(recipe, backend), view.colour(recipe)), arrays))
+    return with_samples
 
 
 def one_seed(view: View) -> str:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from studies.reporting.figures import write_figures
 from studies.reporting.names import family_name, name_of, quantity, unit_of
 from studies.reporting.numbers import count
-from studies.reporting.page import about, shown, template
+from studies.reporting.page import about, as_figure, template
 from studies.reporting.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.reporting.tables import aligned, metric_notes
 from studies.reporting.view import View
@@ -61,7 +61,7 @@ def _write(view: View, out: Path) -> Path:
         colours=[Key("", view.colour(recipe)) for recipe, _, _ in table.rows],
         steps=[f"{n:,}" for n in table.steps],
         floor=None if table.floor is None else label_of(table.floor),
-        figures=[shown(plot)],
+        figures=[as_figure(plot)],
         method=_method(run),
         metrics=metric_notes(view),
         run=about(run),

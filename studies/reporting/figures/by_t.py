@@ -95,8 +95,8 @@ def _running_difference(total: pd.DataFrame, view: View) -> pd.DataFrame:
     for t, at_t in total.groupby("t"):
         table = by_cell(at_t, total)
         for recipe in view.recipes[1:]:
-            if (one := contrast(table, "recipe", recipe, reference)) is not None:
-                interval = one.interval()
+            if (difference := contrast(table, "recipe", recipe, reference)) is not None:
+                interval = difference.interval()
                 parts.append(
                     {"recipe": recipe, "t": t, "value": interval.estimate, "low": interval.low, "high": interval.high}
                 )

@@ -77,8 +77,8 @@ def _by_t(view: View, metric: str) -> pd.DataFrame:
     """Means over seeds and their intervals: columns recipe, backend, t, t_last, value, low, high, standard_error."""
     parts = []
     keys = ["recipe", "backend", "t", "t_last"]
-    for key, found in view.of_metric(metric).groupby(keys, sort=False):
-        finite = found[np.isfinite(found["value"])]
+    for key, rows in view.of_metric(metric).groupby(keys, sort=False):
+        finite = rows[np.isfinite(rows["value"])]
         if finite.empty:
             continue
         interval = mean_interval(finite["value"].to_numpy())
@@ -112,10 +112,10 @@ def _draw(view: View, table: pd.DataFrame, floor: pd.DataFrame | None = None) ->
         lowest = top
         for (recipe, backend), group in table.groupby(["recipe", "backend"], sort=False):
             middle, colour = np.sqrt(group["t"] * group["t_last"]), view.colour(recipe)
-            shown = group["value"].where(group["value"] > least)
-            lowest = min(lowest, float(shown.min()) if shown.notna().any() else top)
+            visible = group["value"].where(group["value"] > least)
+            lowest = min(lowest, float(visible.min()) if visible.notna().any() else top)
             ax.fill_between(middle, group["low"].clip(least), group["high"], color=colour, alpha=0.18, linewidth=0)
-            ax.plot(middle, shown, color=colour, linestyle=DASHES[view.dash(backend) % len(DASHES)])
+            ax.plot(middle, visible, color=colour, linestyle=DASHES[view.dash(backend) % len(DASHES)])
         for colour, group in _floors(view, floor):
             below = group["value"].clip(least / 10)  # off the axis, where the line leaves it
             ax.plot(np.sqrt(group["t"] * group["t_last"]), below, color=colour, linestyle=DASHES[2])

@@ -89,7 +89,7 @@ def quality(view: View) -> Plot | None:
 
 def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None, unit: str) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
-        shown: list[float] = []
+        extent: list[float] = []
         header, least = 0, None
         heads = [i for i, mark in enumerate(marks) if mark[1] is None] + [len(marks)]
         for i, (name, recipe, backend, value, seeds) in enumerate(marks):
@@ -110,15 +110,15 @@ def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None, uni
                         size=10.5,
                         color=FAINT,
                     )
-                    shown.append(least)
+                    extent.append(least)
                 continue
             colour = view.colour(recipe)
             ax.plot(seeds, [-i] * len(seeds), ".", color=colour, markersize=5, alpha=0.5)
             if np.isfinite(value.half_width):
                 ax.plot([value.low, value.high], [-i] * 2, color=colour, linewidth=2, clip_on=True)
             ax.plot(value.estimate, -i, view.marker(backend), color=colour, markersize=7, markeredgecolor=PAPER)
-            shown += seeds
-        low, high = min(shown), max(shown)
+            extent += seeds
+        low, high = min(extent), max(extent)
         margin = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
         ax.set_xlim(low - margin, high + margin)
         ax.set_ylim(-len(marks) + 0.4, 0.6)

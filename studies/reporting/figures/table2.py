@@ -67,19 +67,19 @@ def table2(view: View) -> Plot | None:
     columns = list(dict.fromkeys(zip(rows["objective"], rows["variance"], strict=True)))
     panels, data = [], []
     for metric, drawn_by in wanted:
-        found = _means(cells, metric, drawn_by)
-        if found.empty:
+        means = _means(cells, metric, drawn_by)
+        if means.empty:
             continue
         about = quantity(metric)
         panels.append(
             Panel(
                 f"{about.title[0].upper()}{about.title[1:]}, ↓ better",
-                f"{about.title} by prediction, loss and variance: {_spoken(found)}.",
-                _draw(found, levels(rows, "prediction"), columns),
+                f"{about.title} by prediction, loss and variance: {_spoken(means)}.",
+                _draw(means, levels(rows, "prediction"), columns),
                 height=70 + ROW * rows["prediction"].nunique(),
             )
         )
-        data.append(found.assign(metric=metric, sampler=drawn_by))
+        data.append(means.assign(metric=metric, sampler=drawn_by))
     if not panels:
         return None
     return Plot(
@@ -103,13 +103,14 @@ def against_ho(cells: View) -> list[str]:
 
     `cells` has those of `of_cells` as recipes. What the study did not run is not spoken of.
     """
-    told: dict[str, list[str]] = {"As in Ho et al.": [], "Unlike in Ho et al.": [], "Undecided by these seeds": []}
+    verdicts = ("As in Ho et al.", "Unlike in Ho et al.", "Undecided by these seeds")
+    by_verdict: dict[str, list[str]] = {verdict: [] for verdict in verdicts}
     for claim in CLAIMS:
         sampler = None if claim.metric == "bound" else cells.main_sampler
-        one = cells.contrast(claim.metric, "recipe", claim.better, claim.worse, sampler=sampler)
-        if one is None:
+        contrast = cells.contrast(claim.metric, "recipe", claim.better, claim.worse, sampler=sampler)
+        if contrast is None:
             continue
-        interval = one.interval()
+        interval = contrast.interval()
         verdict = (
             "Undecided by these seeds"
             if not interval.excludes_zero
@@ -117,37 +118,38 @@ def against_ho(cells: View) -> list[str]:
             if interval.estimate < 0
             else "Unlike in Ho et al."
         )
-        told[verdict].append(f"{claim.words}: here {plus_minus(interval, signed=True)}")
+        by_verdict[verdict].append(f"{claim.words}: here {plus_minus(interval, signed=True)}")
     ran, lost = set(cells.recipes), set(cells.of_metric("diverged")["recipe"])
     for cell in UNSTABLE:
         if cell in ran:
             verdict = "As in Ho et al." if cell in lost else "Unlike in Ho et al."
             here = "diverges" if cell in lost else "trains"
-            told[verdict].append(f"{name_of(cell)}, unstable there, {here} here")
-    return [f"{verdict}: {'; '.join(claims)}." for verdict, claims in told.items() if claims]
+            by_verdict[verdict].append(f"{name_of(cell)}, unstable there, {here} here")
+    return [f"{verdict}: {'; '.join(claims)}." for verdict, claims in by_verdict.items() if claims]
 
 
 def _means(cells: View, metric: str, sampler: str | None) -> pd.DataFrame:
     """Columns AXES, n, mean, low, high: over seeds, frameworks averaged within them."""
     table = cells.values(metric, sampler)
-    found = []
+    means = []
     for recipe in dict.fromkeys(table.columns.get_level_values("recipe")):
         by_seed = table[recipe].mean(axis=1).dropna()
         if len(by_seed):
-            one = mean_interval(by_seed.to_numpy())
+            interval = mean_interval(by_seed.to_numpy())
             cell = dict(zip(AXES, recipe.levels, strict=True))
-            found.append({**cell, "n": one.n, "mean": one.estimate, "low": one.low, "high": one.high})
-    return pd.DataFrame(found, columns=[*AXES, "n", "mean", "low", "high"])
+            ends = {"low": interval.low, "high": interval.high}
+            means.append({**cell, "n": interval.n, "mean": interval.estimate, **ends})
+    return pd.DataFrame(means, columns=[*AXES, "n", "mean", "low", "high"])
 
 
 def _column_name(column: tuple[Hashable, Hashable]) -> str:
     return f"{name_of(column[0])}, {name_of(column[1])}"
 
 
-def _spoken(found: pd.DataFrame) -> str:
+def _spoken(means: pd.DataFrame) -> str:
     return "; ".join(
         f"{name_of(row.prediction)} by {_column_name((row.objective, row.variance))} {row.mean:.3g}"
-        for row in found.itertuples()
+        for row in means.itertuples()
     )
 
 
@@ -163,14 +165,14 @@ def _diverged(rows: pd.DataFrame) -> str:
 
 
 def _draw(
-    found: pd.DataFrame, predictions: list[Hashable], columns: list[tuple[Hashable, Hashable]]
+    means: pd.DataFrame, predictions: list[Hashable], columns: list[tuple[Hashable, Hashable]]
 ) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
-        low, high = float(found["mean"].min()), float(found["mean"].max())
+        low, high = float(means["mean"].min()), float(means["mean"].max())
         is_log = low > 0 and high / low > WIDE
         if is_log:
             log_axis(ax, "x", low / 1.25, high * 1.4)
-        for row in found.to_dict("records"):
+        for row in means.to_dict("records"):
             i = columns.index((row["objective"], row["variance"]))
             y = -predictions.index(row["prediction"]) + 0.28 - 0.54 * i / max(1, len(columns) - 1)
             colour = PALETTE[i % len(PALETTE)]
