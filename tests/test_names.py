@@ -24,9 +24,8 @@ def empty_names(source: str) -> Iterator[tuple[int, str]]:
 
 
 def offences(folder: str) -> list[str]:
-    """The empty names in a folder or file of the project."""
-    place = ROOT / folder
-    paths = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    """The empty names in a folder of the project."""
+    paths = sorted((ROOT / folder).rglob("*.py"))
     assert paths, f"no modules under {folder}"
     return [
         f"{path.relative_to(ROOT).as_posix()}:{line} {name}"

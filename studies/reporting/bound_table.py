@@ -19,7 +19,7 @@ from studies.statistics import mean_interval
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of the cells: and how its values over seeds become one."""
+    """A column of the table: a metric of the cells, and how its values over seeds are written."""
 
     metric: str
     written: Callable[[np.ndarray], str]
@@ -30,7 +30,7 @@ def mean(values: np.ndarray) -> str:
 
 
 def mean_or_nothing(values: np.ndarray) -> str:
-    """Of what cannot be below 0, but whose estimate may be by a hair."""
+    """The mean of what cannot be negative; an estimate that is 0 but for its error is not written as a number."""
     return "< 0.0001" if np.all(np.abs(values) < 1e-4) else mean(values)
 
 
@@ -57,7 +57,7 @@ CODE = (
 
 
 def bound_tables(view: View) -> list[dict[str, Any]]:
-    """Both tables as report.html takes them, each left out where none of its rows but the bound is there."""
+    """Both tables as report.html takes them; one whose own metrics were not measured is left out."""
     tables = [
         _table(view, "How exact is the bound?", _truth_caption(view), TRUTH, "bound_noise_se"),
         _table(
@@ -107,7 +107,7 @@ def _heading(view: View, metric: str) -> dict[str, str]:
 
 
 def _truth_caption(view: View) -> str:
-    """What the columns are, of those that are there."""
+    """What the columns of the first table mean: those that it has."""
 
     def median(metric: str) -> float:
         return float(view.of_metric(metric)["value"].median())

@@ -27,16 +27,20 @@ from studies.store.recipes import Recipe
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """first - second in one metric: `factor` is "recipe" or "backend", `within` what it is held in (None: pooled)."""
+    """The difference first - second in one metric, between two recipes or two frameworks.
+
+    `factor` says which: "recipe" or "backend". `within` is the level of the other factor that both sides have; None
+    where the difference is averaged over its levels.
+    """
 
     factor: str
     first: Hashable
     second: Hashable
     within: Hashable | None
     differences: pd.Series
-    """By seed."""
+    """The difference of every seed; its index holds the seeds."""
     left_out: tuple[Hashable, ...]
-    """Seeds that lack a cell."""
+    """The seeds without a difference, because one of the cells it needs is missing."""
     first_stage: int | None = None
     """How many seeds set the number of seeds; None where it was fixed beforehand."""
 
@@ -71,7 +75,10 @@ def values(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> pd.Da
 
 
 def by_cell(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """One value a cell as the table that `contrast` takes; `chosen` was made from `rows`."""
+    """The table that `contrast` takes, from rows with one value a cell.
+
+    `rows` are those that `chosen` was selected from: what they know of how the seeds were chosen goes with the table.
+    """
     table = chosen.pivot(index="seed", columns=["recipe", "backend"], values="value").astype(np.float64)
     table = table.replace([np.inf, -np.inf], np.nan)
     table.attrs = dict(rows.attrs)
@@ -100,9 +107,9 @@ def contrast(
 
 
 def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Hashable, Hashable | None]]:
-    """(level, reference, within): every level against the table's first.
+    """What to subtract for the table's differences: (level, reference, within), where the reference is the first level.
 
-    First pooled (within is None), then within each level of the other factor.
+    Each level comes first pooled (within is None), then within each level of the other factor.
     """
     order = levels_in(table, factor)
     other = "backend" if factor == "recipe" else "recipe"
@@ -111,9 +118,10 @@ def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Ha
 
 
 def one_factor_apart(recipes: Sequence[Recipe]) -> list[tuple[Recipe, Recipe]]:
-    """Pairs (first, second) of recipes of several factors that differ in one factor alone.
+    """The pairs (first, second) of recipes that differ in one factor alone.
 
-    The second has the first level that this factor takes. Pairs whose second is the first recipe are left out.
+    The second has the level of this factor that the first of all recipes has. Pairs whose second is the first of all
+    recipes are left out: `reference_pairs` has them.
     """
     pairs = []
     for first, second in itertools.product(recipes, recipes[1:]):

@@ -71,12 +71,12 @@ def difference_name(first: object, second: object) -> str:
 
 
 def full_name_of(level: object) -> str:
-    """The name with what it stands for, for the first mention."""
+    """The name of a level or recipe with what it stands for, for where a text first mentions it."""
     return SEPARATOR.join(IN_FULL.get(part, NAMES.get(part, part)) for part in _levels_of(level))
 
 
 def _levels_of(level: object) -> tuple[str, ...]:
-    """A recipe's own; of a level it is itself."""
+    """The levels of a recipe; a level alone is the only one of itself."""
     return level.levels if isinstance(level, Recipe) else (str(level),)
 
 

@@ -24,7 +24,7 @@ Strip = tuple[str, str, Array]  # label, its colour, (n, ...)
 
 
 def examples(array: Array, limit: int = ACROSS) -> pd.DataFrame:
-    """What is shown, as rows: `position` and the values x_0, x_1, ... of each example, flattened."""
+    """The examples that a picture shows, a row each: their `position`, and their values flattened as x_0, x_1, ..."""
     first = array[: MOST_POINTS if array.ndim == 2 else limit]
     flat = np.asarray(first, dtype=np.float64).reshape(len(first), -1)
     table = pd.DataFrame(flat, columns=[f"x_{i}" for i in range(flat.shape[1])])
@@ -33,7 +33,10 @@ def examples(array: Array, limit: int = ACROSS) -> pd.DataFrame:
 
 
 def real_and_made(title: str, real: Array | None, samples: Sequence[Strip]) -> list[Panel]:
-    """Panels with real data and each cell's samples: one sheet of strips, or for points one scatter plot a cell."""
+    """Panels with real data and the samples of every cell.
+
+    Images and series come as strips, all on one panel; points as a scatter plot for each cell.
+    """
     if samples[0][2].ndim == 2:
         return [_scatter(f"{label}: {title}", real, array, colour) for label, colour, array in samples]
     strips: list[Strip] = [("real test data", INK, real)] if real is not None else []
@@ -43,7 +46,11 @@ def real_and_made(title: str, real: Array | None, samples: Sequence[Strip]) -> l
 
 
 def trajectories(real: Array | None, chains: Sequence[tuple[str, str, Array, Array]]) -> list[Panel]:
-    """Panels of x_0_hat at falling t; `made` holds label, colour, (k, n, ...) and the k steps. One panel an example."""
+    """Panels of the guesses x_0_hat on the way from noise to sample: one for each of the first three starting noises.
+
+    Each of `chains` holds a label, its colour, the guesses (k, n, ...) for n noises, and the k steps they were made at.
+    Points have a panel for each chain instead, with the path of every guess.
+    """
     if chains[0][2].ndim == 3:
         return [
             Panel(
@@ -133,13 +140,16 @@ def _draw_strip(ax: Axes, array: Array, y: float, tall: float, colour: str) -> N
 
 
 def _pixels(image: Array) -> Array:
-    """(H, W) or (H, W, 3) in [0, 1], clipped for display only; other channel counts show their first."""
+    """The image as matplotlib shows it: (H, W) or (H, W, 3), in [0, 1].
+
+    Values are clipped for display only. Of images with a number of channels other than 3 the first is shown.
+    """
     scaled = np.clip((np.nan_to_num(np.asarray(image, dtype=np.float64)) + 1) / 2, 0, 1)
     return scaled if scaled.shape[-1] == 3 else scaled[..., 0]
 
 
 def _plane(points: Array) -> Array:
-    """The first two dims; points of one dim lie on a line."""
+    """The points by their first two dims; those of one dim are put on a line."""
     return points[:, :2] if points.shape[1] > 1 else np.stack([points[:, 0], np.zeros(len(points))], axis=1)
 
 
@@ -168,7 +178,10 @@ def _draw_paths(real: Array | None, path: Array, colour: str) -> Callable[[Axes]
 
 
 def _square(ax: Axes, around: Array) -> None:
-    """Equal axes a little wider than the data, so that panels share their frame and strays are cut, not followed."""
+    """Sets equal axes, a little wider than the data `around`.
+
+    Panels with the same data then share their frame, and samples far outside are cut off rather than shrink the rest.
+    """
     plane = _plane(around)
     centre = (plane.max(axis=0) + plane.min(axis=0)) / 2
     half = 0.65 * float((plane.max(axis=0) - plane.min(axis=0)).max()) or 1.0

@@ -108,7 +108,11 @@ def differences_by_range(spent: pd.DataFrame, first: Hashable, second: Hashable)
 
 
 def framework_share(bound: Ranking | None, effect: Contrast | None) -> float | None:
-    """The framework's bound effect, at the far end of its interval, over that of two recipes; None if unresolved."""
+    """How large the framework's effect on the bound may be, as a share of the difference between two recipes.
+
+    The effect is taken at the end of its interval that is farther from 0. None unless there are two recipes, with
+    a difference that is resolved.
+    """
     if effect is None or bound is None or len(bound.means) != 2 or not bound.resolved:
         return None
     lead, interval = next(iter(bound.leads.values())), effect.interval()

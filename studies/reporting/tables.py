@@ -55,7 +55,7 @@ def _columns(view: View) -> list[tuple[str, str | None]]:
 
 
 def _column(view: View, metric: str, sampler: str | None) -> dict[str, Any]:
-    """Title and notes of a column: unit, direction, and the floor of a sample metric."""
+    """The title of a metric's column, and the notes below it: unit, which way is better, and a floor if it has one."""
     about, least = view.quantity(metric), view.floor(metric, sampler)
     unit = about.unit if sampler is None and about.unit not in ("", "1") else ""
     better = {"lower": "↓ better", "higher": "↑ better"}.get(about.direction or "", "")
@@ -150,7 +150,10 @@ def _differences(view: View, columns: Sequence[tuple[str, str | None]]) -> list[
 
 
 def _difference(contrast: Contrast, metric: str, comparisons: int) -> dict[str, Any]:
-    """A difference, whether its interval excludes zero, by itself and jointly with the other pooled `comparisons`."""
+    """One cell of the difference table: the difference, and whether its interval excludes zero.
+
+    It is marked where that also holds jointly with the other pooled `comparisons` of the table.
+    """
     interval, direction, notes = contrast.interval(), quantity(metric).direction, []
     jointly = contrast.within is None and contrast.interval(joint_confidence(comparisons)).excludes_zero
     if contrast.left_out:
@@ -211,9 +214,10 @@ ARROWS = {"lower": "↓", "higher": "↑"}
 
 
 def metric_notes(view: View, sampler: str | None = None) -> dict[str, Any]:
-    """`rows` and `caption` of the table of metrics, with the floor of one sampler's samples; no rows without samples.
+    """What the sample metrics mean: the rows and the caption of a table on the page. Without samples it has no rows.
 
-    The sampler is the main one unless named: samplers may differ in how many samples they were scored on.
+    Floors are those of one sampler, as samplers may differ in how many samples were scored: of the main one unless
+    another is named.
     """
     sampler = sampler or view.main_sampler
     known = [METRICS[name] for name in view.sample_metrics if name in METRICS] if sampler else []

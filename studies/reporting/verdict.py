@@ -43,9 +43,9 @@ def verdict_sentences(run: Run, views: Sequence[View]) -> list[str]:
 
 
 def findings(views: Sequence[View]) -> list[str]:
-    """A sentence or two each, for every dataset, on what was found.
+    """What was found on every dataset, a sentence or two for each topic.
 
-    On the bound, where in t it differs, samples, framework, cost, and a caution.
+    The topics: the bound, where in t the bounds differ, samples, framework, cost, and what might change the answer.
     """
     makers = (_bound_sentence, _by_t_sentence, _sample_sentence, _framework_sentence, _cost_sentence, _caution)
     return [sentence for view in views for make in makers if (sentence := make(view))]
@@ -89,7 +89,7 @@ def _headline_of(view: View) -> str:
 
 
 def _judge(view: View, metrics: Sequence[str], sampler: str | None, samples: Ranking | None) -> str:
-    """By which metric the samples are judged in a headline, and whether another resolves it the other way."""
+    """By which metric a headline judges the samples, and whether another metric clearly favours another recipe."""
     if samples is None:
         return ""
     others = [ranking for ranking in (view.ranking(metric, sampler) for metric in metrics[1:]) if ranking is not None]
@@ -99,7 +99,7 @@ def _judge(view: View, metrics: Sequence[str], sampler: str | None, samples: Ran
 
 
 def _leading(ranking: Ranking) -> str:
-    """The leaders in words; empty where no recipe is clearly behind, so that nothing leads."""
+    """The leading recipes in words; empty where no recipe is clearly behind, since then none leads."""
     behind = [name_of(recipe) for recipe, lead in ranking.leads.items() if lead.excludes_zero]
     leaders = [name_of(recipe) for recipe in (ranking.best, *ranking.leads) if name_of(recipe) not in behind]
     if not behind:
@@ -233,7 +233,7 @@ def _sample_sentence(view: View) -> str | None:
 
 
 def _tally(view: View, metrics: Sequence[str], sampler: str) -> str:
-    """How all sample metrics fall out, each by its own interval."""
+    """How many sample metrics favour each recipe, each by its own interval, and how many are undecided."""
     rankings = [ranking for ranking in (view.ranking(metric, sampler) for metric in metrics) if ranking is not None]
     if len(rankings) < 2 or min(ranking.seeds for ranking in rankings) == 1:
         return ""
@@ -246,7 +246,7 @@ def _tally(view: View, metrics: Sequence[str], sampler: str) -> str:
 
 
 def _framework_sentence(view: View) -> str | None:
-    """The framework's effect, so that it can stand beside the objective's."""
+    """What the framework changes, and how large that is beside what the objective changes."""
     backends = view.backends
     if len(backends) < 2:
         return f"Only {name_of(backends[0])} was run, so the framework's effect is not known." if backends else None
@@ -282,7 +282,7 @@ def _framework_sentence(view: View) -> str | None:
 
 
 def _rounded_up(percent: float) -> float:
-    """To one digit, never down, so that "at most" is true; 0.01 at least."""
+    """A percentage rounded up to one digit, so that "at most" stays true of it; at least 0.01."""
     digit = 10.0 ** math.floor(math.log10(max(percent, 0.01)))
     return round(math.ceil(percent / digit) * digit, 2) or digit
 

@@ -46,7 +46,7 @@ class View:
     _answers: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def once(self, question: tuple[Any, ...], answer: Callable[[], Answer]) -> Answer:
-        """What `answer` computes, the first time that the question is asked."""
+        """What `answer` computes, which it does only when the question is asked for the first time."""
         if question not in self._answers:
             self._answers[question] = answer()
         result: Answer = self._answers[question]
@@ -116,7 +116,7 @@ class View:
         )
 
     def against_reference(self, metric: str, factor: str, sampler: str | None = None) -> list[Contrast]:
-        """Every level that has values against the first that has, pooled and within each level of the other factor."""
+        """Every level less the first, of those with values: pooled, and within each level of the other factor."""
         if metric not in self.metrics:
             return []
         table = self.values(metric, sampler).dropna(axis=1, how="all")
@@ -183,7 +183,7 @@ class View:
         return int(seeds[cells.argmax()])
 
     def cell(self, recipe: Hashable, backend: Hashable, seed: int | None = None) -> CellRecord | None:
-        """The cell of a seed, or of the shown one; None where it did not finish."""
+        """The cell of a recipe and framework at a seed, the one that pictures show unless named; None without rows."""
         return self._cells.get((recipe, backend, self.shown_seed if seed is None else int(seed)))
 
     @cached_property

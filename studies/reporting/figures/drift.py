@@ -41,9 +41,9 @@ def drift(view: View) -> Plot | None:
         "How far the weights drift apart",
         f"Relative distance |w − w′| / √(|w| |w′|) of two cells of a seed, which start from the same weights and see"
         f" the same draws. In colour: {name_of(first)} against {listed([name_of(backend) for backend in others])}, one"
-        " recipe; in grey: two recipes, one framework. What parts frameworks is rounding, which training multiplies. Lines are"
-        " geometric means, bands from the lowest to the highest, measured on random sketches of the weights, to about"
-        " 2 %." + one_seed(view),
+        " recipe; in grey: two recipes, one framework. What parts frameworks is rounding, which training multiplies."
+        " Lines are geometric means, bands from the lowest to the highest, measured on random sketches of the weights,"
+        " to about 2 %." + one_seed(view),
         [
             Panel(
                 "Relative distance of the weights",
@@ -58,7 +58,7 @@ def drift(view: View) -> Plot | None:
 
 
 def _mean(values: pd.Series) -> float:
-    """Geometric."""
+    """The geometric mean, as distances are drawn on a log axis."""
     return float(np.exp(np.log(values).mean()))
 
 
@@ -67,7 +67,11 @@ def _line_name(between: Hashable, what: Hashable) -> str:
 
 
 def _distances(view: View) -> pd.DataFrame:
-    """Columns between ("frameworks" or "recipes"), what, seed, step, distance; steps where it is 0 are left out."""
+    """The distance of every pair of cells compared, by training step; steps at which it is 0 are left out.
+
+    Columns: between ("frameworks" or "recipes"), what (the recipe of both, or the names of the two), seed, step and
+    distance.
+    """
     parts = []
     for seed in sorted(view.rows["seed"].unique()):
         cells = {key: cell for key in view.groups() if (cell := view.cell(*key, seed)) is not None}

@@ -70,7 +70,10 @@ def _contrast_rows(contrast: Contrast) -> list[dict[str, object]]:
 
 
 def _contrast_name(contrast: Contrast, several: bool = False) -> str:
-    """ "posterior KL − epsilon MSE, Keras"; with several recipes less one, that one is left to the caption."""
+    """ "posterior KL − epsilon MSE, Keras".
+
+    Where several recipes are all compared with the same one, that one is named in the caption, and not here.
+    """
     shared = several and contrast.factor == "recipe"
     names = name_of(contrast.first) if shared else f"{name_of(contrast.first)} − {name_of(contrast.second)}"
     return f"{names}, {name_of(contrast.within)}" if contrast.within is not None else names

@@ -97,7 +97,7 @@ def _by_t(view: View, metric: str) -> pd.DataFrame:
 
 
 def _ends(view: View, table: pd.DataFrame) -> str:
-    """The first and the largest step of every line in words."""
+    """Every line in words: its values at its first and at its last step."""
     return "; ".join(
         f"{view.name(*key)}: {label_of(group['value'].iloc[0])} at t = {group['t'].iloc[0]:.0f},"
         f" {label_of(group['value'].iloc[-1])} at t = {group['t_last'].iloc[-1]:.0f}"
@@ -127,7 +127,10 @@ def _draw(view: View, table: pd.DataFrame, floor: pd.DataFrame | None = None) ->
 
 
 def _floors(view: View, floor: pd.DataFrame | None) -> list[tuple[str, pd.DataFrame]]:
-    """Colour and values of the floors to draw: one for all recipes, unless they are of several schedules."""
+    """The colour and the values of every floor to draw.
+
+    A floor depends on the schedule alone, so that recipes of one schedule share a line.
+    """
     if floor is None:
         return []
     by_recipe = [

@@ -16,7 +16,7 @@ FILE = "gain.csv"
 
 
 def gain(view: View) -> Plot | None:
-    """The lower bound and its gain over a Gaussian, as in Sohl-Dickstein et al. (2015), Table 1."""
+    """The lower bound on the log likelihood and its gain over a Gaussian (Sohl-Dickstein et al. 2015, Table 1)."""
     path = view.run.folder / FILE
     if not path.is_file():
         return None

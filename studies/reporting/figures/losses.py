@@ -14,7 +14,7 @@ from studies.reporting.view import View
 
 
 def losses(view: View) -> Plot | None:
-    """Both losses over training, whichever was trained."""
+    """Epsilon MSE and posterior KL over training: both are measured in every cell, whichever it was trained on."""
     panels, data = [], []
     for metric in ("train_epsilon_mse", "train_posterior_kl"):
         title = f"{title_of(metric)}, {VOCABULARY[metric].unit}"

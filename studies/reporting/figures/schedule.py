@@ -62,7 +62,7 @@ def learned_schedules(view: View) -> Plot | None:
 
 
 def _curves(view: View) -> pd.DataFrame:
-    """Columns recipe, backend, seed, and those of schedule.csv."""
+    """The learned schedules of all cells as one table: recipe, backend, seed, and the columns of schedule.csv."""
     tables = []
     for recipe, backend in view.groups():
         for seed in sorted(view.rows["seed"].unique()):

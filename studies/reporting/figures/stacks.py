@@ -24,7 +24,10 @@ STAGES = ("startup_seconds", "train_seconds", "bound_seconds", "floors_seconds",
 
 @dataclass(frozen=True, eq=False)
 class Stacks:
-    """Parts of a whole for each recipe and framework: `parts` has shape (groups, metrics), 0 where there is none."""
+    """What stacked bars show: for every recipe and framework (`groups`) the parts of a whole (`metrics`).
+
+    `parts` has shape (groups, metrics), with 0 where a group lacks a metric.
+    """
 
     groups: list[tuple[Hashable, Hashable]]
     metrics: list[str]
@@ -41,7 +44,7 @@ class Stacks:
 
 
 def _stacks(view: View, metrics: Sequence[str], over_seeds: Callable[[NDArray[np.float64]], float]) -> Stacks | None:
-    """The metrics that occur, summed up over seeds; None where none does."""
+    """The parts of every group, with `over_seeds` taken of each; None where the run has none of `metrics`."""
     rows = view.rows[view.rows["metric"].isin(metrics)]
     by_cell = {key: group["value"].to_numpy() for key, group in rows.groupby(["recipe", "backend", "metric"])}
     groups = [key for key in view.groups() if any((*key, metric) in by_cell for metric in metrics)]

@@ -99,9 +99,9 @@ def of_cells(view: View) -> View:
 
 
 def against_ho(cells: View) -> list[str]:
-    """A sentence for what is as in Ho et al., one for what is the other way round, one for what stays open.
+    """Which findings of Ho et al. the run repeats, which it contradicts, and which it leaves open: a sentence each.
 
-    `cells` has those of `of_cells` as recipes. What the study did not run is not spoken of.
+    `cells` is the view that `of_cells` makes. Findings about cells that the study did not run are left out.
     """
     verdicts = ("As in Ho et al.", "Unlike in Ho et al.", "Undecided by these seeds")
     by_verdict: dict[str, list[str]] = {verdict: [] for verdict in verdicts}
@@ -129,7 +129,10 @@ def against_ho(cells: View) -> list[str]:
 
 
 def _means(cells: View, metric: str, sampler: str | None) -> pd.DataFrame:
-    """Columns AXES, n, mean, low, high: over seeds, frameworks averaged within them."""
+    """The mean of each cell over seeds and its interval, after averaging the frameworks of a seed.
+
+    Columns: those of AXES, the number of seeds n, mean, low, high.
+    """
     table = cells.values(metric, sampler)
     means = []
     for recipe in dict.fromkeys(table.columns.get_level_values("recipe")):
