@@ -118,7 +118,7 @@ def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, agai
 
 
 def template(name: str) -> jinja2.Template:
-    """A page of this folder, or of another room by "room/page"; both may include what lies here."""
+    """A page of this folder, or of another room by "room/page"; both may include and extend what lies here."""
     here = Path(__file__).parent
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([here, here.parent]), autoescape=True, undefined=jinja2.StrictUndefined
