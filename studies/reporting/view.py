@@ -151,7 +151,12 @@ class View:
         )
 
     def colour(self, recipe: Hashable) -> str:
-        return PALETTE[self.recipes.index(recipe) % len(PALETTE)]
+        return PALETTE[self._place[recipe] % len(PALETTE)]
+
+    @cached_property
+    def _place(self) -> dict[Hashable, int]:
+        """Which of the recipes each is."""
+        return {recipe: place for place, recipe in enumerate(self.recipes)}
 
     def dash(self, backend: Hashable) -> int:
         return self.backends.index(backend)

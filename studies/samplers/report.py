@@ -3,7 +3,7 @@
 # ruff: noqa: RUF001
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ def quality_by_evaluations(view: View) -> Plot:
     """Every metric against network evaluations: colour is the recipe, line style and marker the sampler."""
     rows = view.rows[view.rows["sampler"].notna()]
     families: list[Family] = levels(with_chains(rows), "family")
+    names: dict[Hashable, str] = {family: family_name(family) for family in families}
     panels, data = [], []
     for metric in view.sample_metrics:
         scored = with_chains(rows[rows["metric"] == metric])
@@ -89,7 +90,7 @@ def quality_by_evaluations(view: View) -> Plot:
         about_it = quantity(metric)
         data.append(mean.assign(metric=metric, floor=least, unit=about_it.unit))
         spoken = "; ".join(
-            f"{name_of(recipe)}, {family_name(family)}: {label_of(group['mean'].iloc[0])} at"
+            f"{name_of(recipe)}, {names[family]}: {label_of(group['mean'].iloc[0])} at"
             f" {group['steps'].iloc[0]} and {label_of(group['mean'].iloc[-1])} at {group['steps'].iloc[-1]}"
             for (recipe, family), group in mean.groupby(["recipe", "family"], sort=False)
         )
@@ -110,7 +111,7 @@ def quality_by_evaluations(view: View) -> Plot:
         panels,
         pd.concat(data, ignore_index=True),
         [Key(name_of(recipe), view.colour(recipe)) for recipe in view.recipes]
-        + [Key(family_name(family), dash=i) for i, family in enumerate(families)],
+        + [Key(names[family], dash=i) for i, family in enumerate(families)],
     )
 
 

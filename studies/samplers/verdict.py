@@ -75,7 +75,7 @@ def _ratios(view: View) -> list[Ratio]:
 
 def _ratio(view: View, recipe: Recipe, sampler: str, reference: str) -> Ratio | None:
     distances, reference_distances = (
-        view.values(METRIC, name).xs(recipe, axis=1, level="recipe") for name in (sampler, reference)
+        pd.DataFrame(view.values(METRIC, name).xs(recipe, axis=1, level="recipe")) for name in (sampler, reference)
     )
     # A framework without a finite value is left out, and then every seed that lacks a cell, as in contrasts.contrast.
     by_cell = (distances / reference_distances).dropna(axis=1, how="all").dropna()
@@ -218,9 +218,8 @@ def table_of(view: View, metric: str = METRIC) -> Table:
 def with_chains(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` of samplers with the columns `family` and `steps`, in the order of families drawn."""
     names = [str(name) for name in rows["sampler"]]
-    return rows.assign(
-        family=[sampler_family(name) for name in names], steps=[sampler_steps(name) or 0 for name in names]
-    )
+    families = pd.Series([sampler_family(name) for name in names], index=rows.index, dtype=object)
+    return rows.assign(family=families, steps=[sampler_steps(name) or 0 for name in names])
 
 
 def table_lines(table: Table) -> Sequence[Sequence[str]]:

@@ -140,7 +140,8 @@ def quality_by_steps(view: View) -> Plot | None:
     if scored.empty:
         return None
     scored["steps"] = [sampler_steps(name) for name in scored["sampler"]]
-    scored["family"] = [sampler_family(name) for name in scored["sampler"]]
+    families = [sampler_family(name) for name in scored["sampler"]]
+    scored["family"] = pd.Series(families, index=scored.index, dtype=object)
     counts = scored.groupby("family")["steps"].nunique()
     scored = scored[scored["family"].isin(counts[counts >= 3].index)]
     panels, data = [], []

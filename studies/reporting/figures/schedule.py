@@ -68,7 +68,9 @@ def _curves(view: View) -> pd.DataFrame:
         for seed in sorted(view.rows["seed"].unique()):
             cell = view.cell(recipe, backend, seed)
             if cell is not None and (cell.folder / FILE).is_file():
-                tables.append(pd.read_csv(cell.folder / FILE).assign(recipe=recipe, backend=str(backend), seed=seed))
+                table = pd.read_csv(cell.folder / FILE)
+                of_table = pd.Series([recipe] * len(table), dtype=object)
+                tables.append(table.assign(recipe=of_table, backend=str(backend), seed=seed))
     if not tables:
         return pd.DataFrame()
     curves = pd.concat(tables, ignore_index=True)

@@ -197,9 +197,15 @@ def test_samples_in_the_csv_are_those_of_the_cell(run):
     assert chosen.filter(like="x_").to_numpy() == pytest.approx(expected)
 
 
+def draw_nothing(monkeypatch) -> None:
+    monkeypatch.setattr("studies.reporting.page.write_figures", lambda plots, folder: None)
+    monkeypatch.setattr("studies.reporting.page.images", lambda plot: [])
+
+
 @pytest.mark.parametrize("make", [write_report, closing_table, make_report])
 def test_a_metric_is_ranked_once_for_all_that_asks(tmp_path, monkeypatch, make):
     """Verdict, tables and figures, on the page and in the terminal, ask one view, which ranks by each metric once."""
+    draw_nothing(monkeypatch)
     ranked = Counter()
 
     def counted(about, values, contrast):
@@ -208,14 +214,13 @@ def test_a_metric_is_ranked_once_for_all_that_asks(tmp_path, monkeypatch, make):
 
     folder = make_run(tmp_path / "run", samplers=["ancestral-100"], seeds=2, samples=False)
     monkeypatch.setattr("studies.reporting.view.ranking", counted)
-    monkeypatch.setattr("studies.reporting.page.write_figures", lambda plots, folder: None)
-    monkeypatch.setattr("studies.reporting.page.images", lambda plot: [])
     make(folder)
     assert ranked == {"bound": 1, "frechet": 1, "sliced_w2": 1, "precision": 1, "c2st_p": 1}
 
 
-def test_the_report_and_what_is_printed_are_those_of_each_alone(tmp_path):
+def test_the_report_and_what_is_printed_are_those_of_each_alone(tmp_path, monkeypatch):
     """`make_report` gives the table of `closing_table`, and writes the page of `write_report`."""
+    draw_nothing(monkeypatch)
     folder = make_run(tmp_path / "run", backends=["torch"], seeds=2, samples=False, samplers=[])
     alone, page = closing_table(folder), write_report(folder).read_bytes()
     assert make_report(folder) == (alone, folder / "report.html")
