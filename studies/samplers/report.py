@@ -78,17 +78,11 @@ def _closing_table(view: View) -> str:
 
 def quality_by_evaluations(view: View) -> Plot:
     """Every metric against network evaluations: colour is the recipe, line style and marker the sampler."""
-    rows = view.rows[view.rows["sampler"].notna()]
-    families: list[Family] = levels(with_chains(rows), "family")
+    families: list[Family] = levels(with_chains(view.rows[view.rows["sampler"].notna()]), "family")
     names: dict[Hashable, str] = {family: family_name(family) for family in families}
-    panels, data = [], []
-    for metric in view.sample_metrics:
-        scored = with_chains(rows[rows["metric"] == metric])
-        mean = scored.groupby(["recipe", "family", "steps"], sort=False)["value"].agg(["mean", "min", "max", "count"])
-        mean = mean.reset_index().sort_values("steps")
-        least = float(rows[rows["metric"] == f"{metric}_floor"]["value"].mean())
-        about_it = quantity(metric)
-        data.append(mean.assign(metric=metric, floor=least, unit=about_it.unit))
+    table, panels = means_by_evaluations(view), []
+    for metric, mean in table.groupby("metric", sort=False):
+        least, about_it = float(mean["floor"].iloc[0]), quantity(str(metric))
         spoken = "; ".join(
             f"{name_of(recipe)}, {names[family]}: {label_of(group['mean'].iloc[0])} at"
             f" {group['steps'].iloc[0]} and {label_of(group['mean'].iloc[-1])} at {group['steps'].iloc[-1]}"
@@ -109,10 +103,26 @@ def quality_by_evaluations(view: View) -> Plot:
         " held-out real data get at the same sample size. DDIM with eta 0 and DPM-Solver++ (2M) add no noise."
         " “log SNR” and “quadratic” name the spacing of the steps; without a name they are spread evenly in t.",
         panels,
-        pd.concat(data, ignore_index=True),
+        table,
         [Key(name_of(recipe), view.colour(recipe)) for recipe in view.recipes]
         + [Key(names[family], dash=i) for i, family in enumerate(families)],
     )
+
+
+def means_by_evaluations(view: View) -> pd.DataFrame:
+    """Every sample metric by recipe, family of chains and steps.
+
+    Columns: recipe, family, steps, mean, min, max, count (over seeds and frameworks), metric, floor, unit.
+    """
+    rows = view.rows[view.rows["sampler"].notna()]
+    tables = []
+    for metric in view.sample_metrics:
+        scored = with_chains(rows[rows["metric"] == metric])
+        mean = scored.groupby(["recipe", "family", "steps"], sort=False)["value"].agg(["mean", "min", "max", "count"])
+        least = float(rows[rows["metric"] == f"{metric}_floor"]["value"].mean())
+        mean = mean.reset_index().sort_values("steps")
+        tables.append(mean.assign(metric=metric, floor=least, unit=quantity(metric).unit))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _draw(

@@ -30,13 +30,10 @@ OF_TRAINING_SET = (
 
 def above_floor(view: View) -> Plot | None:
     """The losses and their floor, and the difference for each loss. None where the rows are missing."""
-    mse, kl = (_by_t(view, f"{loss}_above_floor_at_t") for loss in ("epsilon_mse", "bound"))
-    floor = _by_t(view, "epsilon_mse_floor_at_t")
-    if mse.empty or floor.empty:
+    tables = tables_above_floor(view)
+    if not tables:
         return None
-    keys = ["recipe", "backend", "t", "t_last"]
-    loss = mse.merge(floor[[*keys, "value"]], on=keys, suffixes=("", "_floor"))
-    loss = loss.assign(value=loss["value"] + loss["value_floor"], low=np.nan, high=np.nan)
+    loss, floor, mse = (tables[name] for name in ("loss", "floor", "epsilon MSE above its floor"))
     panels = [
         Panel(
             "Epsilon MSE and its floor, per dim",
@@ -49,10 +46,8 @@ def above_floor(view: View) -> Plot | None:
             _draw(view, mse),
         ),
     ]
-    data = [loss.assign(panel="loss"), floor.assign(panel="floor"), mse.assign(panel="epsilon MSE above its floor")]
-    later = kl[kl["t"] > 1]
-    if not later.empty:
-        data.append(kl.assign(panel="KL above its floor"))
+    if (kl := tables.get("KL above its floor")) is not None:
+        later = kl[kl["t"] > 1]
         panels.append(
             Panel(
                 "KL of a step above its floor, bits/dim",
@@ -68,9 +63,25 @@ def above_floor(view: View) -> Plot | None:
         f"{KNOWN if known else OF_TRAINING_SET} Lines are means over seeds, bands their 95 % intervals."
         " Of the KL the decoder’s term, t = 1, is left out.",
         panels,
-        pd.concat(data, ignore_index=True),
+        pd.concat([table.assign(panel=name) for name, table in tables.items()], ignore_index=True),
         [*view.keys(), Key("floor", INK, dash=2)],
     )
+
+
+def tables_above_floor(view: View) -> dict[str, pd.DataFrame]:
+    """The loss, its floor, and how far above it, by t: tables as of `_by_t` by name; none where rows are missing.
+
+    Of the KL there is none where the run knows it only at t = 1, which is not drawn.
+    """
+    mse, kl = (_by_t(view, f"{loss}_above_floor_at_t") for loss in ("epsilon_mse", "bound"))
+    floor = _by_t(view, "epsilon_mse_floor_at_t")
+    if mse.empty or floor.empty:
+        return {}
+    keys = ["recipe", "backend", "t", "t_last"]
+    loss = mse.merge(floor[[*keys, "value"]], on=keys, suffixes=("", "_floor"))
+    loss = loss.assign(value=loss["value"] + loss["value_floor"], low=np.nan, high=np.nan)
+    tables = {"loss": loss, "floor": floor, "epsilon MSE above its floor": mse}
+    return tables | ({"KL above its floor": kl} if (kl["t"] > 1).any() else {})
 
 
 def _by_t(view: View, metric: str) -> pd.DataFrame:

@@ -62,15 +62,13 @@ def table2(view: View) -> Plot | None:
     if "prediction" not in factors or not factors & {"objective", "variance"} or not factors <= set(AXES):
         return None
     cells = of_cells(view)
-    rows, sampler, metrics = cells.rows, cells.main_sampler, cells.sample_metrics
-    wanted: list[tuple[str, str | None]] = [("bound", None)] + [(metric, sampler) for metric in metrics[:1]]
+    rows, table = cells.rows, cell_means(cells)
+    if table.empty:
+        return None
     columns = list(dict.fromkeys(zip(rows["objective"], rows["variance"], strict=True)))
-    panels, data = [], []
-    for metric, drawn_by in wanted:
-        means = _means(cells, metric, drawn_by)
-        if means.empty:
-            continue
-        about = quantity(metric)
+    panels = []
+    for metric, means in table.groupby("metric", sort=False):
+        about = quantity(str(metric))
         panels.append(
             Panel(
                 f"{about.title[0].upper()}{about.title[1:]}, ↓ better",
@@ -79,16 +77,13 @@ def table2(view: View) -> Plot | None:
                 height=70 + ROW * rows["prediction"].nunique(),
             )
         )
-        data.append(means.assign(metric=metric, sampler=drawn_by))
-    if not panels:
-        return None
     return Plot(
         "table2",
         "What to predict, with which loss",
         "The cells of Table 2 of Ho et al. (2020), extended: means over seeds and frameworks with 95 % intervals."
         f"{_diverged(rows)} {' '.join(against_ho(cells))}".rstrip(),
         panels,
-        pd.concat(data, ignore_index=True),
+        table,
         [Key(_column_name(column), PALETTE[i % len(PALETTE)]) for i, column in enumerate(columns)],
     )
 
@@ -126,6 +121,14 @@ def against_ho(cells: View) -> list[str]:
             here = "diverges" if cell in lost else "trains"
             by_verdict[verdict].append(f"{name_of(cell)}, unstable there, {here} here")
     return [f"{verdict}: {'; '.join(claims)}." for verdict, claims in by_verdict.items() if claims]
+
+
+def cell_means(cells: View) -> pd.DataFrame:
+    """The cells' bound and the first of their sample metrics: columns as of `_means`, metric, and sampler."""
+    wanted: list[tuple[str, str | None]] = [("bound", None)]
+    wanted += [(metric, cells.main_sampler) for metric in cells.sample_metrics[:1]]
+    tables = [_means(cells, metric, sampler).assign(metric=metric, sampler=sampler) for metric, sampler in wanted]
+    return pd.concat([table for table in tables if not table.empty] or tables[:1], ignore_index=True)
 
 
 def _means(cells: View, metric: str, sampler: str | None) -> pd.DataFrame:
