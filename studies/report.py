@@ -24,11 +24,11 @@ def main(argv: list[str]) -> int:
     )
     chosen = parser.parse_args(argv)
     try:
-        from studies.reporting.page import closing_table, write_comparison, write_report
+        from studies.reporting.page import make_report, write_comparison
 
         if len(chosen.runs) == 1:
-            report = write_report(chosen.runs[0])
-            print(closing_table(chosen.runs[0]))
+            closing_table, report = make_report(chosen.runs[0])
+            print(closing_table)
         else:
             report = write_comparison(chosen.runs, chosen.out)
     except (ValueError, ImportError, OSError) as error:

@@ -41,14 +41,14 @@ def run_and_report(
     if settings.seeds_until is not None and not outcome.failed:
         outcome, closing = add_seeds(study, settings, make_cells, argv, dataset)
 
-    from studies.reporting.page import closing_table, write_report  # matplotlib and pandas, only needed now
+    from studies.reporting.page import make_report  # matplotlib and pandas, only needed now
 
     if not outcome.finished:
         print(f"no cell finished; the reasons are in {RunFolder(settings.out).cells}")
         return 1
     added = "" if add_to_run is None else add_to_run(settings.out)
-    report = write_report(settings.out)
-    print(closing_table(settings.out))
+    closing_table, report = make_report(settings.out)
+    print(closing_table)
     if added:
         print(added)
     for cell_id, reason in outcome.failed.items():

@@ -16,37 +16,23 @@ from studies.cell.model import TrainedModel
 from studies.datasets import Dataset
 from studies.metrics import evaluate
 from studies.store.files import Row, row
+from studies.store.sampler_chains import Chain
 
-SPACINGS = ("uniform", "quadratic", "logsnr")
-"""How the visited steps are spread: see `Schedule.respaced`."""
 SAMPLE_BATCH = 512
 TRAJECTORY_EXAMPLES, TRAJECTORY_STEPS = 8, 8
 
 
-@dataclass(frozen=True)
-class Chain:
-    """One way to sample: `steps` network evaluations by `sampler`, at the steps that `spacing` (of SPACINGS) visits."""
-
-    sampler: str
-    steps: int
-    spacing: str = "uniform"
-
-    @property
-    def name(self) -> str:
-        """What the column `sampler` holds: "ddim-50", "dpm_solver-20-logsnr"."""
-        return f"{self.sampler}-{self.steps}" + ("" if self.spacing == "uniform" else f"-{self.spacing}")
-
-    def process(self, full: ReverseProcess) -> ReverseProcess:
-        """The reverse process on the steps visited; the whole one where these are all steps."""
-        if self.steps == full.num_steps:
-            return full
-        return reverse_process(
-            full.schedule.respaced(self.steps if self.spacing == "uniform" else f"{self.spacing}{self.steps}"),
-            full.prediction,
-            full.variance,
-            first_variance=full.first_variance,
-            levels=full.levels,
-        )
+def visited_process(chain: Chain, full: ReverseProcess) -> ReverseProcess:
+    """The reverse process on the steps that the chain visits; the whole one where these are all steps."""
+    if chain.steps == full.num_steps:
+        return full
+    return reverse_process(
+        full.schedule.respaced(chain.steps if chain.spacing == "uniform" else f"{chain.spacing}{chain.steps}"),
+        full.prediction,
+        full.variance,
+        first_variance=full.first_variance,
+        levels=full.levels,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +52,7 @@ def draw_samples(
     Chains of one `stream` start from the same x_T and add the same noise at the same position in the chain, in all
     cells of a seed.
     """
-    placed = model.placed.on(chain.process(model.process))
+    placed = model.placed.on(visited_process(chain, model.process))
     keep = sorted({int(t) for t in np.rint(np.linspace(1, chain.steps, TRAJECTORY_STEPS))}, reverse=True)
     parts: list[np.ndarray] = []
     guesses: dict[int, np.ndarray] = {}

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -20,6 +19,7 @@ from studies.store.cells import FACTOR_NAMES
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
 from studies.store.reading import with_later_factors
+from studies.store.recipes import recipes_of
 
 NAMES = {
     "full_sweep": "full sweep over t",
@@ -181,10 +181,8 @@ def _draw(part: pd.DataFrame, colours: Mapping[Hashable, str]) -> Callable[[Axes
 def _models(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Each model's rows, by what tells it from the others."""
     varying = [factor for factor in FACTOR_NAMES if rows[factor].nunique() > 1] or ["objective"]
-    groups = rows.groupby(varying, sort=False)
-    return [
-        (" · ".join(name_of(level) for level in np.atleast_1d(np.array(key, object))), part) for key, part in groups
-    ]
+    groups = rows.groupby(recipes_of(rows, varying), sort=False)
+    return [(name_of(recipe), part) for recipe, part in groups]
 
 
 def _markdown(table: Sequence[Sequence[str]]) -> list[str]:

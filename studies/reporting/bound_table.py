@@ -19,7 +19,7 @@ from studies.statistics import mean_interval
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of the cells: and how its values over seeds become one."""
+    """A column of the table: a metric of the cells, and how its values over seeds are written."""
 
     metric: str
     written: Callable[[np.ndarray], str]
@@ -30,7 +30,7 @@ def mean(values: np.ndarray) -> str:
 
 
 def mean_or_nothing(values: np.ndarray) -> str:
-    """Of what cannot be below 0, but whose estimate may be by a hair."""
+    """The mean of what cannot be negative; an estimate that is 0 but for its error is not written as a number."""
     return "< 0.0001" if np.all(np.abs(values) < 1e-4) else mean(values)
 
 
@@ -57,8 +57,8 @@ CODE = (
 
 
 def bound_tables(view: View) -> list[dict[str, Any]]:
-    """Both tables as report.html takes them, each left out where none of its rows but the bound is there."""
-    made = [
+    """Both tables as report.html takes them; one whose own metrics were not measured is left out."""
+    tables = [
         _table(view, "How exact is the bound?", _truth_caption(view), TRUTH, "bound_noise_se"),
         _table(
             view,
@@ -69,18 +69,18 @@ def bound_tables(view: View) -> list[dict[str, Any]]:
             "rate",
         ),
     ]
-    return [one for one in made if one is not None]
+    return [table for table in tables if table is not None]
 
 
 def _table(view: View, title: str, caption: str, columns: tuple[Column, ...], needed: str) -> dict[str, Any] | None:
     if needed not in view.metrics:
         return None
-    shown = [column for column in columns if column.metric in view.metrics]
+    present = [column for column in columns if column.metric in view.metrics]
     return {
         "title": title,
         "caption": caption,
-        "columns": [_heading(view, column.metric) for column in shown],
-        "rows": [_row(view, *key, shown) for key in view.groups()],
+        "columns": [_heading(view, column.metric) for column in present],
+        "rows": [_row(view, *key, present) for key in view.groups()],
     }
 
 
@@ -107,7 +107,7 @@ def _heading(view: View, metric: str) -> dict[str, str]:
 
 
 def _truth_caption(view: View) -> str:
-    """What the columns are, of those that are there."""
+    """What the columns of the first table mean: those that it has."""
 
     def median(metric: str) -> float:
         return float(view.of_metric(metric)["value"].median())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,21 +21,26 @@ import pandas as pd
 from studies.reporting.names import quantity
 from studies.statistics import sequential_interval
 from studies.statistics.intervals import Interval, mean_interval
-from studies.store.reading import FIRST_STAGE, SEPARATOR, levels
+from studies.store.reading import FIRST_STAGE, levels
+from studies.store.recipes import Recipe
 
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """first - second in one metric: `factor` is "recipe" or "backend", `within` what it is held in (None: pooled)."""
+    """The difference first - second in one metric, between two recipes or two frameworks.
+
+    `factor` says which: "recipe" or "backend". `within` is the level of the other factor that both sides have; None
+    where the difference is averaged over its levels.
+    """
 
     factor: str
     first: Hashable
     second: Hashable
     within: Hashable | None
     differences: pd.Series
-    """By seed."""
+    """The difference of every seed; its index holds the seeds."""
     left_out: tuple[Hashable, ...]
-    """Seeds that lack a cell."""
+    """The seeds without a difference, because one of the cells it needs is missing."""
     first_stage: int | None = None
     """How many seeds set the number of seeds; None where it was fixed beforehand."""
 
@@ -69,7 +75,10 @@ def values(rows: pd.DataFrame, metric: str, sampler: str | None = None) -> pd.Da
 
 
 def by_cell(chosen: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """One value a cell as the table that `contrast` takes; `chosen` was made from `rows`."""
+    """The table that `contrast` takes, from rows with one value a cell.
+
+    `rows` are those that `chosen` was selected from: what they know of how the seeds were chosen goes with the table.
+    """
     table = chosen.pivot(index="seed", columns=["recipe", "backend"], values="value").astype(np.float64)
     table = table.replace([np.inf, -np.inf], np.nan)
     table.attrs = dict(rows.attrs)
@@ -98,9 +107,9 @@ def contrast(
 
 
 def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Hashable, Hashable | None]]:
-    """(level, reference, within): every level against the table's first.
+    """What to subtract for the table's differences: (level, reference, within), where the reference is the first level.
 
-    First pooled (within is None), then within each level of the other factor.
+    Each level comes first pooled (within is None), then within each level of the other factor.
     """
     order = levels_in(table, factor)
     other = "backend" if factor == "recipe" else "recipe"
@@ -108,21 +117,21 @@ def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Ha
     return [(level, order[0], within) for level in order[1:] for within in held]
 
 
-def one_factor_apart(recipes: Sequence[Hashable]) -> list[tuple[Hashable, Hashable]]:
-    """Pairs (first, second) of recipes of several factors that differ in one factor alone.
+def one_factor_apart(recipes: Sequence[Recipe]) -> list[tuple[Recipe, Recipe]]:
+    """The pairs (first, second) of recipes that differ in one factor alone.
 
-    The second has the first level that this factor takes. Pairs whose second is the first recipe are left out.
+    The second has the level of this factor that the first of all recipes has. Pairs whose second is the first of all
+    recipes are left out: `reference_pairs` has them.
     """
-    parts = {recipe: str(recipe).split(SEPARATOR) for recipe in recipes}
     pairs = []
     for first, second in itertools.product(recipes, recipes[1:]):
-        differing = [i for i, (a, b) in enumerate(zip(parts[first], parts[second], strict=True)) if a != b]
-        if len(differing) == 1 and parts[second][differing[0]] == parts[recipes[0]][differing[0]]:
+        differing = first.differing(second)
+        if len(differing) == 1 and second.level(differing[0]) == recipes[0].level(differing[0]):
             pairs.append((first, second))
     return pairs
 
 
-def levels_in(table: pd.DataFrame, factor: str) -> list[Hashable]:
+def levels_in(table: pd.DataFrame, factor: str) -> list[Any]:
     return list(dict.fromkeys(table.columns.get_level_values(factor)))
 
 
@@ -141,8 +150,8 @@ def main_sampler(rows: pd.DataFrame) -> str | None:
 
 def floor(rows: pd.DataFrame, metric: str, sampler: str) -> float | None:
     """The mean of the metric's floor over cells: what held-out real data get at the same sizes."""
-    found = rows[(rows["metric"] == f"{metric}_floor") & (rows["sampler"] == sampler)]["value"]
-    return None if found.empty else float(found.mean())
+    floors = rows[(rows["metric"] == f"{metric}_floor") & (rows["sampler"] == sampler)]["value"]
+    return None if floors.empty else float(floors.mean())
 
 
 def by_t(rows: pd.DataFrame) -> pd.DataFrame:

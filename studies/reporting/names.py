@@ -3,12 +3,12 @@
 # ruff: noqa: RUF001
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from studies.metrics.registry import METRICS
 from studies.metrics.vocabulary import VOCABULARY, Quantity
-from studies.store.reading import SEPARATOR
+from studies.store.recipes import SEPARATOR, Recipe
+from studies.store.sampler_chains import Chain, Family
 
 NAMES = {
     "epsilon_mse": "epsilon MSE",
@@ -55,43 +55,51 @@ def unit_of(about: Quantity) -> str:
 
 
 def name_of(level: object) -> str:
-    """The short name of a level or of a recipe ("posterior_kl · x_0" is "posterior KL · x₀")."""
-    return SEPARATOR.join(NAMES.get(part, part) for part in str(level).split(SEPARATOR))
+    """The short name of a level or of a recipe: "posterior KL · x₀" of posterior_kl and x_0."""
+    return SEPARATOR.join(NAMES.get(part, part) for part in _levels_of(level))
 
 
 def difference_name(first: object, second: object) -> str:
     """ "x₀ − epsilon"; for two recipes that differ in one of several factors, "x₀ − epsilon with posterior KL"."""
-    parts = list(zip(str(first).split(SEPARATOR), str(second).split(SEPARATOR), strict=False))
-    apart, shared = [pair for pair in parts if pair[0] != pair[1]], [one for one, other in parts if one == other]
-    if len(apart) == 1 and shared:
-        return f"{name_of(apart[0][0])} − {name_of(apart[0][1])} with {name_of(SEPARATOR.join(shared))}"
+    if isinstance(first, Recipe) and isinstance(second, Recipe):
+        differing = first.differing(second)
+        shared = [first.level(factor) for factor in first.factors if factor not in differing]
+        if len(differing) == 1 and shared:
+            levels = f"{name_of(first.level(differing[0]))} − {name_of(second.level(differing[0]))}"
+            return f"{levels} with {SEPARATOR.join(map(name_of, shared))}"
     return f"{name_of(first)} − {name_of(second)}"
 
 
 def full_name_of(level: object) -> str:
-    """The name with what it stands for, for the first mention."""
-    return SEPARATOR.join(IN_FULL.get(part, NAMES.get(part, part)) for part in str(level).split(SEPARATOR))
+    """The name of a level or recipe with what it stands for, for where a text first mentions it."""
+    return SEPARATOR.join(IN_FULL.get(part, NAMES.get(part, part)) for part in _levels_of(level))
+
+
+def _levels_of(level: object) -> tuple[str, ...]:
+    """The levels of a recipe; a level alone is the only one of itself."""
+    return level.levels if isinstance(level, Recipe) else (str(level),)
 
 
 def sampler_name(sampler: str) -> str:
     """ "ancestral-100" is "ancestral, 100 steps"; "ddim-50-logsnr" is "DDIM (log SNR), 50 steps"."""
-    steps = sampler_steps(sampler)
-    return family_name(sampler) if steps is None else f"{family_name(sampler_family(sampler))}, {steps} steps"
+    chain = Chain.named(sampler)
+    return family_name(sampler_family(sampler)) + ("" if chain is None else f", {chain.steps} steps")
 
 
-def family_name(family: str) -> str:
-    """ "ddim" is "DDIM"; "ddim-logsnr" is "DDIM (log SNR)"."""
-    sampler, _, spacing = family.partition("-")
-    name = {"ddim": "DDIM", "dpm_solver": "DPM-Solver++"}.get(sampler, sampler.replace("_", " "))
-    return f"{name} ({'log SNR' if spacing == 'logsnr' else spacing})" if spacing else name
+def family_name(family: Family) -> str:
+    """ "DDIM"; "DDIM (log SNR)" where the steps are not spread evenly in t."""
+    name = {"ddim": "DDIM", "dpm_solver": "DPM-Solver++"}.get(family.sampler, family.sampler.replace("_", " "))
+    spacing = {"uniform": "", "logsnr": " (log SNR)"}.get(family.spacing, f" ({family.spacing})")
+    return name + spacing
 
 
-def sampler_family(sampler: str) -> str:
-    """A sampler's name without its number of steps: "ddim" of "ddim-50", "ddim-logsnr" of "ddim-50-logsnr"."""
-    return re.sub(r"-\d+(?=-|$)", "", sampler)
+def sampler_family(sampler: str) -> Family:
+    """What the chain of that name has in common with longer and shorter ones."""
+    chain = Chain.named(sampler)
+    return Family.named(sampler) if chain is None else chain.family
 
 
 def sampler_steps(sampler: str) -> int | None:
-    """The steps in a sampler's name, "ddim-50" or "ddim-50-logsnr"; None where it carries no number."""
-    found = re.search(r"-(\d+)(?:-|$)", sampler)
-    return int(found[1]) if found else None
+    """The steps of the chain of that name; None where it does not say."""
+    chain = Chain.named(sampler)
+    return None if chain is None else chain.steps

@@ -11,7 +11,7 @@ from studies.statistics.intervals import Interval
 
 
 def plain(value: float, digits: int = 4) -> str:
-    """A number to so many significant digits, without an exponent where it can be read without one; minus as −."""
+    """A number to so many significant digits; with an exponent only where it is very small or very large."""
     if not math.isfinite(value):
         return "not finite" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     if value == 0:
@@ -23,10 +23,10 @@ def plain(value: float, digits: int = 4) -> str:
 
 
 def plus_minus(interval: Interval, signed: bool = False) -> str:
-    """ "0.031 ± 0.010"; "0.031" alone where one seed gives no interval. Minus is −; `signed` writes the plus too."""
+    """ "0.031 ± 0.010"; "0.031" alone where one seed gives no interval. `signed` puts a plus before a positive one."""
     text = plain(interval.estimate, 3) if math.isinf(interval.half_width) else str(interval).replace("-", "−")
     text = text.replace(" ± ", "\u00a0±\u00a0")  # never broken over two lines
-    text = re.sub(r"e([+−]\d+)$", lambda found: f"\u00a0×\u00a010{_superscript(found[1])}", text)
+    text = re.sub(r"e([+−]\d+)$", lambda matched: f"\u00a0×\u00a010{_superscript(matched[1])}", text)
     return f"+{text}" if signed and interval.estimate > 0 and not text.startswith("(") else text
 
 
@@ -36,7 +36,7 @@ def _superscript(exponent: str) -> str:
 
 
 def size_of(interval: Interval) -> str:
-    """The interval of an effect's size, the sign said in words elsewhere: |estimate| ± half width."""
+    """|estimate| ± half width: how large an effect is, for a sentence that says in words which way it goes."""
     sign = -1 if interval.estimate < 0 else 1
     low, high = sorted((sign * interval.low, sign * interval.high))
     return plus_minus(Interval(abs(interval.estimate), low, high, interval.confidence, interval.n))

@@ -1,6 +1,6 @@
 """The report of a run: one HTML page that needs nothing beside it, the figures' files, and a table for the terminal.
 
-`write_report` reads the run's folder and nothing else, so a report can be made again wherever the folder is.
+It is made from the run's folder and nothing else, so a report can be made again wherever the folder is.
 """
 
 # ruff: noqa: RUF001
@@ -13,16 +13,14 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from studies.reporting.contrasts import (
-    sample_metrics,
-)
+from studies.reporting.contrasts import sample_metrics
 from studies.reporting.figures import figures_of, write_figures
 from studies.reporting.names import full_name_of
 from studies.reporting.numbers import count, plain
 from studies.reporting.plotting import Plot, images
 from studies.reporting.tables import aligned, dataset_tables, metric_notes
 from studies.reporting.verdict import findings, headline, trouble, verdict_sentences
-from studies.reporting.view import views_of
+from studies.reporting.view import View, views_of
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
 from studies.store.reading import FIRST_STAGE, Run, levels, read_run, side_by_side
@@ -38,27 +36,45 @@ PAPERS = (
 FIRST_VARIANCE = {"next": "β̃₂, the next step’s", "beta": "β₁"}
 
 
+def make_report(run_folder: Path) -> tuple[str, Path]:
+    """Writes the report, and returns the table to close with and the page's path.
+
+    Both are of one reading and ask the same views, so that no ranking or contrast is computed twice.
+    """
+    run = read_run(run_folder)
+    views = views_of(run)
+    path = _write(run, views, [run], run_folder, _again(run_folder))
+    return _closing_table(run, views), path
+
+
 def write_report(run_folder: Path) -> Path:
     """Writes figures/*.{png,pdf,svg,csv} and report.html into the run's folder; returns the page's path.
 
     ValueError in one line where the folder is not a run's.
     """
-    run_folder = Path(run_folder)
     run = read_run(run_folder)
-    return _write(run, [run], run_folder, f"python studies/report.py {run_folder}")
+    return _write(run, views_of(run), [run], run_folder, _again(run_folder))
 
 
 def write_comparison(runs: Sequence[Path], out: Path) -> Path:
     """Several runs in one report in the folder `out`, with the run as a factor; cells are paired by seed."""
-    read = [read_run(Path(folder)) for folder in runs]
-    command = f"python studies/report.py {' '.join(str(folder) for folder in runs)} --out {out}"
-    return _write(side_by_side(read), read, Path(out), command)
+    read = [read_run(folder) for folder in runs]
+    both = side_by_side(read)
+    return _write(both, views_of(both), read, out, f"{_again(*runs)} --out {out}")
 
 
 def closing_table(run_folder: Path) -> str:
     """The headline and the table of results as plain text, for the terminal."""
-    run = read_run(Path(run_folder))
-    views = views_of(run)
+    run = read_run(run_folder)
+    return _closing_table(run, views_of(run))
+
+
+def _again(*runs: Path) -> str:
+    """The command that makes the report of these folders again."""
+    return f"python studies/report.py {' '.join(str(folder) for folder in runs)}"
+
+
+def _closing_table(run: Run, views: Sequence[View]) -> str:
     lines = [headline(views), ""]
     for view in views:
         part = dataset_tables(view)
@@ -77,8 +93,7 @@ def closing_table(run_folder: Path) -> str:
     return "\n".join(lines + verdict_sentences(run, views) + _missing(run))
 
 
-def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
-    views = views_of(run)
+def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, again: str) -> Path:
     plots = figures_of(views)
     write_figures(plots, RunFolder(out).figures)
     sound = findings(views)
@@ -89,11 +104,11 @@ def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
         sentences=sound + trouble(run) + _missing(run),
         sound=len(sound),
         datasets=[dataset_tables(view) for view in views],
-        effects=[shown(plot) for plot in plots if plot.name.startswith("effects")],
-        figures=[shown(plot) for plot in plots if not plot.name.startswith("effects")],
+        effects=[as_figure(plot) for plot in plots if plot.name.startswith("effects")],
+        figures=[as_figure(plot) for plot in plots if not plot.name.startswith("effects")],
         method=_method(run) + _between(runs),
         metrics=metric_notes(views[0]) if views else {"rows": [], "caption": ""},
-        runs=[about(one) for one in runs],
+        runs=[about(each) for each in runs],
         papers=PAPERS,
         again=again,
     )
@@ -103,14 +118,14 @@ def _write(run: Run, runs: Sequence[Run], out: Path, again: str) -> Path:
 
 
 def template(name: str) -> jinja2.Template:
-    """A page of this folder, or of another room by "room/page"; both may include what lies here."""
+    """A page of this folder, or of another room by "room/page"; both may include and extend what lies here."""
     here = Path(__file__).parent
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([here, here.parent]), autoescape=True, undefined=jinja2.StrictUndefined
     ).get_template(name)
 
 
-def shown(plot: Plot) -> dict[str, Any]:
+def as_figure(plot: Plot) -> dict[str, Any]:
     """A figure as the macro of figure.html takes it."""
     words = {"name": plot.name, "title": plot.title, "caption": plot.caption, "legend": plot.keys}
     return {**words, "images": images(plot)}
@@ -205,7 +220,7 @@ def about(run: Run) -> dict[str, Any]:
     command = str(facts.pop("command", "not recorded"))
     started, commit = facts.pop("started", None), facts.pop("commit", None)
     packages = facts.pop("packages", None) or {}
-    made = [f"Started {started}." if started else "", f"Source: commit {commit}." if commit else ""]
+    origin = [f"Started {started}." if started else "", f"Source: commit {commit}." if commit else ""]
     devices = levels(
         pd.DataFrame(
             {"d": [str(cell.description.get("device")) for cell in run.cells if cell.description.get("device")]}
@@ -217,7 +232,7 @@ def about(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "command": command,
-        "made": " ".join(part for part in made if part),
+        "made": " ".join(part for part in origin if part),
         "settings": [(key, _written(value)) for key, value in run.settings.items()],
         "environment": [(key, _written(value)) for key, value in {**facts, **packages}.items()],
     }

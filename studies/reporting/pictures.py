@@ -24,27 +24,34 @@ Strip = tuple[str, str, Array]  # label, its colour, (n, ...)
 
 
 def examples(array: Array, limit: int = ACROSS) -> pd.DataFrame:
-    """What is shown, as rows: `position` and the values x_0, x_1, ... of each example, flattened."""
-    shown = array[: MOST_POINTS if array.ndim == 2 else limit]
-    flat = np.asarray(shown, dtype=np.float64).reshape(len(shown), -1)
+    """The examples that a picture shows, a row each: their `position`, and their values flattened as x_0, x_1, ..."""
+    first = array[: MOST_POINTS if array.ndim == 2 else limit]
+    flat = np.asarray(first, dtype=np.float64).reshape(len(first), -1)
     table = pd.DataFrame(flat, columns=[f"x_{i}" for i in range(flat.shape[1])])
     table.insert(0, "position", np.arange(len(flat)))
     return table
 
 
-def real_and_made(title: str, real: Array | None, made: Sequence[Strip]) -> list[Panel]:
-    """Panels with real data and each cell's samples: one sheet of strips, or for points one scatter plot a cell."""
-    if made[0][2].ndim == 2:
-        return [_scatter(f"{label}: {title}", real, array, colour) for label, colour, array in made]
+def real_and_made(title: str, real: Array | None, samples: Sequence[Strip]) -> list[Panel]:
+    """Panels with real data and the samples of every cell.
+
+    Images and series come as strips, all on one panel; points as a scatter plot for each cell.
+    """
+    if samples[0][2].ndim == 2:
+        return [_scatter(f"{label}: {title}", real, array, colour) for label, colour, array in samples]
     strips: list[Strip] = [("real test data", INK, real)] if real is not None else []
-    strips += made
+    strips += samples
     alt = f"Strips of {ACROSS} examples each, {title}, in rows: {', '.join(label for label, _, _ in strips)}."
     return [_sheet(title[0].upper() + title[1:], alt, strips)]
 
 
-def trajectories(real: Array | None, made: Sequence[tuple[str, str, Array, Array]]) -> list[Panel]:
-    """Panels of x_0_hat at falling t; `made` holds label, colour, (k, n, ...) and the k steps. One panel an example."""
-    if made[0][2].ndim == 3:
+def trajectories(real: Array | None, chains: Sequence[tuple[str, str, Array, Array]]) -> list[Panel]:
+    """Panels of the guesses x_0_hat on the way from noise to sample: one for each of the first three starting noises.
+
+    Each of `chains` holds a label, its colour, the guesses (k, n, ...) for n noises, and the k steps they were made at.
+    Points have a panel for each chain instead, with the path of every guess.
+    """
+    if chains[0][2].ndim == 3:
         return [
             Panel(
                 label,
@@ -52,12 +59,12 @@ def trajectories(real: Array | None, made: Sequence[tuple[str, str, Array, Array
                 _draw_paths(real, path, colour),
                 height=WIDTH,
             )
-            for label, colour, path, steps in made
+            for label, colour, path, steps in chains
         ]
     panels = []
-    for i in range(min(3, made[0][2].shape[1])):
-        strips: list[Strip] = [(label, colour, path[:, i]) for label, colour, path, _ in made]
-        steps = [f"{t}" for t in made[0][3]]
+    for i in range(min(3, chains[0][2].shape[1])):
+        strips: list[Strip] = [(label, colour, path[:, i]) for label, colour, path, _ in chains]
+        steps = [f"{t}" for t in chains[0][3]]
         alt = (
             f"The guess of x0 for noise {i + 1} at t = {', '.join(steps)}, in rows: {', '.join(s[0] for s in strips)}."
         )
@@ -66,14 +73,14 @@ def trajectories(real: Array | None, made: Sequence[tuple[str, str, Array, Array
 
 
 def nearest_neighbours(
-    made: Sequence[Strip], train: Array, test: Array | None
+    samples: Sequence[Strip], train: Array, test: Array | None
 ) -> tuple[list[Panel], pd.DataFrame, dict[str, float]]:
     """A panel a cell with samples above their nearest training examples; the distances; and their medians by label.
 
     Distance is the root mean square over dims. The medians hold that of real test data too, as what to expect.
     """
     panels, data, medians = [], [], {}
-    for label, colour, array in made:
+    for label, colour, array in samples:
         index, distance = _nearest(array, train)
         medians[label] = float(np.median(distance))
         strips = [(label, colour, array[:ACROSS]), ("nearest training example", INK, train[index[:ACROSS]])]
@@ -133,13 +140,16 @@ def _draw_strip(ax: Axes, array: Array, y: float, tall: float, colour: str) -> N
 
 
 def _pixels(image: Array) -> Array:
-    """(H, W) or (H, W, 3) in [0, 1], clipped for display only; other channel counts show their first."""
-    shown = np.clip((np.nan_to_num(np.asarray(image, dtype=np.float64)) + 1) / 2, 0, 1)
-    return shown if shown.shape[-1] == 3 else shown[..., 0]
+    """The image as matplotlib shows it: (H, W) or (H, W, 3), in [0, 1].
+
+    Values are clipped for display only. Of images with a number of channels other than 3 the first is shown.
+    """
+    scaled = np.clip((np.nan_to_num(np.asarray(image, dtype=np.float64)) + 1) / 2, 0, 1)
+    return scaled if scaled.shape[-1] == 3 else scaled[..., 0]
 
 
 def _plane(points: Array) -> Array:
-    """The first two dims; points of one dim lie on a line."""
+    """The points by their first two dims; those of one dim are put on a line."""
     return points[:, :2] if points.shape[1] > 1 else np.stack([points[:, 0], np.zeros(len(points))], axis=1)
 
 
@@ -168,7 +178,10 @@ def _draw_paths(real: Array | None, path: Array, colour: str) -> Callable[[Axes]
 
 
 def _square(ax: Axes, around: Array) -> None:
-    """Equal axes a little wider than the data, so that panels share their frame and strays are cut, not followed."""
+    """Sets equal axes, a little wider than the data `around`.
+
+    Panels with the same data then share their frame, and samples far outside are cut off rather than shrink the rest.
+    """
     plane = _plane(around)
     centre = (plane.max(axis=0) + plane.min(axis=0)) / 2
     half = 0.65 * float((plane.max(axis=0) - plane.min(axis=0)).max()) or 1.0

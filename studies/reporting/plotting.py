@@ -119,13 +119,13 @@ class Key:
 
     @property
     def dash_array(self) -> str:
-        """For an SVG line."""
+        """The line style as an SVG line's `stroke-dasharray`."""
         dash = DASHES[(self.dash or 0) % len(DASHES)]
         return "none" if isinstance(dash, str) else " ".join(str(2 * x) for x in dash[1])
 
     @property
     def marker_path(self) -> str:
-        """For an SVG path in a box of 12."""
+        """The marker as an SVG path in a box of 12 by 12."""
         return MARKER_PATHS[self.marker or "o"]
 
 
@@ -160,7 +160,7 @@ def style() -> Iterator[None]:
 
 
 def images(plot: Plot) -> list[Image]:
-    """Every panel for the page."""
+    """The images of a figure's panels, for the page."""
     return [_image(panel) for panel in plot.panels]
 
 
@@ -191,7 +191,7 @@ def _image(panel: Panel) -> Image:
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     light = _lean(buffer.getvalue())
-    dark = re.sub("|".join(DARK), lambda found: DARK[found.group()], light)
+    dark = re.sub("|".join(DARK), lambda matched: DARK[matched.group()], light)
     return Image(panel.title, panel.alt, _uri(light), _uri(dark), WIDTH, panel.height)
 
 
@@ -207,7 +207,7 @@ def pixels(panel: Panel) -> NDArray[np.uint8]:
 
 
 def _lean(svg: str) -> str:
-    """The <svg> alone, in the reader's own font."""
+    """The <svg> element without what the page does not need, its text in the reader's own font."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
@@ -264,9 +264,9 @@ def linear_axis(ax: Axes, which: str, ticks: int = 5) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
-def positive_axis(ax: Axes, shown: NDArray[np.float64]) -> None:
-    """A log y axis where all values are positive, as for any loss but a density's."""
-    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+def positive_axis(ax: Axes, values: NDArray[np.float64]) -> None:
+    """A log y axis where all values are positive, else a linear one: the bound of a density can be negative."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if low > 0 and high > low:
         log_axis(ax, "y", low / 1.1, high * 1.1)
     else:
@@ -281,13 +281,13 @@ def short(value: float) -> str:
 
 
 def bare(ax: Axes) -> None:
-    """No axes, no grid: for pictures."""
+    """Hides axes and grid, under pictures."""
     ax.set_axis_off()
     ax.grid(False)
 
 
 def rows_axis(ax: Axes) -> None:
-    """No y axis: the panel's rows are labelled where they are drawn."""
+    """Hides the y axis of a panel whose rows are labelled where they are drawn."""
     ax.set_yticks([])
     ax.grid(False, axis="y")
     ax.spines["left"].set_visible(False)

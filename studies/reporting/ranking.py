@@ -75,9 +75,9 @@ def ranking(
     for recipe in recipes:
         # other - best when lower is better, so that a lead is positive
         sides = (recipe, best) if sign > 0 else (best, recipe)
-        if recipe != best and (one := contrast(*sides)) is not None:
-            contrasts[recipe] = one
-    leads = {recipe: one.interval(joint_confidence(pairs)) for recipe, one in contrasts.items()}
+        if recipe != best and (difference := contrast(*sides)) is not None:
+            contrasts[recipe] = difference
+    leads = {recipe: difference.interval(joint_confidence(pairs)) for recipe, difference in contrasts.items()}
     return Ranking(about, best, means, leads, contrasts, pairs) if leads else None
 
 
@@ -99,16 +99,20 @@ def differences_by_range(spent: pd.DataFrame, first: Hashable, second: Hashable)
     ranges = []
     for before, cut in zip([0, *cuts], cuts, strict=False):
         table = by_cell(pd.concat(parts[cut]), spent)
-        one = contrast(table, "recipe", first, second)
-        if one is None:
+        difference = contrast(table, "recipe", first, second)
+        if difference is None:
             return None
         where = "at t\u00a0=\u00a01 (the decoder)" if cut == 1 else f"at t\u00a0=\u00a0{before + 1} to {cut}"
-        ranges.append((where, one.interval()))
+        ranges.append((where, difference.interval()))
     return ranges
 
 
 def framework_share(bound: Ranking | None, effect: Contrast | None) -> float | None:
-    """The framework's bound effect, at the far end of its interval, over that of two recipes; None if unresolved."""
+    """How large the framework's effect on the bound may be, as a share of the difference between two recipes.
+
+    The effect is taken at the end of its interval that is farther from 0. None unless there are two recipes, with
+    a difference that is resolved.
+    """
     if effect is None or bound is None or len(bound.means) != 2 or not bound.resolved:
         return None
     lead, interval = next(iter(bound.leads.values())), effect.interval()

@@ -26,6 +26,7 @@ from studies.statistics import (
 )
 from studies.store.cells import FACTORS
 from studies.store.reading import FIRST_STAGE, RUN, recipe_factors
+from studies.store.recipes import SEPARATOR
 
 MOST_SAMPLE_COLUMNS = 3
 SHARES = (PALETTE[0], PALETTE[2], FAINT, PALETTE[3], PARTS[3], PARTS[1], GRID)  # in the order of the terms
@@ -54,7 +55,7 @@ def _columns(view: View) -> list[tuple[str, str | None]]:
 
 
 def _column(view: View, metric: str, sampler: str | None) -> dict[str, Any]:
-    """Title and notes of a column: unit, direction, and the floor of a sample metric."""
+    """The title of a metric's column, and the notes below it: unit, which way is better, and a floor if it has one."""
     about, least = view.quantity(metric), view.floor(metric, sampler)
     unit = about.unit if sampler is None and about.unit not in ("", "1") else ""
     better = {"lower": "↓ better", "higher": "↑ better"}.get(about.direction or "", "")
@@ -74,7 +75,7 @@ def dataset_tables(view: View) -> dict[str, Any]:
         "title": name_of(view.dataset) if view.run.rows["dataset"].nunique() > 1 else "",
         "caption": "Means over seeds ± the half width of their 95 % interval (Student’s t). Seeds share their draws, so"
         " cells are better compared by the paired differences below than by these intervals." + drawn,
-        "recipe_heading": " · ".join(HEADINGS[name] for name in factors),
+        "recipe_heading": SEPARATOR.join(HEADINGS[name] for name in factors),
         "columns": [_column(view, *column) for column in columns] + _cost_column(view),
         "cells": [_cell_row(view, key, columns) for key in view.groups()],
         "difference_columns": [_column(view, *column) for column in columns],
@@ -96,19 +97,19 @@ def _cost_column(view: View) -> list[dict[str, Any]]:
 def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
     recipe, backend = key
     of_cell = view.rows[(view.rows["recipe"] == recipe) & (view.rows["backend"] == backend)]
-    shown = []
+    texts = []
     for column in columns:
         table = view.values(*column)
-        found = table[key].dropna() if key in table else pd.Series(dtype=float)
-        shown.append(plus_minus(mean_interval(found.to_numpy())) if len(found) else "–")
+        by_seed = table[key].dropna() if key in table else pd.Series(dtype=float)
+        texts.append(plus_minus(mean_interval(by_seed.to_numpy())) if len(by_seed) else "–")
     spent = of_cell[of_cell["metric"] == "train_seconds"]["value"]
     if _cost_column(view):
-        shown.append(seconds(float(spent.median())) if len(spent) else "–")
+        texts.append(seconds(float(spent.median())) if len(spent) else "–")
     return {
         "recipe": name_of(recipe),
         "backend": name_of(backend),
         "seeds": int(of_cell["seed"].nunique()),
-        "shown": shown,
+        "shown": texts,
         "colour": view.colour(recipe),
         "dark": DARK.get(view.colour(recipe), view.colour(recipe)),
     }
@@ -119,18 +120,19 @@ def _differences(view: View, columns: Sequence[tuple[str, str | None]]) -> list[
 
     In one order: against the first recipe, of frameworks, and of recipes that differ in one factor.
     """
-    found: dict[tuple, dict[tuple, Contrast]] = {}
+    contrasts: dict[tuple, dict[tuple, Contrast]] = {}
     for metric, sampler in columns:
-        for one in (
+        for contrast in (
             *view.against_reference(metric, "recipe", sampler),
             *view.against_reference(metric, "backend", sampler),
             *view.one_factor_apart(metric, sampler),
         ):
-            found.setdefault((one.factor, one.first, one.second, one.within), {})[metric, sampler] = one
+            key = (contrast.factor, contrast.first, contrast.second, contrast.within)
+            contrasts.setdefault(key, {})[metric, sampler] = contrast
     rows = []
-    pooled = sum(len(by_column) for (*_, within), by_column in found.items() if within is None)
-    for (_, first, second, within), by_column in found.items():
-        shown = [
+    pooled = sum(len(by_column) for (*_, within), by_column in contrasts.items() if within is None)
+    for (_, first, second, within), by_column in contrasts.items():
+        texts = [
             _difference(by_column[column], column[0], pooled)
             if column in by_column
             else {"text": "–", "mark": "", "resolved": False, "notes": []}
@@ -141,21 +143,24 @@ def _differences(view: View, columns: Sequence[tuple[str, str | None]]) -> list[
                 "name": difference_name(first, second),
                 "within": "pooled" if within is None else name_of(within),
                 "pooled": within is None,
-                "shown": shown,
+                "shown": texts,
             }
         )
     return rows
 
 
-def _difference(one: Contrast, metric: str, comparisons: int) -> dict[str, Any]:
-    """A difference, whether its interval excludes zero, by itself and jointly with the other pooled `comparisons`."""
-    interval, direction, notes = one.interval(), quantity(metric).direction, []
-    jointly = one.within is None and one.interval(joint_confidence(comparisons)).excludes_zero
-    if one.left_out:
-        notes.append(f"without seed {', '.join(map(str, one.left_out))}")
-    if one.within is None and one.factor == "recipe" and direction and interval.n > 1:
+def _difference(contrast: Contrast, metric: str, comparisons: int) -> dict[str, Any]:
+    """One cell of the difference table: the difference, and whether its interval excludes zero.
+
+    It is marked where that also holds jointly with the other pooled `comparisons` of the table.
+    """
+    interval, direction, notes = contrast.interval(), quantity(metric).direction, []
+    jointly = contrast.within is None and contrast.interval(joint_confidence(comparisons)).excludes_zero
+    if contrast.left_out:
+        notes.append(f"without seed {', '.join(map(str, contrast.left_out))}")
+    if contrast.within is None and contrast.factor == "recipe" and direction and interval.n > 1:
         nothing = np.zeros(interval.n)
-        better = probability_of_improvement(one.differences, nothing, lower_is_better=direction == "lower")
+        better = probability_of_improvement(contrast.differences, nothing, lower_is_better=direction == "lower")
         notes.append(f"P(better) {better.low:.2f} to {better.high:.2f}")
     return {
         "text": plus_minus(interval, signed=True),
@@ -175,16 +180,16 @@ def _split(view: View) -> dict[str, Any]:
     if not balanced:
         return nothing
     complete, left_out = complete_seeds(view.rows, "bound", ("recipe", "backend"))
-    kept = complete[["recipe", "backend", "seed", "metric", "value"]]
-    split = variance_split(kept, "bound", ("recipe", "backend"))
+    cells = complete[["recipe", "backend", "seed", "metric", "value"]]
+    split = variance_split(cells, "bound", ("recipe", "backend"))
     factors = recipe_factors(view.run.rows)
     noun = factors[0] if len(factors) == 1 else "recipe"
     shares = []
     for i, row in enumerate(split.to_dict("records")):
         name = str(row["term"]).replace("recipe", noun).replace("backend", "framework").replace(" x ", " × ")
         share, colour = float(row["share"]), SHARES[i % len(SHARES)]
-        shown = {"name": name, "percent": round(100 * share, 2), "text": _percent(share)}
-        shares.append({**shown, "colour": colour, "dark": DARK.get(colour, colour)})
+        words = {"name": name, "percent": round(100 * share, 2), "text": _percent(share)}
+        shares.append({**words, "colour": colour, "dark": DARK.get(colour, colour)})
     caption = (
         "Shares of the test bound’s variance over the cells of this study, from expected mean squares with the seed"
         " as a random factor. What is shared by all cells of a seed (“seed”) drops out of the paired differences; the"
@@ -209,9 +214,10 @@ ARROWS = {"lower": "↓", "higher": "↑"}
 
 
 def metric_notes(view: View, sampler: str | None = None) -> dict[str, Any]:
-    """`rows` and `caption` of the table of metrics, with the floor of one sampler's samples; no rows without samples.
+    """What the sample metrics mean: the rows and the caption of a table on the page. Without samples it has no rows.
 
-    The sampler is the main one unless named: samplers may differ in how many samples they were scored on.
+    Floors are those of one sampler, as samplers may differ in how many samples were scored: of the main one unless
+    another is named.
     """
     sampler = sampler or view.main_sampler
     known = [METRICS[name] for name in view.sample_metrics if name in METRICS] if sampler else []
@@ -238,9 +244,9 @@ def metric_notes(view: View, sampler: str | None = None) -> dict[str, Any]:
 
 def _sizes(view: View, sampler: str | None) -> str:
     """How many samples and how many test examples were compared, where the run says so and all cells agree."""
-    found = {}
+    sizes = {}
     for letter, metric in (("N", "scored_samples"), ("M", "scored_reference")):
         rows = view.of_metric(metric)
         values = rows[rows["sampler"] == sampler]["value"].unique()
-        found[letter] = f"{letter} = {values[0]:.0f}" if len(values) == 1 else ""
-    return f"; {found['N']} samples, {found['M']} of test" if all(found.values()) else ""
+        sizes[letter] = f"{letter} = {values[0]:.0f}" if len(values) == 1 else ""
+    return f"; {sizes['N']} samples, {sizes['M']} of test" if all(sizes.values()) else ""

@@ -43,9 +43,9 @@ def verdict_sentences(run: Run, views: Sequence[View]) -> list[str]:
 
 
 def findings(views: Sequence[View]) -> list[str]:
-    """A sentence or two each, for every dataset, on what was found.
+    """What was found on every dataset, a sentence or two for each topic.
 
-    On the bound, where in t it differs, samples, framework, cost, and a caution.
+    The topics: the bound, where in t the bounds differ, samples, framework, cost, and what might change the answer.
     """
     makers = (_bound_sentence, _by_t_sentence, _sample_sentence, _framework_sentence, _cost_sentence, _caution)
     return [sentence for view in views for make in makers if (sentence := make(view))]
@@ -65,10 +65,10 @@ def _headline_of(view: View) -> str:
     bound = view.ranking("bound")
     metrics, sampler = view.sample_metrics, view.main_sampler
     samples = view.ranking(metrics[0], sampler) if metrics else None
-    known = [one for one in (bound, samples) if one is not None]
+    known = [ranking for ranking in (bound, samples) if ranking is not None]
     if not known:
         return _framework_headline(view)
-    if min(one.seeds for one in known) == 1:
+    if min(ranking.seeds for ranking in known) == 1:
         return "One seed shows differences, but cannot say whether they would come back with another."
     likelihood = None if bound is None else _leading(bound)
     quality = None if samples is None else _leading(samples)
@@ -84,24 +84,24 @@ def _headline_of(view: View) -> str:
     if quality:
         tail = "; the bounds cannot be told apart" if likelihood == "" else ""
         return _capitalised(f"{quality} has the better samples ({judge}){tail}.")
-    undecided = [what for what, one in (("bounds", likelihood), (f"samples ({judge})", quality)) if one == ""]
+    undecided = [what for what, leader in (("bounds", likelihood), (f"samples ({judge})", quality)) if leader == ""]
     return f"{count(known[0].seeds, 'seed')} cannot tell the {_noun(view)} apart by their {' or '.join(undecided)}."
 
 
 def _judge(view: View, metrics: Sequence[str], sampler: str | None, samples: Ranking | None) -> str:
-    """By which metric the samples are judged in a headline, and whether another resolves it the other way."""
+    """By which metric a headline judges the samples, and whether another metric clearly favours another recipe."""
     if samples is None:
         return ""
-    others = [one for one in (view.ranking(metric, sampler) for metric in metrics[1:]) if one is not None]
-    disagree = any(one.resolved and one.best != samples.best for one in others)
+    others = [ranking for ranking in (view.ranking(metric, sampler) for metric in metrics[1:]) if ranking is not None]
+    disagree = any(ranking.resolved and ranking.best != samples.best for ranking in others)
     name = in_sentence(samples.quantity.title).split(" (")[0]
     return f"by {name}; another metric disagrees" if disagree else f"by {name}"
 
 
-def _leading(found: Ranking) -> str:
-    """The leaders in words; empty where no recipe is clearly behind, so that nothing leads."""
-    behind = [name_of(recipe) for recipe, lead in found.leads.items() if lead.excludes_zero]
-    leaders = [name_of(recipe) for recipe in (found.best, *found.leads) if name_of(recipe) not in behind]
+def _leading(ranking: Ranking) -> str:
+    """The leading recipes in words; empty where no recipe is clearly behind, since then none leads."""
+    behind = [name_of(recipe) for recipe, lead in ranking.leads.items() if lead.excludes_zero]
+    leaders = [name_of(recipe) for recipe in (ranking.best, *ranking.leads) if name_of(recipe) not in behind]
     if not behind:
         return ""
     if len(leaders) > 2 and len(behind) <= 2:
@@ -125,11 +125,11 @@ def _framework_headline(view: View) -> str:
 
 
 def _bound_sentence(view: View) -> str | None:
-    found = view.ranking("bound")
-    if found is None:
+    ranking = view.ranking("bound")
+    if ranking is None:
         return _single_recipe_sentence(view)
-    advice = " Run at least 3 seeds." if found.seeds == 1 else ""
-    return f"{_scope(view)}, {_ranking_clause(found, 'test bound', full_name_of)}{advice}"
+    advice = " Run at least 3 seeds." if ranking.seeds == 1 else ""
+    return f"{_scope(view)}, {_ranking_clause(ranking, 'test bound', full_name_of)}{advice}"
 
 
 def _single_recipe_sentence(view: View) -> str | None:
@@ -145,16 +145,16 @@ def _single_recipe_sentence(view: View) -> str | None:
     )
 
 
-def _ranking_clause(found: Ranking, what: str, name: Callable[[object], str]) -> str:
+def _ranking_clause(ranking: Ranking, what: str, name: Callable[[object], str]) -> str:
     """The comparison in words, from "the posterior KL …" to the full stop."""
-    unit = "" if found.quantity.unit in ("", "1") else f" {found.quantity.unit}"
-    better = found.quantity.direction
-    best, others = found.best, list(found.leads)
-    if len(found.means) > 2:
-        return _many_clause(found, what, unit, name)
+    unit = "" if ranking.quantity.unit in ("", "1") else f" {ranking.quantity.unit}"
+    better = ranking.quantity.direction
+    best, others = ranking.best, list(ranking.leads)
+    if len(ranking.means) > 2:
+        return _many_clause(ranking, what, unit, name)
     other = others[0]
-    named = found.contrasts[other].interval_name
-    lead, numbers = found.leads[other], f"{plain(found.means[best])} against {plain(found.means[other])}{unit}"
+    named = ranking.contrasts[other].interval_name
+    lead, numbers = ranking.leads[other], f"{plain(ranking.means[best])} against {plain(ranking.means[other])}{unit}"
     if lead.n == 1:
         return (
             f"the {name(best)} has the {better} {what}, {numbers}, a difference of {plus_minus(lead)};"
@@ -167,29 +167,29 @@ def _ranking_clause(found: Ranking, what: str, name: Callable[[object], str]) ->
         )
     return (
         f"the {name(best)} and the {name(other)} cannot be told apart in {what} by {count(lead.n, 'seed')}:"
-        f" {numbers}, difference {size_of(lead)} ({named}); {_seeds_advice(found, other)}."
+        f" {numbers}, difference {size_of(lead)} ({named}); {_seeds_advice(ranking, other)}."
     )
 
 
-def _many_clause(found: Ranking, what: str, unit: str, name: Callable[[object], str]) -> str:
-    clear = [f"the {name_of(other)} by {size_of(lead)}" for other, lead in found.leads.items() if lead.excludes_zero]
+def _many_clause(ranking: Ranking, what: str, unit: str, name: Callable[[object], str]) -> str:
+    clear = [f"the {name_of(other)} by {size_of(lead)}" for other, lead in ranking.leads.items() if lead.excludes_zero]
     unclear = [
-        f"the {name_of(other)} ({size_of(lead)})" for other, lead in found.leads.items() if not lead.excludes_zero
+        f"the {name_of(other)} ({size_of(lead)})" for other, lead in ranking.leads.items() if not lead.excludes_zero
     ]
-    extreme = {"lower": "lowest", "higher": "highest"}[found.quantity.direction or "lower"]
-    text = f"the {name(found.best)} has the {extreme} {what}, {plain(found.means[found.best])}{unit}"
-    if found.seeds == 1:
+    extreme = {"lower": "lowest", "higher": "highest"}[ranking.quantity.direction or "lower"]
+    text = f"the {name(ranking.best)} has the {extreme} {what}, {plain(ranking.means[ranking.best])}{unit}"
+    if ranking.seeds == 1:
         return f"{text}; one seed gives no interval, so the order may change with another seed."
     if clear:
         text += f"; it beats {listed(clear)}"
     if unclear:
         text += ", but" if clear else "; it"
-        text += f" cannot be told apart by {count(found.seeds, 'seed')} from {listed(unclear)}"
-    return f"{text} (these intervals hold jointly at 95 % over {count(found.pairs, 'comparison')})."
+        text += f" cannot be told apart by {count(ranking.seeds, 'seed')} from {listed(unclear)}"
+    return f"{text} (these intervals hold jointly at 95 % over {count(ranking.pairs, 'comparison')})."
 
 
-def _seeds_advice(found: Ranking, other: Hashable) -> str:
-    differences = found.contrasts[other].differences.to_numpy()
+def _seeds_advice(ranking: Ranking, other: Hashable) -> str:
+    differences = ranking.contrasts[other].differences.to_numpy()
     if np.allclose(differences, 0):
         return "they are equal in every seed"
     needed = seeds_to_resolve(differences)
@@ -200,11 +200,11 @@ def _seeds_advice(found: Ranking, other: Hashable) -> str:
 
 def _by_t_sentence(view: View) -> str | None:
     """Where in t a resolved difference of two bounds is made."""
-    found = view.ranking("bound")
-    if found is None or len(found.means) != 2 or not found.resolved:
+    ranking = view.ranking("bound")
+    if ranking is None or len(ranking.means) != 2 or not ranking.resolved:
         return None
-    other = next(iter(found.leads))
-    ranges = differences_by_range(view.by_t, other, found.best)
+    other = next(iter(ranking.leads))
+    ranges = differences_by_range(view.by_t, other, ranking.best)
     if ranges is None:
         return None
     seen = 0.005 * abs(sum(interval.estimate for _, interval in ranges))
@@ -214,39 +214,39 @@ def _by_t_sentence(view: View) -> str | None:
         else f"{plus_minus(interval, signed=True)} {where}"
         for where, interval in ranges
     ]
-    return f"By range of t, the {name_of(found.best)} gains (in bits/dim): {', '.join(parts)}."
+    return f"By range of t, the {name_of(ranking.best)} gains (in bits/dim): {', '.join(parts)}."
 
 
 def _sample_sentence(view: View) -> str | None:
     metrics, sampler = view.sample_metrics, view.main_sampler
     if sampler is None:
         return None
-    found = view.ranking(metrics[0], sampler)
-    if found is None:
+    ranking = view.ranking(metrics[0], sampler)
+    if ranking is None:
         return None
-    title = in_sentence(found.quantity.title)
+    title = in_sentence(ranking.quantity.title)
     least = view.floor(metrics[0], sampler)
-    better = f" {found.quantity.direction.capitalize()} is better" if found.quantity.direction else ""
+    better = f" {ranking.quantity.direction.capitalize()} is better" if ranking.quantity.direction else ""
     real = f"; held-out real data get {plain(least, 3)}" if least is not None else ""
-    clause = _ranking_clause(found, title, name_of)
+    clause = _ranking_clause(ranking, title, name_of)
     return f"For samples ({sampler_name(sampler)}), {clause}{better}{real}.{_tally(view, metrics, sampler)}"
 
 
 def _tally(view: View, metrics: Sequence[str], sampler: str) -> str:
-    """How all sample metrics fall out, each by its own interval."""
-    found = [one for one in (view.ranking(metric, sampler) for metric in metrics) if one is not None]
-    if len(found) < 2 or min(one.seeds for one in found) == 1:
+    """How many sample metrics favour each recipe, each by its own interval, and how many are undecided."""
+    rankings = [ranking for ranking in (view.ranking(metric, sampler) for metric in metrics) if ranking is not None]
+    if len(rankings) < 2 or min(ranking.seeds for ranking in rankings) == 1:
         return ""
-    wins = [name_of(one.best) for one in found if one.resolved]
+    wins = [name_of(ranking.best) for ranking in rankings if ranking.resolved]
     parts = [f"{wins.count(recipe)} favour the {recipe}" for recipe in dict.fromkeys(wins)]
     parts = [part.replace("1 favour ", "1 favours ") if part.startswith("1 ") else part for part in parts]
-    undecided = len(found) - len(wins)
+    undecided = len(rankings) - len(wins)
     parts += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided"] if undecided else []
-    return f" Of {len(found)} sample metrics, by 95 % intervals, {listed(parts)}."
+    return f" Of {len(rankings)} sample metrics, by 95 % intervals, {listed(parts)}."
 
 
 def _framework_sentence(view: View) -> str | None:
-    """The framework's effect, so that it can stand beside the objective's."""
+    """What the framework changes, and how large that is beside what the objective changes."""
     backends = view.backends
     if len(backends) < 2:
         return f"Only {name_of(backends[0])} was run, so the framework's effect is not known." if backends else None
@@ -254,7 +254,7 @@ def _framework_sentence(view: View) -> str | None:
     effects = {"bound": view.framework_contrast("bound")}
     if metrics and quantity(metrics[0]).direction:
         effects["samples"] = view.framework_contrast(metrics[0], sampler)
-    known = {what: one for what, one in effects.items() if one is not None}
+    known = {what: effect for what, effect in effects.items() if effect is not None}
     if not known:
         return None
     first = next(iter(known.values()))
@@ -263,7 +263,7 @@ def _framework_sentence(view: View) -> str | None:
         "bound": "bits/dim in the bound",
         "samples": f"in {in_sentence(quantity(metrics[0]).title)}" if metrics else "",
     }
-    numbers = listed([f"{plus_minus(one.interval())} {where[what]}" for what, one in known.items()])
+    numbers = listed([f"{plus_minus(effect.interval())} {where[what]}" for what, effect in known.items()])
     n = first.interval().n
     if n == 1:
         return f"The framework: {pair} is {numbers}, in one seed and without an interval."
@@ -273,7 +273,7 @@ def _framework_sentence(view: View) -> str | None:
             f"The framework matters little beside the {_noun(view)}: {pair} is {numbers} (95 % intervals); in the bound"
             f" that is at most {_rounded_up(100 * share):g} % of the difference between the {_noun(view)}."
         )
-    changed = [what for what, one in known.items() if one.interval().excludes_zero]
+    changed = [what for what, effect in known.items() if effect.interval().excludes_zero]
     if changed:
         return f"The framework changes the {listed(changed)}: {pair} is {numbers} (95 % intervals)."
     neither = f"neither {' nor '.join(known)}" if len(known) > 1 else f"no {next(iter(known))}"
@@ -282,7 +282,7 @@ def _framework_sentence(view: View) -> str | None:
 
 
 def _rounded_up(percent: float) -> float:
-    """To one digit, never down, so that "at most" is true; 0.01 at least."""
+    """A percentage rounded up to one digit, so that "at most" stays true of it; at least 0.01."""
     digit = 10.0 ** math.floor(math.log10(max(percent, 0.01)))
     return round(math.ceil(percent / digit) * digit, 2) or digit
 

@@ -31,6 +31,7 @@ from studies.reporting.names import name_of, quantity
 from studies.reporting.plotting import MARKERS, PALETTE, Key
 from studies.reporting.ranking import Ranking, ranking
 from studies.store.reading import FACTOR_COLUMNS, CellRecord, Run, levels
+from studies.store.recipes import Recipe
 
 Answer = TypeVar("Answer")
 
@@ -44,14 +45,15 @@ class View:
     rows: pd.DataFrame
     _answers: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
-    def _once(self, question: tuple[Any, ...], answer: Callable[[], Answer]) -> Answer:
+    def once(self, question: tuple[Any, ...], answer: Callable[[], Answer]) -> Answer:
+        """What `answer` computes, which it does only when the question is asked for the first time."""
         if question not in self._answers:
             self._answers[question] = answer()
         result: Answer = self._answers[question]
         return result
 
     @cached_property
-    def recipes(self) -> list[Hashable]:
+    def recipes(self) -> list[Recipe]:
         return levels(self.rows, "recipe")
 
     @cached_property
@@ -81,7 +83,7 @@ class View:
         return by_t(self.rows)
 
     def of_metric(self, metric: str) -> pd.DataFrame:
-        return self._once(("rows", metric), lambda: self.rows[self.rows["metric"] == metric])
+        return self.once(("rows", metric), lambda: self.rows[self.rows["metric"] == metric])
 
     def quantity(self, metric: str) -> Quantity:
         """How the metric is spoken of, with the unit that its rows have."""
@@ -90,13 +92,13 @@ class View:
 
     def values(self, metric: str, sampler: str | None = None) -> pd.DataFrame:
         """The metric of every cell: a row a seed, columns (recipe, backend)."""
-        return self._once(("values", metric, sampler), lambda: values(self.of_metric(metric), metric, sampler))
+        return self.once(("values", metric, sampler), lambda: values(self.of_metric(metric), metric, sampler))
 
     def floor(self, metric: str, sampler: str | None) -> float | None:
         """What held-out real data get in a sample metric; None where that was not measured."""
         if sampler is None:
             return None
-        return self._once(("floor", metric, sampler), lambda: floor(self.of_metric(f"{metric}_floor"), metric, sampler))
+        return self.once(("floor", metric, sampler), lambda: floor(self.of_metric(f"{metric}_floor"), metric, sampler))
 
     def contrast(
         self,
@@ -108,13 +110,13 @@ class View:
         sampler: str | None = None,
     ) -> Contrast | None:
         """first - second by seed in the metric; None where no seed has both sides."""
-        return self._once(
+        return self.once(
             ("contrast", metric, factor, first, second, within, sampler),
             lambda: contrast(self.values(metric, sampler), factor, first, second, within),
         )
 
     def against_reference(self, metric: str, factor: str, sampler: str | None = None) -> list[Contrast]:
-        """Every level that has values against the first that has, pooled and within each level of the other factor."""
+        """Every level less the first, of those with values: pooled, and within each level of the other factor."""
         if metric not in self.metrics:
             return []
         table = self.values(metric, sampler).dropna(axis=1, how="all")
@@ -137,7 +139,7 @@ class View:
 
     def ranking(self, metric: str, sampler: str | None = None) -> Ranking | None:
         """The recipes ranked by a metric; None where fewer than two have it or no direction is known."""
-        return self._once(("ranking", metric, sampler), lambda: self._ranking(metric, sampler))
+        return self.once(("ranking", metric, sampler), lambda: self._ranking(metric, sampler))
 
     def _ranking(self, metric: str, sampler: str | None) -> Ranking | None:
         if metric not in self.metrics:
@@ -149,7 +151,12 @@ class View:
         )
 
     def colour(self, recipe: Hashable) -> str:
-        return PALETTE[self.recipes.index(recipe) % len(PALETTE)]
+        return PALETTE[self._place[recipe] % len(PALETTE)]
+
+    @cached_property
+    def _place(self) -> dict[Hashable, int]:
+        """Which of the recipes each is."""
+        return {recipe: place for place, recipe in enumerate(self.recipes)}
 
     def dash(self, backend: Hashable) -> int:
         return self.backends.index(backend)
@@ -163,7 +170,7 @@ class View:
 
     def groups(self) -> list[tuple[Hashable, Hashable]]:
         """Every recipe and framework that has rows."""
-        return self._once(("groups",), self._groups)
+        return self.once(("groups",), self._groups)
 
     def _groups(self) -> list[tuple[Hashable, Hashable]]:
         there = set(self.rows[["recipe", "backend"]].itertuples(index=False, name=None))
@@ -181,7 +188,7 @@ class View:
         return int(seeds[cells.argmax()])
 
     def cell(self, recipe: Hashable, backend: Hashable, seed: int | None = None) -> CellRecord | None:
-        """The cell of a seed, or of the shown one; None where it did not finish."""
+        """The cell of a recipe and framework at a seed, the one that pictures show unless named; None without rows."""
         return self._cells.get((recipe, backend, self.shown_seed if seed is None else int(seed)))
 
     @cached_property
@@ -209,13 +216,13 @@ def cells_with_samples(
     view: View, groups: Sequence[tuple[Hashable, Hashable]] | None = None
 ) -> list[tuple[tuple[str, str], dict[str, NDArray[np.float64]]]]:
     """((name, colour), arrays) of each recipe and framework, at the shown seed."""
-    found = []
+    with_samples = []
     for recipe, backend in view.groups() if groups is None else groups:
         cell = view.cell(recipe, backend)
         arrays = cell.samples() if cell is not None else {}
         if arrays:
-            found.append(((view.name(recipe, backend), view.colour(recipe)), arrays))
-    return found
+            with_samples.append(((view.name(recipe, backend), view.colour(recipe)), arrays))
+    return with_samples
 
 
 def one_seed(view: View) -> str:

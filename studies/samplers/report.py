@@ -3,7 +3,7 @@
 # ruff: noqa: RUF001
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from studies.reporting.figures import write_figures
 from studies.reporting.names import family_name, name_of, quantity, unit_of
 from studies.reporting.numbers import count
-from studies.reporting.page import about, shown, template
+from studies.reporting.page import about, as_figure, template
 from studies.reporting.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.reporting.tables import aligned, metric_notes
 from studies.reporting.view import View
@@ -22,29 +22,46 @@ from studies.samplers.verdict import headline, sentences, table_lines, table_of,
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
 from studies.store.reading import Run, levels, read_run
+from studies.store.sampler_chains import Family
 
 LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
 
 
+def make_report(out: Path) -> tuple[str, Path]:
+    """Writes the report from the folder alone; returns the table to close with and the page's path."""
+    view = _view_of(out)
+    path = _write(view, out)
+    return _closing_table(view), path
+
+
 def write_report(out: Path) -> Path:
     """Writes figures/quality-by-evaluations.{png,pdf,svg,csv} and report.html from the folder alone."""
+    return _write(_view_of(out), out)
+
+
+def _view_of(out: Path) -> View:
+    """The run has one dataset."""
     run = read_run(out)
-    view = View(run, levels(run.rows, "dataset")[0], run.rows)
+    return View(run, levels(run.rows, "dataset")[0], run.rows)
+
+
+def _write(view: View, out: Path) -> Path:
+    run = view.run
     plot = quality_by_evaluations(view)
     write_figures([plot], RunFolder(out).figures)
-    table = table_of(run.rows)
+    table = table_of(view)
     finished = sum(cell.finished for cell in run.cells)
     page = template("samplers/report.html").render(
         name=run.name,
         kicker=f"Samplers · {run.name} · {finished} of {count(len(run.cells), 'cell')} finished",
-        headline=headline(run.rows),
-        sentences=sentences(run.rows),
+        headline=headline(view),
+        sentences=sentences(view),
         trouble=[f"Failed: {cell.id}: {cell.failure}" for cell in run.failed],
         table=[(name_of(recipe), family_name(family), values) for recipe, family, values in table.rows],
         colours=[Key("", view.colour(recipe)) for recipe, _, _ in table.rows],
         steps=[f"{n:,}" for n in table.steps],
         floor=None if table.floor is None else label_of(table.floor),
-        figures=[shown(plot)],
+        figures=[as_figure(plot)],
         method=_method(run),
         metrics=metric_notes(view),
         run=about(run),
@@ -54,26 +71,20 @@ def write_report(out: Path) -> Path:
     return path
 
 
-def closing_table(out: Path) -> str:
+def _closing_table(view: View) -> str:
     """The answer, the table of distances and the numbers behind the answer, as plain text."""
-    rows = read_run(out).rows
-    return "\n".join([headline(rows), "", *aligned(table_lines(table_of(rows))), "", *sentences(rows)])
+    return "\n".join([headline(view), "", *aligned(table_lines(table_of(view))), "", *sentences(view)])
 
 
 def quality_by_evaluations(view: View) -> Plot:
     """Every metric against network evaluations: colour is the recipe, line style and marker the sampler."""
-    rows = view.rows[view.rows["sampler"].notna()]
-    families = [str(family) for family in levels(with_chains(rows), "family")]
-    panels, data = [], []
-    for metric in view.sample_metrics:
-        scored = with_chains(rows[rows["metric"] == metric])
-        mean = scored.groupby(["recipe", "family", "steps"], sort=False)["value"].agg(["mean", "min", "max", "count"])
-        mean = mean.reset_index().sort_values("steps")
-        least = float(rows[rows["metric"] == f"{metric}_floor"]["value"].mean())
-        about_it = quantity(metric)
-        data.append(mean.assign(metric=metric, floor=least, unit=about_it.unit))
+    families: list[Family] = levels(with_chains(view.rows[view.rows["sampler"].notna()]), "family")
+    names: dict[Hashable, str] = {family: family_name(family) for family in families}
+    table, panels = means_by_evaluations(view), []
+    for metric, mean in table.groupby("metric", sort=False):
+        least, about_it = float(mean["floor"].iloc[0]), quantity(str(metric))
         spoken = "; ".join(
-            f"{name_of(recipe)}, {family_name(str(family))}: {label_of(group['mean'].iloc[0])} at"
+            f"{name_of(recipe)}, {names[family]}: {label_of(group['mean'].iloc[0])} at"
             f" {group['steps'].iloc[0]} and {label_of(group['mean'].iloc[-1])} at {group['steps'].iloc[-1]}"
             for (recipe, family), group in mean.groupby(["recipe", "family"], sort=False)
         )
@@ -92,13 +103,31 @@ def quality_by_evaluations(view: View) -> Plot:
         " held-out real data get at the same sample size. DDIM with eta 0 and DPM-Solver++ (2M) add no noise."
         " “log SNR” and “quadratic” name the spacing of the steps; without a name they are spread evenly in t.",
         panels,
-        pd.concat(data, ignore_index=True),
+        table,
         [Key(name_of(recipe), view.colour(recipe)) for recipe in view.recipes]
-        + [Key(family_name(family), dash=i) for i, family in enumerate(families)],
+        + [Key(names[family], dash=i) for i, family in enumerate(families)],
     )
 
 
-def _draw(view: View, mean: pd.DataFrame, families: Sequence[str], least: float, unit: str) -> Callable[[Axes], None]:
+def means_by_evaluations(view: View) -> pd.DataFrame:
+    """Every sample metric by recipe, family of chains and steps.
+
+    Columns: recipe, family, steps, mean, min, max, count (over seeds and frameworks), metric, floor, unit.
+    """
+    rows = view.rows[view.rows["sampler"].notna()]
+    tables = []
+    for metric in view.sample_metrics:
+        scored = with_chains(rows[rows["metric"] == metric])
+        mean = scored.groupby(["recipe", "family", "steps"], sort=False)["value"].agg(["mean", "min", "max", "count"])
+        least = float(rows[rows["metric"] == f"{metric}_floor"]["value"].mean())
+        mean = mean.reset_index().sort_values("steps")
+        tables.append(mean.assign(metric=metric, floor=least, unit=quantity(metric).unit))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _draw(
+    view: View, mean: pd.DataFrame, families: Sequence[Family], least: float, unit: str
+) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
         for (recipe, family), group in mean.groupby(["recipe", "family"], sort=False):
             look = families.index(family)

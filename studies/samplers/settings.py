@@ -10,9 +10,9 @@ from typing import Annotated
 import tyro
 
 from core.samplers import make_sampler
-from studies.cell.sampling import SPACINGS, Chain
 from studies.plan.command import Flag, check_at_least, check_own_folder
 from studies.store.cells import wanted_factors
+from studies.store.sampler_chains import SPACINGS, Chain, Family
 
 LEAST_SAMPLES = 20  # metrics.evaluation.LEAST, whose import would slow --help
 
@@ -55,10 +55,10 @@ def parse_sampler_settings(argv: Sequence[str], description: str) -> SamplerSett
     if not settings.samplers:
         raise ValueError("--samplers names at least one sampler, got none")
     for words in settings.samplers:
-        sampler, spacing = _sampler_and_spacing(words)
-        make_sampler(sampler, clip=settings.clip_x_0)
-        if spacing not in SPACINGS:
-            raise ValueError(f"unknown spacing {spacing!r} in --samplers {words}; known: {', '.join(SPACINGS)}")
+        family = Family.named(words)
+        make_sampler(family.sampler, clip=settings.clip_x_0)
+        if family.spacing not in SPACINGS:
+            raise ValueError(f"unknown spacing {family.spacing!r} in --samplers {words}; known: {', '.join(SPACINGS)}")
     check_own_folder(settings.out, settings.run)
     wanted_factors(settings.cells)
     return settings
@@ -71,15 +71,8 @@ def chains(settings: SamplerSettings, num_steps: int) -> list[Chain]:
     """
     by_name = {}
     for steps in sorted(set(settings.steps), reverse=True):
-        for words in settings.samplers:
-            sampler, spacing = _sampler_and_spacing(words)
-            if steps <= num_steps and not (sampler == "dpm_solver" and steps > settings.dpm_solver_up_to):
-                chain = Chain(sampler, steps, "uniform" if steps == num_steps else spacing)
+        for family in map(Family.named, settings.samplers):
+            if steps <= num_steps and not (family.sampler == "dpm_solver" and steps > settings.dpm_solver_up_to):
+                chain = Chain(family.sampler, steps, "uniform" if steps == num_steps else family.spacing)
                 by_name[chain.name] = chain
     return list(by_name.values())
-
-
-def _sampler_and_spacing(words: str) -> tuple[str, str]:
-    """ "dpm_solver-logsnr" is ("dpm_solver", "logsnr"), "ddim" is ("ddim", "uniform")."""
-    sampler, _, spacing = words.partition("-")
-    return sampler, spacing or "uniform"

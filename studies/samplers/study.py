@@ -53,10 +53,9 @@ def run_and_report(settings: SamplerSettings, cells: Sequence[Cell], argv: Seque
 
 
 def _report(out: Path) -> tuple[str, Path]:
-    from studies.samplers.report import closing_table, write_report  # matplotlib, only needed now
+    from studies.samplers.report import make_report  # matplotlib, only needed now
 
-    path = write_report(out)
-    return closing_table(out), path
+    return make_report(out)
 
 
 def announcement(settings: SamplerSettings, cells: Sequence[Cell], jobs: int) -> str:

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from studies.reporting.contrasts import floor, values
+from studies.reporting.contrasts import floor
 from studies.reporting.names import family_name, name_of, sampler_family, sampler_name, sampler_steps
 from studies.reporting.numbers import count, listed, plain
+from studies.reporting.view import View
 from studies.statistics.intervals import Interval, mean_interval
 from studies.store.reading import levels
+from studies.store.recipes import Recipe
+from studies.store.sampler_chains import Family
 
 METRIC = "frechet"
 CLAIMED = (("ddim", 50), ("dpm_solver", 20))
@@ -48,61 +51,63 @@ class Ratio:
         return self.ratio.excludes(WITHIN)
 
 
-def reference_of(rows: pd.DataFrame) -> str | None:
-    """The longest ancestral chain drawn and scored."""
-    drawn = [str(name) for name in levels(rows[rows["metric"] == METRIC], "sampler")]
-    ancestral = [name for name in drawn if sampler_family(name) == "ancestral"]
+def _longest_ancestral(drawn: Sequence[str]) -> str | None:
+    ancestral = [name for name in drawn if sampler_family(name) == Family("ancestral")]
     return max(ancestral, key=lambda name: sampler_steps(name) or 0, default=None)
 
 
-def ratios(rows: pd.DataFrame) -> list[Ratio]:
-    """The chains of CLAIMED that were drawn, against each recipe's own reference."""
-    found = []
-    for recipe in levels(rows, "recipe"):
-        of_recipe = rows[rows["recipe"] == recipe]
-        reference = reference_of(of_recipe)
-        for sampler in levels(of_recipe[of_recipe["metric"] == METRIC], "sampler"):
-            name = str(sampler)
-            if reference is None or (sampler_family(name).partition("-")[0], sampler_steps(name)) not in CLAIMED:
-                continue
-            one = _ratio(of_recipe, recipe, name, reference)
-            if one is not None:
-                found.append(one)
-    return found
+def ratios(view: View) -> list[Ratio]:
+    """The chains of CLAIMED that were drawn, against each recipe's longest ancestral chain."""
+    return view.once(("ratios of samplers",), lambda: _ratios(view))
 
 
-def _ratio(rows: pd.DataFrame, recipe: Hashable, sampler: str, reference: str) -> Ratio | None:
-    one, other = values(rows, METRIC, sampler), values(rows, METRIC, reference)
+def _ratios(view: View) -> list[Ratio]:
+    scored = view.of_metric(METRIC)
+    answers = []
+    for recipe in view.recipes:
+        drawn = [str(name) for name in levels(scored[scored["recipe"] == recipe], "sampler")]
+        reference = _longest_ancestral(drawn)
+        asked = [name for name in drawn if (sampler_family(name).sampler, sampler_steps(name)) in CLAIMED]
+        if reference is not None:
+            answers += [_ratio(view, recipe, sampler, reference) for sampler in asked]
+    return [ratio for ratio in answers if ratio is not None]
+
+
+def _ratio(view: View, recipe: Recipe, sampler: str, reference: str) -> Ratio | None:
+    distances, reference_distances = (
+        pd.DataFrame(view.values(METRIC, name).xs(recipe, axis=1, level="recipe")) for name in (sampler, reference)
+    )
     # A framework without a finite value is left out, and then every seed that lacks a cell, as in contrasts.contrast.
-    by_cell = (one / other).dropna(axis=1, how="all").dropna()
+    by_cell = (distances / reference_distances).dropna(axis=1, how="all").dropna()
     if by_cell.empty:
         return None
     log_ratio = mean_interval(np.log(by_cell.to_numpy()).mean(axis=1))
     low, estimate, high = np.exp([log_ratio.low, log_ratio.estimate, log_ratio.high])
-    least = floor(rows, METRIC, sampler)
+    floors = view.of_metric(f"{METRIC}_floor")
+    least = floor(floors[floors["recipe"] == recipe], METRIC, sampler)
     return Ratio(
         recipe,
         sampler,
         reference,
-        float(one.loc[by_cell.index, by_cell.columns].to_numpy().mean()),
-        float(other.loc[by_cell.index, by_cell.columns].to_numpy().mean()),
+        float(distances.loc[by_cell.index, by_cell.columns].to_numpy().mean()),
+        float(reference_distances.loc[by_cell.index, by_cell.columns].to_numpy().mean()),
         float("nan") if least is None else least,
         Interval(float(estimate), float(low), float(high), log_ratio.confidence, log_ratio.n),
     )
 
 
-def headline(rows: pd.DataFrame) -> str:
+def headline(view: View) -> str:
     """The answer in one sentence: what reaches within 10 % of the longest ancestral chain, and what does not."""
-    found = ratios(rows)
-    if not found:
-        asked = listed([f"{family_name(family)} in {steps} steps" for family, steps in CLAIMED])
+    answers = ratios(view)
+    if not answers:
+        asked = listed([f"{family_name(Family(sampler))} in {steps} steps" for sampler, steps in CLAIMED])
         return (
             f"Not answered: it takes an ancestral chain, and beside it {asked}; draw them with --samplers and --steps"
         )
-    reach, miss = ([one for one in found if one.reached is wanted] for wanted in (True, False))
-    references = listed(list(dict.fromkeys(_in_steps(one.reference) for one in found)))
+    reach, miss = ([ratio for ratio in answers if ratio.reached is wanted] for wanted in (True, False))
+    references = listed(list(dict.fromkeys(_in_steps(ratio.reference) for ratio in answers)))
     limit = f"within {100 * (WITHIN - 1):.0f} % of the Fréchet distance of {references}"
-    several = len({one.recipe for one in found}) > 1
+    several = len({ratio.recipe for ratio in answers}) > 1
     if not miss:
         names = _named(reach, several=False)
         return f"Yes: {listed(names)} {'reaches' if len(names) == 1 else 'reach'} {limit}"
@@ -114,27 +119,29 @@ def headline(rows: pd.DataFrame) -> str:
     return f"In part: {listed(names)} {'reaches' if len(reach) == 1 else 'reach'} {limit}{left}"
 
 
-def _by_sampler(found: Sequence[Ratio]) -> list[list[Ratio]]:
-    return [[one for one in found if one.sampler == name] for name in dict.fromkeys(one.sampler for one in found)]
+def _by_sampler(answers: Sequence[Ratio]) -> list[list[Ratio]]:
+    samplers = dict.fromkeys(ratio.sampler for ratio in answers)
+    return [[ratio for ratio in answers if ratio.sampler == sampler] for sampler in samplers]
 
 
-def _named(found: Sequence[Ratio], several: bool) -> list[str]:
+def _named(answers: Sequence[Ratio], several: bool) -> list[str]:
     """ "DDIM in 50 steps", with the recipes it is true of where there are `several`."""
     return [
-        _in_steps(these[0].sampler) + (f" ({listed([name_of(one.recipe) for one in these])})" if several else "")
-        for these in _by_sampler(found)
+        _in_steps(of_sampler[0].sampler)
+        + (f" ({listed([name_of(ratio.recipe) for ratio in of_sampler])})" if several else "")
+        for of_sampler in _by_sampler(answers)
     ]
 
 
-def sentences(rows: pd.DataFrame) -> list[str]:
+def sentences(view: View) -> list[str]:
     """The numbers behind the headline: the references, then a sentence a sampler, and what became of the rest."""
-    found = ratios(rows)
+    answers = ratios(view)
     said = [
-        _reference_sentence([one for one in found if one.reference == reference])
-        for reference in dict.fromkeys(one.reference for one in found)
+        _reference_sentence([ratio for ratio in answers if ratio.reference == reference])
+        for reference in dict.fromkeys(ratio.reference for ratio in answers)
     ]
-    said += [_sampler_sentence(these) for these in _by_sampler(found)]
-    broken = rows[rows["metric"] == "samples_not_finite"]
+    said += [_sampler_sentence(of_sampler) for of_sampler in _by_sampler(answers)]
+    broken = view.of_metric("samples_not_finite")
     for name, group in broken.groupby("sampler", sort=False):
         said.append(
             f"{sampler_name(str(name))}: samples of {count(len(group), 'cell')} are not finite, and not scored."
@@ -142,39 +149,39 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     return said
 
 
-def _reference_sentence(found: Sequence[Ratio]) -> str:
-    by_recipe = {one.recipe: one for one in found}
-    numbers = [f"{plain(one.reference_distance, 3)} ({name_of(recipe)})" for recipe, one in by_recipe.items()]
+def _reference_sentence(answers: Sequence[Ratio]) -> str:
+    by_recipe = {ratio.recipe: ratio for ratio in answers}
+    numbers = [f"{plain(ratio.reference_distance, 3)} ({name_of(recipe)})" for recipe, ratio in by_recipe.items()]
     return (
-        f"{_capital(_in_steps(found[0].reference))} gets a Fréchet distance of {listed(numbers)}; real data at the"
-        f" same sample size get {plain(found[0].floor, 3)}, the floor."
+        f"{_capital(_in_steps(answers[0].reference))} gets a Fréchet distance of {listed(numbers)}; real data at the"
+        f" same sample size get {plain(answers[0].floor, 3)}, the floor."
     )
 
 
-def _sampler_sentence(found: Sequence[Ratio]) -> str:
+def _sampler_sentence(of_sampler: Sequence[Ratio]) -> str:
     """ "DDIM in 50 steps: epsilon MSE 1.04 times that (95 % interval 1.01 to 1.07, 3 seeds), within 10 %; ..."."""
     parts = []
-    for one in found:
-        interval = one.ratio
+    for answer in of_sampler:
+        interval = answer.ratio
         spread = (
             f"95 % interval {plain(interval.low, 3)} to {plain(interval.high, 3)}, {count(interval.n, 'seed')}"
             if np.isfinite(interval.half_width)
             else "one seed, so no interval"
         )
-        within = f"{'' if one.reached else 'not '}within {100 * (WITHIN - 1):.0f} %"
-        sure = "" if one.resolved or interval.n < 2 else " though the interval crosses that limit"
-        excess = f"{plain(one.distance - one.floor, 3)} against {plain(one.reference_distance - one.floor, 3)}"
+        within = f"{'' if answer.reached else 'not '}within {100 * (WITHIN - 1):.0f} %"
+        sure = "" if answer.resolved or interval.n < 2 else " though the interval crosses that limit"
+        over_floor = [plain(distance - answer.floor, 3) for distance in (answer.distance, answer.reference_distance)]
         parts.append(
-            f"{name_of(one.recipe)} {plain(interval.estimate, 3)} times that ({spread}), {within}{sure}"
-            f" (over the floor: {excess})"
+            f"{name_of(answer.recipe)} {plain(interval.estimate, 3)} times that ({spread}), {within}{sure}"
+            f" (over the floor: {' against '.join(over_floor)})"
         )
-    return f"{_capital(_in_steps(found[0].sampler))}: {'; '.join(parts)}."
+    return f"{_capital(_in_steps(of_sampler[0].sampler))}: {'; '.join(parts)}."
 
 
 def _in_steps(sampler: str) -> str:
     """ "DPM-Solver++ (log SNR) in 20 steps"; "ancestral sampling in 1,000 steps"."""
     family = sampler_family(sampler)
-    name = "ancestral sampling" if family == "ancestral" else family_name(family)
+    name = "ancestral sampling" if family == Family("ancestral") else family_name(family)
     return f"{name} in {sampler_steps(sampler):,} steps"
 
 
@@ -187,13 +194,13 @@ class Table:
     """Mean distance over cells: a row for each recipe and sampler, a column for each number of steps."""
 
     steps: list[int]
-    rows: list[tuple[Hashable, str, list[str]]]
+    rows: list[tuple[Hashable, Family, list[str]]]
     floor: float | None
 
 
-def table_of(rows: pd.DataFrame, metric: str = METRIC) -> Table:
+def table_of(view: View, metric: str = METRIC) -> Table:
     """The metric by sampler and steps; "–" where a chain was not drawn or its samples are not finite."""
-    scored = with_chains(rows[rows["metric"] == metric])
+    scored = with_chains(view.of_metric(metric))
     steps = sorted(int(n) for n in scored["steps"].unique())
     mean = scored.groupby(["recipe", "family", "steps"], sort=False)["value"].mean()
     body = [
@@ -204,21 +211,20 @@ def table_of(rows: pd.DataFrame, metric: str = METRIC) -> Table:
         )
         for recipe, family in scored[["recipe", "family"]].drop_duplicates().itertuples(index=False, name=None)
     ]
-    floors = rows[rows["metric"] == f"{metric}_floor"]["value"]
+    floors = view.of_metric(f"{metric}_floor")["value"]
     return Table(steps, body, float(floors.mean()) if len(floors) else None)
 
 
 def with_chains(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` of samplers with the columns `family` and `steps`, in the order of families drawn."""
     names = [str(name) for name in rows["sampler"]]
-    return rows.assign(
-        family=[sampler_family(name) for name in names], steps=[sampler_steps(name) or 0 for name in names]
-    )
+    families = pd.Series([sampler_family(name) for name in names], index=rows.index, dtype=object)
+    return rows.assign(family=families, steps=[sampler_steps(name) or 0 for name in names])
 
 
 def table_lines(table: Table) -> Sequence[Sequence[str]]:
     """The table as text, head first."""
     head = ["Fréchet distance", "steps:", *(f"{n:,}" for n in table.steps)]
-    body = [[name_of(recipe), family_name(family), *shown] for recipe, family, shown in table.rows]
+    body = [[name_of(recipe), family_name(family), *distances] for recipe, family, distances in table.rows]
     least = [] if table.floor is None else [["real data (floor)", "", plain(table.floor, 3)]]
     return [head, *body, *least]

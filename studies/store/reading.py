@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from studies.store.cells import FACTOR_NAMES, FACTORS, LATER_FACTORS
 from studies.store.files import COLUMNS, first_stage
 from studies.store.folder import CellFolder, RunFolder
+from studies.store.recipes import recipes_of
 
 RUN = "run"
 """The run's name: a factor of reports that set several runs side by side."""
 FACTOR_COLUMNS = (RUN, *FACTOR_NAMES)
 IN_RECIPE = (RUN, *(factor.name for factor in FACTORS if factor.in_recipe))
 PREFERRED_UNITS = ("bits/dim", "per dim")
-SEPARATOR = " · "
-"""Between the levels of a recipe's factors."""
 FIRST_STAGE = "first_stage"
 """Attribute of rows whose number of seeds was set by the spread of the first ones: how many those were."""
 
@@ -138,10 +137,8 @@ def recipe_factors(rows: pd.DataFrame) -> list[str]:
 
 
 def with_recipes(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with the column `recipe`: the levels of `recipe_factors`, joined by SEPARATOR."""
-    names = recipe_factors(rows)
-    joined = rows[names].astype(str).agg(SEPARATOR.join, axis=1) if len(rows) else pd.Series(dtype=str)
-    return rows.assign(recipe=joined)
+    """`rows` with the column `recipe`: a `Recipe` of the `recipe_factors`."""
+    return rows.assign(recipe=recipes_of(rows, recipe_factors(rows)))
 
 
 def levels(rows: pd.DataFrame, factor: str) -> list[Any]:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +23,17 @@ from studies.metrics.evaluation import LEAST
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import StudySettings
+from studies.reporting.contrasts import values
 from studies.reporting.names import sampler_family, sampler_name, sampler_steps
+from studies.reporting.view import View
+from studies.samplers.report import make_report
 from studies.samplers.settings import LEAST_SAMPLES, SamplerSettings, chains
 from studies.samplers.verdict import headline, ratios, sentences, table_of
 from studies.store import files
 from studies.store.cells import chosen_cells
 from studies.store.folder import CellFolder, RunFolder
-from studies.store.reading import with_recipes
+from studies.store.reading import Run, with_recipes
+from tests.studies.synthetic_run import make_sampler_run
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKEND = installed_backends()[0]
@@ -209,7 +214,7 @@ def test_cells_are_chosen_by_factor():
     ],
 )
 def test_names_of_chains(sampler, family, steps, name):
-    assert (sampler_family(sampler), sampler_steps(sampler), sampler_name(sampler)) == (family, steps, name)
+    assert (str(sampler_family(sampler)), sampler_steps(sampler), sampler_name(sampler)) == (family, steps, name)
 
 
 def scored(distances: dict[str, float], spread: float = 1.0, floor: float = 0.5) -> pd.DataFrame:
@@ -225,10 +230,31 @@ def scored(distances: dict[str, float], spread: float = 1.0, floor: float = 0.5)
     return with_recipes(pd.DataFrame(rows, columns=list(files.COLUMNS)))
 
 
+def view_of(rows: pd.DataFrame) -> View:
+    return View(Run("made-up", Path(), {}, {}, rows, ()), "digits", rows)
+
+
+def test_the_distances_of_a_chain_are_tabled_once(tmp_path, monkeypatch):
+    """Page and closing table, headline and sentences ask one view."""
+    tabled = Counter()
+
+    def counted(rows, metric, sampler=None):
+        tabled[metric, sampler] += 1
+        return values(rows, metric, sampler)
+
+    monkeypatch.setattr("studies.reporting.view.values", counted)
+    monkeypatch.setattr("studies.samplers.report.write_figures", lambda plots, folder: None)
+    closing_table, page = make_report(make_sampler_run(tmp_path / "run", steps=(20, 50), seeds=2))
+    chains = ("ancestral-50", "ddim-50", "dpm_solver-20", "dpm_solver-20-logsnr")
+    assert tabled == {("frechet", chain): 1 for chain in chains}
+    assert closing_table.splitlines()[0] in page.read_text()
+
+
 @given(st.floats(0.5, 2), st.floats(0.8, 1.25))
 def test_the_ratio_is_the_geometric_mean_over_seeds(ratio, spread):
     """Against the longest ancestral chain, with the interval symmetric in its log."""
-    (one,) = ratios(scored({"ancestral-10": 9.0, "ancestral-1000": 2.0, "ddim-50": 2 * ratio, "ddim-10": 7.0}, spread))
+    distances = {"ancestral-10": 9.0, "ancestral-1000": 2.0, "ddim-50": 2 * ratio, "ddim-10": 7.0}
+    (one,) = ratios(view_of(scored(distances, spread)))
     assert one.reference == "ancestral-1000"
     assert one.ratio.estimate == pytest.approx(ratio * np.sqrt(spread), rel=1e-12)
     assert one.ratio.low * one.ratio.high == pytest.approx(one.ratio.estimate**2, rel=1e-9)
@@ -237,11 +263,11 @@ def test_the_ratio_is_the_geometric_mean_over_seeds(ratio, spread):
 
 def test_the_answer_in_words():
     rows = scored({"ancestral-1000": 2.0, "ddim-50": 2.1, "dpm_solver-20-logsnr": 3.0})
-    assert headline(rows) == (
+    assert headline(view_of(rows)) == (
         "In part: DDIM in 50 steps reaches within 10 % of the Fréchet distance of ancestral sampling in 1,000 steps,"
         " but not DPM-Solver++ (log SNR) in 20 steps"
     )
-    assert sentences(rows)[:2] == [
+    assert sentences(view_of(rows))[:2] == [
         "Ancestral sampling in 1,000 steps gets a Fréchet distance of 2.00 (epsilon MSE); real data at the same sample"
         " size get 0.500, the floor.",
         "DDIM in 50 steps: epsilon MSE 1.05 times that (95 % interval 1.05 to 1.05, 2 seeds), within 10 % (over the"
@@ -250,17 +276,17 @@ def test_the_answer_in_words():
     other = rows.assign(objective="posterior_kl")
     other.loc[other["sampler"] == "ddim-50", "value"] = 2.5
     both = with_recipes(pd.concat([rows, other]))
-    assert headline(both).startswith("In part: DDIM in 50 steps (epsilon MSE) reaches within 10 %")
-    assert headline(both).endswith("in 1,000 steps; the other 3 do not")
-    assert headline(scored({"ancestral-1000": 2.0, "ddim-50": 2.1})).startswith("Yes: DDIM in 50 steps")
-    assert headline(scored({"ancestral-1000": 2.0, "ddim-50": 2.3})).startswith("No: DDIM in 50 steps")
-    assert headline(scored({"ddim-50": 2.3})).startswith("Not answered")
-    assert table_of(rows).steps == [20, 50, 1000]
+    assert headline(view_of(both)).startswith("In part: DDIM in 50 steps (epsilon MSE) reaches within 10 %")
+    assert headline(view_of(both)).endswith("in 1,000 steps; the other 3 do not")
+    assert headline(view_of(scored({"ancestral-1000": 2.0, "ddim-50": 2.1}))).startswith("Yes: DDIM in 50 steps")
+    assert headline(view_of(scored({"ancestral-1000": 2.0, "ddim-50": 2.3}))).startswith("No: DDIM in 50 steps")
+    assert headline(view_of(scored({"ddim-50": 2.3}))).startswith("Not answered")
+    assert table_of(view_of(rows)).steps == [20, 50, 1000]
 
 
 def test_an_unsure_answer_says_so_and_lost_samples_are_named():
     rows = scored({"ancestral-1000": 2.0, "ddim-50": 2.1}, spread=1.1)
     lost = rows.iloc[[0]].assign(metric="samples_not_finite", sampler="dpm_solver-20", value=3.0)
-    said = sentences(pd.concat([rows, lost]))
+    said = sentences(view_of(pd.concat([rows, lost])))
     assert "though the interval crosses that limit" in said[1]
     assert said[-1] == "DPM-Solver++, 20 steps: samples of 1 cell are not finite, and not scored."

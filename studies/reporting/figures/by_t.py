@@ -16,11 +16,10 @@ from studies.reporting.view import View
 
 def spent_by_t(view: View) -> Plot | None:
     """Where in t the bound is spent, and where the recipes differ."""
-    per_step = _mean_at_t(view, "bound_at_t")
-    if per_step.empty:
+    tables = tables_by_t(view)
+    if not tables:
         return None
-    total = view.by_t
-    running = total.groupby(["recipe", "backend", "t"], sort=False)["value"].mean().reset_index()
+    per_step, running = tables["per step"], tables["running total"]
     last = int(per_step["t_last"].max())
     panels = [
         Panel(
@@ -35,11 +34,8 @@ def spent_by_t(view: View) -> Plot | None:
             _draw_by_t(view, running.assign(t_last=running["t"]), last, logarithmic=False),
         )
     ]
-    difference = _running_difference(total, view)
-    data = [per_step.assign(panel="per step"), running.assign(panel="running total")]
-    if not difference.empty:
+    if (difference := tables.get("running difference")) is not None:
         reference = name_of(view.recipes[0])
-        data.append(difference.assign(panel="running difference"))
         panels.append(
             Panel(
                 f"Difference to {reference}, bits/dim",
@@ -59,9 +55,7 @@ def spent_by_t(view: View) -> Plot | None:
             _draw_by_t(view, per_step, last, logarithmic=True),
         )
     )
-    mse = _mean_at_t(view, "epsilon_mse_at_t")
-    if not mse.empty:
-        data.append(mse.assign(panel="epsilon MSE"))
+    if (mse := tables.get("epsilon MSE")) is not None:
         panels.append(
             Panel(
                 "Test epsilon MSE at t, per dim",
@@ -76,9 +70,23 @@ def spent_by_t(view: View) -> Plot | None:
         " prior term; the running difference shows which steps make one bound lower than the other, with 95 % intervals"
         f" (paired by seed{', pooled over frameworks' if len(view.backends) > 1 else ''}).",
         panels,
-        pd.concat(data),
+        pd.concat([table.assign(panel=panel) for panel, table in tables.items()]),
         view.keys(),
     )
+
+
+def tables_by_t(view: View) -> dict[str, pd.DataFrame]:
+    """What is drawn, by panel: those that the run has the rows for; none where the bound was not measured by t."""
+    per_step = _mean_at_t(view, "bound_at_t")
+    if per_step.empty:
+        return {}
+    tables = {
+        "per step": per_step,
+        "running total": view.by_t.groupby(["recipe", "backend", "t"], sort=False)["value"].mean().reset_index(),
+        "running difference": _running_difference(view.by_t, view),
+        "epsilon MSE": _mean_at_t(view, "epsilon_mse_at_t"),
+    }
+    return {panel: table for panel, table in tables.items() if not table.empty}
 
 
 def _mean_at_t(view: View, metric: str) -> pd.DataFrame:
@@ -95,8 +103,8 @@ def _running_difference(total: pd.DataFrame, view: View) -> pd.DataFrame:
     for t, at_t in total.groupby("t"):
         table = by_cell(at_t, total)
         for recipe in view.recipes[1:]:
-            if (one := contrast(table, "recipe", recipe, reference)) is not None:
-                interval = one.interval()
+            if (difference := contrast(table, "recipe", recipe, reference)) is not None:
+                interval = difference.interval()
                 parts.append(
                     {"recipe": recipe, "t": t, "value": interval.estimate, "low": interval.low, "high": interval.high}
                 )

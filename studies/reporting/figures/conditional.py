@@ -26,7 +26,7 @@ SHOWN = {
 
 
 def conditional(view: View) -> Plot | None:
-    """How steps multiplied with a second distribution denoise and complete."""
+    """What reverse steps, each multiplied with a second distribution, make of noisy and of incomplete points."""
     path = view.run.folder / FILE
     if not path.is_file():
         return None

@@ -40,10 +40,10 @@ def drift(view: View) -> Plot | None:
         "weights-drift",
         "How far the weights drift apart",
         f"Relative distance |w − w′| / √(|w| |w′|) of two cells of a seed, which start from the same weights and see"
-        f" the same draws. In colour: {name_of(first)} against {listed([name_of(one) for one in others])}, one recipe;"
-        " in grey: two recipes, one framework. What parts frameworks is rounding, which training multiplies. Lines are"
-        " geometric means, bands from the lowest to the highest, measured on random sketches of the weights, to about"
-        " 2 %." + one_seed(view),
+        f" the same draws. In colour: {name_of(first)} against {listed([name_of(backend) for backend in others])}, one"
+        " recipe; in grey: two recipes, one framework. What parts frameworks is rounding, which training multiplies."
+        " Lines are geometric means, bands from the lowest to the highest, measured on random sketches of the weights,"
+        " to about 2 %." + one_seed(view),
         [
             Panel(
                 "Relative distance of the weights",
@@ -58,7 +58,7 @@ def drift(view: View) -> Plot | None:
 
 
 def _mean(values: pd.Series) -> float:
-    """Geometric."""
+    """The geometric mean, as distances are drawn on a log axis."""
     return float(np.exp(np.log(values).mean()))
 
 
@@ -67,13 +67,17 @@ def _line_name(between: Hashable, what: Hashable) -> str:
 
 
 def _distances(view: View) -> pd.DataFrame:
-    """Columns between ("frameworks" or "recipes"), what, seed, step, distance; steps where it is 0 are left out."""
+    """The distance of every pair of cells compared, by training step; steps at which it is 0 are left out.
+
+    Columns: between ("frameworks" or "recipes"), what (the recipe of both, or the names of the two), seed, step and
+    distance.
+    """
     parts = []
     for seed in sorted(view.rows["seed"].unique()):
         cells = {key: cell for key in view.groups() if (cell := view.cell(*key, seed)) is not None}
         for recipe in view.recipes:
             of_recipe = [cells[recipe, backend] for backend in view.backends if (recipe, backend) in cells]
-            parts += [_pair("frameworks", str(recipe), seed, of_recipe[0], one) for one in of_recipe[1:]]
+            parts += [_pair("frameworks", recipe, seed, of_recipe[0], other) for other in of_recipe[1:]]
         for backend in view.backends:
             there = [recipe for recipe in view.recipes if (recipe, backend) in cells]
             for recipe in there[1:]:
@@ -82,8 +86,8 @@ def _distances(view: View) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["between"])
 
 
-def _pair(between: str, what: str, seed: int, one: CellRecord, other: CellRecord) -> pd.DataFrame:
-    steps, first, second = _shared([one, other])
+def _pair(between: str, what: Hashable, seed: int, cell: CellRecord, other: CellRecord) -> pd.DataFrame:
+    steps, first, second = _shared([cell, other])
     table = pd.DataFrame({"between": between, "what": what, "seed": seed, "step": steps})
     table["distance"] = distance(first, second) if len(steps) else np.array([])
     return table[table["distance"] > 0]
@@ -95,7 +99,7 @@ def _shared(cells: Sequence[CellRecord]) -> tuple[np.ndarray, np.ndarray, np.nda
     if not all(arrays) or arrays[0]["parameters"] != arrays[1]["parameters"]:
         return np.array([], np.int64), np.empty((0, 1)), np.empty((0, 1))
     steps = np.intersect1d(arrays[0]["steps"], arrays[1]["steps"])
-    first, second = (one["sketches"][np.isin(one["steps"], steps)] for one in arrays)
+    first, second = (of_cell["sketches"][np.isin(of_cell["steps"], steps)] for of_cell in arrays)
     return steps, first, second
 
 
@@ -114,7 +118,7 @@ def _draw(view: View, lines: pd.DataFrame) -> Callable[[Axes], None]:
     return draw
 
 
-def distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def distance(sketch: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Relative distance |w - w'| / sqrt(|w| |w'|) of the networks behind sketches (..., BUCKETS)."""
-    norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-    return np.linalg.norm(one - other, axis=-1) / np.sqrt(norms)
+    norms = np.linalg.norm(sketch, axis=-1) * np.linalg.norm(other, axis=-1)
+    return np.linalg.norm(sketch - other, axis=-1) / np.sqrt(norms)

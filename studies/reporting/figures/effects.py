@@ -26,25 +26,26 @@ def effects(view: View) -> Plot | None:
     wanted += [(metrics[0], sampler)] if sampler else [("epsilon_mse", None)]
     panels, data = [], []
     for metric, drawn_by in wanted:
-        found = view.against_reference(metric, "recipe", drawn_by) + view.against_reference(metric, "backend", drawn_by)
+        contrasts = [c for factor in ("recipe", "backend") for c in view.against_reference(metric, factor, drawn_by)]
         if len(view.recipes) > 2:
-            found = [one for one in found if one.within is None]  # the table has the rest
-        if not found:
+            contrasts = [contrast for contrast in contrasts if contrast.within is None]  # the table has the rest
+        if not contrasts:
             continue
         about = quantity(metric)
         unit = f" ({about.unit})" if about.unit not in ("", "1") and drawn_by is None else ""
         better = {"lower": " Below zero, the first is better.", "higher": " Above zero, the first is better."}
-        labelled = [(_contrast_name(one, several=len(view.recipes) > 2), one) for one in found]
+        labelled = [(_contrast_name(contrast, several=len(view.recipes) > 2), contrast) for contrast in contrasts]
         panels.append(
             Panel(
                 f"{about.title[0].upper()}{about.title[1:]}{unit}",
                 f"Differences in {about.title} with 95 % intervals:"
                 f" {spoken_contrasts(labelled)}.{better.get(about.direction or '', '')}",
                 draw_effects(view, labelled, about.direction),
-                height=46 + 36 * len(found),
+                height=46 + 36 * len(contrasts),
             )
         )
-        data += [row | {"metric": metric, "sampler": drawn_by} for one in found for row in _contrast_rows(one)]
+        rows = [row for contrast in contrasts for row in _contrast_rows(contrast)]
+        data += [row | {"metric": metric, "sampler": drawn_by} for row in rows]
     if not panels:
         return None
     return Plot(
@@ -60,38 +61,43 @@ def effects(view: View) -> Plot | None:
     )
 
 
-def _contrast_rows(one: Contrast) -> list[dict[str, object]]:
-    interval = one.interval()
-    within = "pooled" if one.within is None else one.within
-    same = {"factor": one.factor, "first": one.first, "second": one.second, "within": within}
+def _contrast_rows(contrast: Contrast) -> list[dict[str, object]]:
+    interval = contrast.interval()
+    within = "pooled" if contrast.within is None else contrast.within
+    same = {"factor": contrast.factor, "first": contrast.first, "second": contrast.second, "within": within}
     ends = {"low": interval.low, "high": interval.high}
-    return [{**same, "seed": seed, "difference": value, **ends} for seed, value in one.differences.items()]
+    return [{**same, "seed": seed, "difference": value, **ends} for seed, value in contrast.differences.items()]
 
 
-def _contrast_name(one: Contrast, several: bool = False) -> str:
-    """ "posterior KL − epsilon MSE, Keras"; with several recipes less one, that one is left to the caption."""
-    shared = several and one.factor == "recipe"
-    names = name_of(one.first) if shared else f"{name_of(one.first)} − {name_of(one.second)}"
-    return f"{names}, {name_of(one.within)}" if one.within is not None else names
+def _contrast_name(contrast: Contrast, several: bool = False) -> str:
+    """ "posterior KL − epsilon MSE, Keras".
+
+    Where several recipes are all compared with the same one, that one is named in the caption, and not here.
+    """
+    shared = several and contrast.factor == "recipe"
+    names = name_of(contrast.first) if shared else f"{name_of(contrast.first)} − {name_of(contrast.second)}"
+    return f"{names}, {name_of(contrast.within)}" if contrast.within is not None else names
 
 
 def spoken_contrasts(labelled: Sequence[tuple[str, Contrast]]) -> str:
-    return "; ".join(f"{label} {plus_minus(one.interval(), signed=True)}" for label, one in labelled)
+    return "; ".join(f"{label} {plus_minus(contrast.interval(), signed=True)}" for label, contrast in labelled)
 
 
 def draw_effects(view: View, labelled: Sequence[tuple[str, Contrast]], direction: str | None) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
-        for i, (label, one) in enumerate(labelled):
-            y, interval = -i - 0.16, one.interval()
-            colour = view.colour(one.first) if one.factor == "recipe" else FAINT
+        for i, (label, contrast) in enumerate(labelled):
+            y, interval = -i - 0.16, contrast.interval()
+            colour = view.colour(contrast.first) if contrast.factor == "recipe" else FAINT
             bounds = (interval.low, interval.high) if np.isfinite(interval.half_width) else (interval.estimate,) * 2
-            thick = 4.5 if one.within is None else 2
+            thick = 4.5 if contrast.within is None else 2
             ax.plot([0, 0], [y - 0.17, y + 0.17], color=INK, linewidth=1.2)  # beside the bars only, clear of the words
             ax.plot(bounds, [y] * 2, color=colour, linewidth=thick, solid_capstyle="butt")
-            ax.plot(one.differences, [y - 0.11] * len(one.differences), ".", color=colour, markersize=4, alpha=0.7)
-            marker = view.marker(one.within) if one.factor == "recipe" and one.within is not None else "o"
+            seeds = contrast.differences
+            ax.plot(seeds, [y - 0.11] * len(seeds), ".", color=colour, markersize=4, alpha=0.7)
+            within = contrast.within if contrast.factor == "recipe" else None
+            marker = "o" if within is None else view.marker(within)
             ax.plot(interval.estimate, y, marker, color=colour, markersize=7, markeredgecolor=PAPER)
-            weight = "bold" if one.within is None else "normal"
+            weight = "bold" if contrast.within is None else "normal"
             across, text = ax.get_yaxis_transform(), plus_minus(interval, signed=True)
             size = min(10.5, 10.5 * FITS / (len(label) + len(text)))
             ax.text(0, y + 0.36, label, transform=across, va="center", size=size, weight=weight)

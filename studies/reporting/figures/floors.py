@@ -30,13 +30,10 @@ OF_TRAINING_SET = (
 
 def above_floor(view: View) -> Plot | None:
     """The losses and their floor, and the difference for each loss. None where the rows are missing."""
-    mse, kl = (_by_t(view, f"{loss}_above_floor_at_t") for loss in ("epsilon_mse", "bound"))
-    floor = _by_t(view, "epsilon_mse_floor_at_t")
-    if mse.empty or floor.empty:
+    tables = tables_above_floor(view)
+    if not tables:
         return None
-    keys = ["recipe", "backend", "t", "t_last"]
-    loss = mse.merge(floor[[*keys, "value"]], on=keys, suffixes=("", "_floor"))
-    loss = loss.assign(value=loss["value"] + loss["value_floor"], low=np.nan, high=np.nan)
+    loss, floor, mse = (tables[name] for name in ("loss", "floor", "epsilon MSE above its floor"))
     panels = [
         Panel(
             "Epsilon MSE and its floor, per dim",
@@ -49,10 +46,8 @@ def above_floor(view: View) -> Plot | None:
             _draw(view, mse),
         ),
     ]
-    data = [loss.assign(panel="loss"), floor.assign(panel="floor"), mse.assign(panel="epsilon MSE above its floor")]
-    later = kl[kl["t"] > 1]
-    if not later.empty:
-        data.append(kl.assign(panel="KL above its floor"))
+    if (kl := tables.get("KL above its floor")) is not None:
+        later = kl[kl["t"] > 1]
         panels.append(
             Panel(
                 "KL of a step above its floor, bits/dim",
@@ -68,17 +63,33 @@ def above_floor(view: View) -> Plot | None:
         f"{KNOWN if known else OF_TRAINING_SET} Lines are means over seeds, bands their 95 % intervals."
         " Of the KL the decoder’s term, t = 1, is left out.",
         panels,
-        pd.concat(data, ignore_index=True),
+        pd.concat([table.assign(panel=name) for name, table in tables.items()], ignore_index=True),
         [*view.keys(), Key("floor", INK, dash=2)],
     )
+
+
+def tables_above_floor(view: View) -> dict[str, pd.DataFrame]:
+    """The loss, its floor, and how far above it, by t: tables as of `_by_t` by name; none where rows are missing.
+
+    Of the KL there is none where the run knows it only at t = 1, which is not drawn.
+    """
+    mse, kl = (_by_t(view, f"{loss}_above_floor_at_t") for loss in ("epsilon_mse", "bound"))
+    floor = _by_t(view, "epsilon_mse_floor_at_t")
+    if mse.empty or floor.empty:
+        return {}
+    keys = ["recipe", "backend", "t", "t_last"]
+    loss = mse.merge(floor[[*keys, "value"]], on=keys, suffixes=("", "_floor"))
+    loss = loss.assign(value=loss["value"] + loss["value_floor"], low=np.nan, high=np.nan)
+    tables = {"loss": loss, "floor": floor, "epsilon MSE above its floor": mse}
+    return tables | ({"KL above its floor": kl} if (kl["t"] > 1).any() else {})
 
 
 def _by_t(view: View, metric: str) -> pd.DataFrame:
     """Means over seeds and their intervals: columns recipe, backend, t, t_last, value, low, high, standard_error."""
     parts = []
     keys = ["recipe", "backend", "t", "t_last"]
-    for key, found in view.of_metric(metric).groupby(keys, sort=False):
-        finite = found[np.isfinite(found["value"])]
+    for key, rows in view.of_metric(metric).groupby(keys, sort=False):
+        finite = rows[np.isfinite(rows["value"])]
         if finite.empty:
             continue
         interval = mean_interval(finite["value"].to_numpy())
@@ -97,7 +108,7 @@ def _by_t(view: View, metric: str) -> pd.DataFrame:
 
 
 def _ends(view: View, table: pd.DataFrame) -> str:
-    """The first and the largest step of every line in words."""
+    """Every line in words: its values at its first and at its last step."""
     return "; ".join(
         f"{view.name(*key)}: {label_of(group['value'].iloc[0])} at t = {group['t'].iloc[0]:.0f},"
         f" {label_of(group['value'].iloc[-1])} at t = {group['t_last'].iloc[-1]:.0f}"
@@ -112,10 +123,10 @@ def _draw(view: View, table: pd.DataFrame, floor: pd.DataFrame | None = None) ->
         lowest = top
         for (recipe, backend), group in table.groupby(["recipe", "backend"], sort=False):
             middle, colour = np.sqrt(group["t"] * group["t_last"]), view.colour(recipe)
-            shown = group["value"].where(group["value"] > least)
-            lowest = min(lowest, float(shown.min()) if shown.notna().any() else top)
+            visible = group["value"].where(group["value"] > least)
+            lowest = min(lowest, float(visible.min()) if visible.notna().any() else top)
             ax.fill_between(middle, group["low"].clip(least), group["high"], color=colour, alpha=0.18, linewidth=0)
-            ax.plot(middle, shown, color=colour, linestyle=DASHES[view.dash(backend) % len(DASHES)])
+            ax.plot(middle, visible, color=colour, linestyle=DASHES[view.dash(backend) % len(DASHES)])
         for colour, group in _floors(view, floor):
             below = group["value"].clip(least / 10)  # off the axis, where the line leaves it
             ax.plot(np.sqrt(group["t"] * group["t_last"]), below, color=colour, linestyle=DASHES[2])
@@ -127,7 +138,10 @@ def _draw(view: View, table: pd.DataFrame, floor: pd.DataFrame | None = None) ->
 
 
 def _floors(view: View, floor: pd.DataFrame | None) -> list[tuple[str, pd.DataFrame]]:
-    """Colour and values of the floors to draw: one for all recipes, unless they are of several schedules."""
+    """The colour and the values of every floor to draw.
+
+    A floor depends on the schedule alone, so that recipes of one schedule share a line.
+    """
     if floor is None:
         return []
     by_recipe = [

@@ -16,15 +16,15 @@ FILE = "gain.csv"
 
 
 def gain(view: View) -> Plot | None:
-    """The lower bound and its gain over a Gaussian, as in Sohl-Dickstein et al. (2015), Table 1."""
+    """The lower bound on the log likelihood and its gain over a Gaussian (Sohl-Dickstein et al. 2015, Table 1)."""
     path = view.run.folder / FILE
     if not path.is_file():
         return None
     table = pd.read_csv(path)
     spoken = "; ".join(
-        f"{one['name']}{', ' + one['framework'] if isinstance(one['framework'], str) else ''}: "
-        f"{one['bound_text']} bits, {one['gain_text']} over the Gaussian"
-        for one in table.to_dict("records")
+        f"{row['name']}{', ' + row['framework'] if isinstance(row['framework'], str) else ''}: "
+        f"{row['bound_text']} bits, {row['gain_text']} over the Gaussian"
+        for row in table.to_dict("records")
     )
     panel = Panel(
         "Bits of density a point (higher is better)",
@@ -47,19 +47,21 @@ def gain(view: View) -> Plot | None:
 
 
 def _draw(view: View, table: pd.DataFrame) -> Callable[[Axes], None]:
+    recipes = {str(recipe): recipe for recipe in view.recipes}
+
     def draw(ax: Axes) -> None:
         low, high = table["bound_bits"].min(), table["bound_bits"].max()
-        for i, one in enumerate(table.to_dict("records")):
-            model = isinstance(one["recipe"], str)
-            label = f"{one['name']}, {one['framework']}" if model else one["name"]
+        for i, row in enumerate(table.to_dict("records")):
+            model = isinstance(row["recipe"], str)
+            label = f"{row['name']}, {row['framework']}" if model else row["name"]
             if model:
-                colour = view.colour(one["recipe"])
-                ax.plot([one["low"], one["high"]], [-i, -i], color=colour, linewidth=2)
-                marker = view.marker(one["backend"])
-                ax.plot(one["bound_bits"], -i, marker, color=colour, markersize=7, markeredgecolor=PAPER)
+                colour = view.colour(recipes[row["recipe"]])
+                ax.plot([row["low"], row["high"]], [-i, -i], color=colour, linewidth=2)
+                marker = view.marker(row["backend"])
+                ax.plot(row["bound_bits"], -i, marker, color=colour, markersize=7, markeredgecolor=PAPER)
             else:
-                ax.plot(one["bound_bits"], -i, "o", color=INK, markersize=6, markerfacecolor="none")
-            text = f"{label}: {one['bound_text']} ({plain(one['gain_bits'], 3)})"
+                ax.plot(row["bound_bits"], -i, "o", color=INK, markersize=6, markerfacecolor="none")
+            text = f"{label}: {row['bound_text']} ({plain(row['gain_bits'], 3)})"
             ax.text(0, -i + 0.3, text, transform=ax.get_yaxis_transform(), size=9.5, color=FAINT, va="bottom")
         margin = 0.06 * (high - low)
         ax.set_xlim(low - margin, high + margin)

@@ -14,25 +14,9 @@ from studies.reporting.view import View
 
 
 def losses(view: View) -> Plot | None:
-    """Both losses over training, whichever was trained."""
-    panels, data = [], []
-    for metric in ("train_epsilon_mse", "train_posterior_kl"):
-        title = f"{title_of(metric)}, {VOCABULARY[metric].unit}"
-        curves = view.of_metric(metric)
-        curves = curves[np.isfinite(curves["value"])]
-        if curves.empty:
-            continue
-        summary = curves.groupby(["recipe", "backend", "step"], sort=False)["value"].agg(
-            ["mean", "min", "max", "count"]
-        )
-        summary = summary.reset_index().sort_values("step")
-        data.append(summary.assign(metric=metric))
-        ends = "; ".join(
-            f"{view.name(*key)} ends at {label_of(group['mean'].iloc[-1])}"
-            for key, group in summary.groupby(["recipe", "backend"], sort=False)
-        )
-        panels.append(Panel(title, f"{title} against training steps. {ends}.", _draw_curves(view, summary)))
-    if not panels:
+    """Epsilon MSE and posterior KL over training: both are measured in every cell, whichever it was trained on."""
+    table = loss_curves(view)
+    if table.empty:
         return None
     return Plot(
         "losses",
@@ -40,10 +24,30 @@ def losses(view: View) -> Plot | None:
         "Each cell is trained on one loss; both are measured. Lines are means over seeds of the mean since the last"
         " point, bands run from the lowest seed to the highest. The KL is T times the mean over uniform t: an"
         " estimate of the training-set bound without its prior term.",
-        panels,
-        pd.concat(data),
+        [_panel(view, str(metric), curves) for metric, curves in table.groupby("metric", sort=False)],
+        table,
         view.keys(),
     )
+
+
+def loss_curves(view: View) -> pd.DataFrame:
+    """Each loss by training step, over seeds: columns recipe, backend, step, mean, min, max, count, metric."""
+    tables = []
+    for metric in ("train_epsilon_mse", "train_posterior_kl"):
+        rows = view.of_metric(metric)
+        by_step = rows[np.isfinite(rows["value"])].groupby(["recipe", "backend", "step"], sort=False)["value"]
+        table = by_step.agg(["mean", "min", "max", "count"]).reset_index().sort_values("step")
+        tables.append(table.assign(metric=metric))
+    return pd.concat([table for table in tables if not table.empty] or tables[:1])
+
+
+def _panel(view: View, metric: str, curves: pd.DataFrame) -> Panel:
+    title = f"{title_of(metric)}, {VOCABULARY[metric].unit}"
+    ends = "; ".join(
+        f"{view.name(*key)} ends at {label_of(group['mean'].iloc[-1])}"
+        for key, group in curves.groupby(["recipe", "backend"], sort=False)
+    )
+    return Panel(title, f"{title} against training steps. {ends}.", _draw_curves(view, curves))
 
 
 def _draw_curves(view: View, summary: pd.DataFrame) -> Callable[[Axes], None]:

@@ -28,35 +28,17 @@ from studies.reporting.plotting import (
 from studies.reporting.view import View, one_seed
 from studies.statistics.intervals import Interval, mean_interval
 from studies.store.reading import levels
+from studies.store.sampler_chains import Family
 
 
 def quality(view: View) -> Plot | None:
     """Every sample metric beside its floor."""
-    panels, data = [], []
-    for metric in view.sample_metrics:
-        about = quantity(metric)
-        if about.is_p_value:
-            continue
-        chosen = view.of_metric(metric)
-        chosen = chosen[np.isfinite(chosen["value"])]
-        samplers = levels(chosen, "sampler")
-        marks: list[tuple[str, Hashable | None, Hashable, Interval | float | None, list[float]]] = []
-        for sampler in samplers:
-            least = view.floor(metric, sampler)
-            marks.append((sampler_name(sampler), None, sampler, least, []))
-            for recipe, backend in view.groups():
-                of_cell = chosen[
-                    (chosen["sampler"] == sampler) & (chosen["recipe"] == recipe) & (chosen["backend"] == backend)
-                ]
-                if of_cell.empty:
-                    continue
-                interval = mean_interval(of_cell["value"].to_numpy())
-                marks.append((view.name(recipe, backend), recipe, backend, interval, list(of_cell["value"])))
-                for row in of_cell.itertuples():
-                    data.append(
-                        {"metric": metric, "sampler": sampler, "recipe": recipe, "backend": backend,
-                         "seed": row.seed, "value": row.value, "floor": least}
-                    )  # fmt: skip
+    table = quality_of_cells(view)
+    if table.empty:
+        return None
+    panels = []
+    for metric, scored in table.groupby("metric", sort=False):
+        about, marks = quantity(str(metric)), _marks(view, scored)
         spoken = "; ".join(
             f"{name}: {plus_minus(value)}" if isinstance(value, Interval)
             else f"{name}, floor {label_of(value) if value is not None else 'unknown'}"
@@ -71,8 +53,6 @@ def quality(view: View) -> Plot | None:
                 height=44 + 25 * len(marks),
             )
         )
-    if not panels:
-        return None
     return Plot(
         "sample-quality",
         "Sample quality beside its floor",
@@ -81,15 +61,52 @@ def quality(view: View) -> Plot | None:
         " dots are the seeds. Samplers with different numbers of samples have different floors and are not"
         " comparable." + one_seed(view),
         panels,
-        pd.DataFrame(data),
+        table,
         view.keys(dashes=False)
         + ([Key(name_of(b), marker=view.marker(b)) for b in view.backends] if len(view.backends) > 1 else []),
     )
 
 
+def quality_of_cells(view: View) -> pd.DataFrame:
+    """Every cell's finite sample metrics beside their floor, but no p-values.
+
+    Columns: metric, sampler, recipe, backend, seed, value, floor.
+    """
+    values = []
+    for metric in view.sample_metrics:
+        rows = view.of_metric(metric)
+        rows = rows[np.isfinite(rows["value"])]
+        for sampler in [] if quantity(metric).is_p_value else levels(rows, "sampler"):
+            least = view.floor(metric, sampler)
+            for recipe, backend in view.groups():
+                of_cells = (rows["sampler"] == sampler) & (rows["recipe"] == recipe) & (rows["backend"] == backend)
+                values += [
+                    {"metric": metric, "sampler": sampler, "recipe": recipe, "backend": backend,
+                     "seed": row.seed, "value": row.value, "floor": least}
+                    for row in rows[of_cells].itertuples()
+                ]  # fmt: skip
+    return pd.DataFrame(values)
+
+
+Mark = tuple[str, Hashable | None, Hashable, Interval | float | None, list[float]]
+"""A line of a panel: its label; recipe, framework, interval and seeds' values; or of a sampler None, it, and floor."""
+
+
+def _marks(view: View, scored: pd.DataFrame) -> list[Mark]:
+    """The lines of a metric's panel: each sampler with its floor, and below it the recipes and frameworks."""
+    marks: list[Mark] = []
+    for sampler, of_sampler in scored.groupby("sampler", sort=False):
+        least = of_sampler["floor"].iloc[0]
+        marks.append((sampler_name(str(sampler)), None, sampler, None if pd.isna(least) else float(least), []))
+        for (recipe, backend), of_cells in of_sampler.groupby(["recipe", "backend"], sort=False):
+            interval = mean_interval(of_cells["value"].to_numpy())
+            marks.append((view.name(recipe, backend), recipe, backend, interval, list(of_cells["value"])))
+    return marks
+
+
 def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None, unit: str) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
-        shown: list[float] = []
+        extent: list[float] = []
         header, least = 0, None
         heads = [i for i, mark in enumerate(marks) if mark[1] is None] + [len(marks)]
         for i, (name, recipe, backend, value, seeds) in enumerate(marks):
@@ -110,15 +127,15 @@ def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None, uni
                         size=10.5,
                         color=FAINT,
                     )
-                    shown.append(least)
+                    extent.append(least)
                 continue
             colour = view.colour(recipe)
             ax.plot(seeds, [-i] * len(seeds), ".", color=colour, markersize=5, alpha=0.5)
             if np.isfinite(value.half_width):
                 ax.plot([value.low, value.high], [-i] * 2, color=colour, linewidth=2, clip_on=True)
             ax.plot(value.estimate, -i, view.marker(backend), color=colour, markersize=7, markeredgecolor=PAPER)
-            shown += seeds
-        low, high = min(shown), max(shown)
+            extent += seeds
+        low, high = min(extent), max(extent)
         margin = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
         ax.set_xlim(low - margin, high + margin)
         ax.set_ylim(-len(marks) + 0.4, 0.6)
@@ -136,47 +153,56 @@ def _draw_quality(view: View, marks: Sequence[tuple], direction: str | None, uni
 
 def quality_by_steps(view: View) -> Plot | None:
     """Sample quality against the sampler's steps, where a sampler was run with at least three numbers of them."""
-    scored = view.rows[view.rows["sampler"].notna()].copy()
-    if scored.empty:
-        return None
-    scored["steps"] = [sampler_steps(name) for name in scored["sampler"]]
-    scored["family"] = [sampler_family(name) for name in scored["sampler"]]
-    counts = scored.groupby("family")["steps"].nunique()
-    scored = scored[scored["family"].isin(counts[counts >= 3].index)]
-    panels, data = [], []
-    for metric in sample_metrics(scored):
-        about = quantity(metric)
-        if about.is_p_value:
-            continue
-        for family in levels(scored, "family"):
-            chosen = scored[(scored["metric"] == metric) & (scored["family"] == family)]
-            mean = chosen.groupby(["recipe", "backend", "steps"], sort=False)["value"].agg(["mean", "min", "max"])
-            mean = mean.reset_index().sort_values("steps")
-            floors = scored[(scored["metric"] == f"{metric}_floor") & (scored["family"] == family)]["value"]
-            data.append(mean.assign(metric=metric, family=family, floor=floors.mean()))
-            panels.append(
-                Panel(
-                    f"{about.title[0].upper()}{about.title[1:]}: {family_name(family)}",
-                    f"{about.title} of {family_name(family)} against steps. "
-                    + "; ".join(
-                        f"{view.name(*key)}: {label_of(group['mean'].iloc[0])} at {group['steps'].iloc[0]} steps,"
-                        f" {label_of(group['mean'].iloc[-1])} at {group['steps'].iloc[-1]}"
-                        for key, group in mean.groupby(["recipe", "backend"], sort=False)
-                    )
-                    + ".",
-                    _draw_steps(view, mean, float(floors.mean()) if len(floors) else None, unit_of(about)),
-                )
-            )
-    if not panels:
+    tables = tables_by_steps(view)
+    if not tables:
         return None
     return Plot(
         "quality-by-steps",
         "Sample quality against the sampler’s steps",
         "One network evaluation a step. Lines are means over seeds, bands from the lowest to the highest; the dashed"
         " line is the floor.",
-        panels,
-        pd.concat(data),
+        [_panel_by_steps(view, metric, family, mean) for (metric, family), mean in tables.items()],
+        pd.concat(tables.values()),
         view.keys(),
+    )
+
+
+def tables_by_steps(view: View) -> dict[tuple[str, Family], pd.DataFrame]:
+    """A table for every sample metric and family of chains with at least three lengths.
+
+    Columns: recipe, backend, steps, mean, min, max (over seeds), metric, family, floor.
+    """
+    scored = view.rows[view.rows["sampler"].notna()].copy()
+    scored["steps"] = [sampler_steps(name) for name in scored["sampler"]]
+    families = [sampler_family(name) for name in scored["sampler"]]
+    scored["family"] = pd.Series(families, index=scored.index, dtype=object)
+    counts = scored.groupby("family")["steps"].nunique()
+    scored = scored[scored["family"].isin(counts[counts >= 3].index)]
+    tables = {}
+    for metric in [name for name in sample_metrics(scored) if not quantity(name).is_p_value]:
+        for family in levels(scored, "family"):
+            of_family = scored[scored["family"] == family]
+            by_steps = of_family[of_family["metric"] == metric].groupby(["recipe", "backend", "steps"], sort=False)
+            mean = by_steps["value"].agg(["mean", "min", "max"]).reset_index().sort_values("steps")
+            if mean.empty:
+                continue
+            least = of_family[of_family["metric"] == f"{metric}_floor"]["value"].mean()
+            same = pd.Series([family] * len(mean), index=mean.index, dtype=object)
+            tables[metric, family] = mean.assign(metric=metric, family=same, floor=least)
+    return tables
+
+
+def _panel_by_steps(view: View, metric: str, family: Family, mean: pd.DataFrame) -> Panel:
+    about, least = quantity(metric), float(mean["floor"].iloc[0])
+    spoken = "; ".join(
+        f"{view.name(*key)}: {label_of(group['mean'].iloc[0])} at {group['steps'].iloc[0]} steps,"
+        f" {label_of(group['mean'].iloc[-1])} at {group['steps'].iloc[-1]}"
+        for key, group in mean.groupby(["recipe", "backend"], sort=False)
+    )
+    return Panel(
+        f"{about.title[0].upper()}{about.title[1:]}: {family_name(family)}",
+        f"{about.title} of {family_name(family)} against steps. {spoken}.",
+        _draw_steps(view, mean, None if np.isnan(least) else least, unit_of(about)),
     )
 
 

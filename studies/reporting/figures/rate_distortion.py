@@ -60,11 +60,11 @@ def rate_and_distortion(view: View) -> Plot | None:
 
 def _curves(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds: columns recipe, backend, t (the middle of the run of steps), rate_at_t, distortion_at_t."""
-    found = rows[rows["metric"].isin(_BOTH)]
-    if found.empty:
+    points = rows[rows["metric"].isin(_BOTH)]
+    if points.empty:
         return pd.DataFrame(columns=["recipe", "backend", "t", *_BOTH])
     keys = ["recipe", "backend", "t", "t_last"]
-    table = found.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
+    table = points.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
     table["t"] = np.sqrt(table["t"] * table.pop("t_last"))
     table.columns.name = None
     return table.sort_values("t", kind="stable").reset_index(drop=True)

@@ -21,9 +21,9 @@ def samples(view: View) -> Plot | None:
     panels: list[Panel] = []
     data = []
     for name in names:
-        made = [(label, colour, arrays[name]) for (label, colour), arrays in cells if name in arrays]
-        panels += real_and_made(sampler_name(name), view.run.reference.get("test"), made)
-        data += [examples(array).assign(sampler=name, cell=label) for label, _, array in made]
+        drawn = [(label, colour, arrays[name]) for (label, colour), arrays in cells if name in arrays]
+        panels += real_and_made(sampler_name(name), view.run.reference.get("test"), drawn)
+        data += [examples(array).assign(sampler=name, cell=label) for label, _, array in drawn]
     of_points = cells[0][1][names[0]].ndim == 2
     layout = (
         " Grey dots are real test data." if of_points
@@ -46,15 +46,15 @@ def denoising(view: View) -> Plot | None:
     names = [name.removesuffix("/trajectory") for _, arrays in cells for name in arrays if name.endswith("/trajectory")]
     if not names:
         return None
-    name = max(dict.fromkeys(names), key=lambda one: sampler_steps(one) or 0)
-    made = [
+    name = max(dict.fromkeys(names), key=lambda sampler: sampler_steps(sampler) or 0)
+    paths = [
         (label, colour, arrays[f"{name}/trajectory"], arrays[f"{name}/trajectory_steps"])
         for (label, colour), arrays in cells
         if f"{name}/trajectory" in arrays
     ]
     data = [
         examples(array[k], limit=3).assign(cell=label, t=int(t))
-        for label, _, array, steps in made
+        for label, _, array, steps in paths
         for k, t in enumerate(steps)
     ]
     return Plot(
@@ -62,7 +62,7 @@ def denoising(view: View) -> Plot | None:
         "From noise to sample",
         f"The network’s guess of x₀ along the chain ({sampler_name(name)}), seed {view.shown_seed}, for the same noise"
         " in every cell.",
-        trajectories(view.run.reference.get("train"), made),
+        trajectories(view.run.reference.get("train"), paths),
         pd.concat(data),
     )
 
@@ -73,15 +73,15 @@ def neighbours(view: View) -> Plot | None:
     sampler = view.main_sampler
     if train is None or train[0].size < 3:
         return None
-    made = []
+    drawn = []
     for recipe in view.recipes:
         for (label, colour), arrays in cells_with_samples(view, [key for key in view.groups() if key[0] == recipe][:1]):
             name = sampler if sampler in arrays else next((key for key in arrays if "/" not in key), None)
             if name is not None and np.all(np.isfinite(arrays[name])):
-                made.append((label, colour, arrays[name]))
-    if not made:
+                drawn.append((label, colour, arrays[name]))
+    if not drawn:
         return None
-    panels, data, medians = nearest_neighbours(made, train, test)
+    panels, data, medians = nearest_neighbours(drawn, train, test)
     written = "; ".join(f"{label} {label_of(value)}" for label, value in medians.items())
     return Plot(
         "neighbours",

@@ -30,8 +30,8 @@ def learned_schedules(view: View) -> Plot | None:
         for (recipe, backend), group in curves.groupby(["recipe", "backend"], sort=False)
         for ends in [group[group["seed"] == group["seed"].iloc[0]]]
     )
-    shown = set(curves["recipe"])
-    keys = [key for key, recipe in zip(view.keys(dashes=False), view.recipes, strict=True) if recipe in shown]
+    with_curves = set(curves["recipe"])
+    keys = [key for key, recipe in zip(view.keys(dashes=False), view.recipes, strict=True) if recipe in with_curves]
     frameworks = view.keys()[len(view.recipes) :]
     panels = [
         Panel(
@@ -62,18 +62,18 @@ def learned_schedules(view: View) -> Plot | None:
 
 
 def _curves(view: View) -> pd.DataFrame:
-    """Columns recipe, backend, seed, and those of schedule.csv."""
-    found = []
+    """The learned schedules of all cells as one table: recipe, backend, seed, and the columns of schedule.csv."""
+    tables = []
     for recipe, backend in view.groups():
         for seed in sorted(view.rows["seed"].unique()):
             cell = view.cell(recipe, backend, seed)
             if cell is not None and (cell.folder / FILE).is_file():
-                found.append(
-                    pd.read_csv(cell.folder / FILE).assign(recipe=str(recipe), backend=str(backend), seed=seed)
-                )
-    if not found:
+                table = pd.read_csv(cell.folder / FILE)
+                of_table = pd.Series([recipe] * len(table), dtype=object)
+                tables.append(table.assign(recipe=of_table, backend=str(backend), seed=seed))
+    if not tables:
         return pd.DataFrame()
-    curves = pd.concat(found, ignore_index=True)
+    curves = pd.concat(tables, ignore_index=True)
     return curves.assign(change=curves["log_snr"] - curves["start_log_snr"])
 
 

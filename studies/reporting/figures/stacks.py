@@ -24,7 +24,10 @@ STAGES = ("startup_seconds", "train_seconds", "bound_seconds", "floors_seconds",
 
 @dataclass(frozen=True, eq=False)
 class Stacks:
-    """Parts of a whole for each recipe and framework: `parts` has shape (groups, metrics), 0 where there is none."""
+    """What stacked bars show: for every recipe and framework (`groups`) the parts of a whole (`metrics`).
+
+    `parts` has shape (groups, metrics), with 0 where a group lacks a metric.
+    """
 
     groups: list[tuple[Hashable, Hashable]]
     metrics: list[str]
@@ -41,11 +44,11 @@ class Stacks:
 
 
 def _stacks(view: View, metrics: Sequence[str], over_seeds: Callable[[NDArray[np.float64]], float]) -> Stacks | None:
-    """The metrics that occur, summed up over seeds; None where none does."""
-    found = view.rows[view.rows["metric"].isin(metrics)]
-    by_cell = {key: group["value"].to_numpy() for key, group in found.groupby(["recipe", "backend", "metric"])}
+    """The parts of every group, with `over_seeds` taken of each; None where the run has none of `metrics`."""
+    rows = view.rows[view.rows["metric"].isin(metrics)]
+    by_cell = {key: group["value"].to_numpy() for key, group in rows.groupby(["recipe", "backend", "metric"])}
     groups = [key for key in view.groups() if any((*key, metric) in by_cell for metric in metrics)]
-    there = [metric for metric in metrics if metric in set(found["metric"])]
+    there = [metric for metric in metrics if metric in set(rows["metric"])]
     if not groups:
         return None
     parts = [[over_seeds(by_cell[*key, m]) if (*key, m) in by_cell else 0.0 for m in there] for key in groups]
@@ -72,8 +75,8 @@ def split_by_term(view: View) -> Plot | None:
         )
     ]
     for recipe in view.recipes[1:]:
-        found = [(term, view.contrast(term, "recipe", recipe, view.recipes[0])) for term in stacks.metrics]
-        labelled = [(VOCABULARY[term].title, one) for term, one in found if one is not None]
+        by_term = [(term, view.contrast(term, "recipe", recipe, view.recipes[0])) for term in stacks.metrics]
+        labelled = [(VOCABULARY[term].title, contrast) for term, contrast in by_term if contrast is not None]
         if labelled:
             title = f"{name_of(recipe)} − {name_of(view.recipes[0])}"
             alt = f"Differences by term in bits/dim with 95 % intervals, {title}: {spoken_contrasts(labelled)}."

@@ -17,7 +17,8 @@ from studies.reporting.numbers import listed, plus_minus
 from studies.reporting.plotting import INK, PALETTE, PAPER, Key, Panel, Plot, linear_axis, log_axis, rows_axis
 from studies.reporting.view import View
 from studies.statistics.intervals import mean_interval
-from studies.store.reading import SEPARATOR, levels, recipe_factors
+from studies.store.reading import levels, recipe_factors
+from studies.store.recipes import Recipe, recipes_of
 
 AXES = ("prediction", "objective", "variance")
 ROW = 92  # pixels of a prediction
@@ -26,16 +27,22 @@ WIDE = 3.0  # ratio of the largest to the smallest value from which the axis is 
 
 @dataclass(frozen=True)
 class Claim:
-    """`better` gave a lower `metric` than `worse` in Ho et al.; the cells as (prediction, objective, variance)."""
+    """`better` gave a lower `metric` than `worse` in Ho et al.; both are cells of the table."""
 
     words: str
     metric: str
-    better: tuple[str, str, str]
-    worse: tuple[str, str, str]
+    better: Recipe
+    worse: Recipe
 
 
-EPSILON_MSE, EPSILON_KL = ("epsilon", "target_mse", "beta_tilde"), ("epsilon", "posterior_kl", "beta_tilde")
-MEAN_KL, MEAN_DIAGONAL = ("mean", "posterior_kl", "beta_tilde"), ("mean", "posterior_kl", "learned_diagonal")
+def _cell(prediction: str, objective: str, variance: str) -> Recipe:
+    return Recipe(AXES, (prediction, objective, variance))
+
+
+EPSILON_MSE = _cell("epsilon", "target_mse", "beta_tilde")
+EPSILON_KL = _cell("epsilon", "posterior_kl", "beta_tilde")
+MEAN_KL = _cell("mean", "posterior_kl", "beta_tilde")
+MEAN_DIAGONAL = _cell("mean", "posterior_kl", "learned_diagonal")
 CLAIMS = (
     Claim("with epsilon, the plain MSE draws better samples than the KL (FID 3.17 against 13.51)",
           "frechet", EPSILON_MSE, EPSILON_KL),
@@ -45,7 +52,7 @@ CLAIMS = (
           "frechet", MEAN_KL, MEAN_DIAGONAL),
 )  # fmt: skip
 """The numbers are of CIFAR-10, from their Tables 1 and 2."""
-UNSTABLE = (("mean", "target_mse", "beta_tilde"), ("epsilon", "posterior_kl", "learned_diagonal"))
+UNSTABLE = (_cell("mean", "target_mse", "beta_tilde"), _cell("epsilon", "posterior_kl", "learned_diagonal"))
 """Their two blanks: "unstable to train and generated poor samples with out-of-range scores"."""
 
 
@@ -55,56 +62,50 @@ def table2(view: View) -> Plot | None:
     if "prediction" not in factors or not factors & {"objective", "variance"} or not factors <= set(AXES):
         return None
     cells = of_cells(view)
-    rows, sampler, metrics = cells.rows, cells.main_sampler, cells.sample_metrics
-    wanted: list[tuple[str, str | None]] = [("bound", None)] + [(metric, sampler) for metric in metrics[:1]]
+    rows, table = cells.rows, cell_means(cells)
+    if table.empty:
+        return None
     columns = list(dict.fromkeys(zip(rows["objective"], rows["variance"], strict=True)))
-    panels, data = [], []
-    for metric, drawn_by in wanted:
-        found = _means(cells, metric, drawn_by)
-        if found.empty:
-            continue
-        about = quantity(metric)
+    panels = []
+    for metric, means in table.groupby("metric", sort=False):
+        about = quantity(str(metric))
         panels.append(
             Panel(
                 f"{about.title[0].upper()}{about.title[1:]}, ↓ better",
-                f"{about.title} by prediction, loss and variance: {_spoken(found)}.",
-                _draw(found, levels(rows, "prediction"), columns),
+                f"{about.title} by prediction, loss and variance: {_spoken(means)}.",
+                _draw(means, levels(rows, "prediction"), columns),
                 height=70 + ROW * rows["prediction"].nunique(),
             )
         )
-        data.append(found.assign(metric=metric, sampler=drawn_by))
-    if not panels:
-        return None
     return Plot(
         "table2",
         "What to predict, with which loss",
         "The cells of Table 2 of Ho et al. (2020), extended: means over seeds and frameworks with 95 % intervals."
         f"{_diverged(rows)} {' '.join(against_ho(cells))}".rstrip(),
         panels,
-        pd.concat(data, ignore_index=True),
+        table,
         [Key(_column_name(column), PALETTE[i % len(PALETTE)]) for i, column in enumerate(columns)],
     )
 
 
 def of_cells(view: View) -> View:
-    """A view with the cell of the table, "prediction · objective · variance", as the recipe."""
-    recipe = view.rows[list(AXES)].astype(str).agg(SEPARATOR.join, axis=1)
-    return View(view.run, view.dataset, view.rows.assign(recipe=recipe))
+    """A view with the cell of the table, a level of each of AXES, as the recipe."""
+    return View(view.run, view.dataset, view.rows.assign(recipe=recipes_of(view.rows, AXES)))
 
 
 def against_ho(cells: View) -> list[str]:
-    """A sentence for what is as in Ho et al., one for what is the other way round, one for what stays open.
+    """Which findings of Ho et al. the run repeats, which it contradicts, and which it leaves open: a sentence each.
 
-    `cells` has those of `of_cells` as recipes. What the study did not run is not spoken of.
+    `cells` is the view that `of_cells` makes. Findings about cells that the study did not run are left out.
     """
-    told: dict[str, list[str]] = {"As in Ho et al.": [], "Unlike in Ho et al.": [], "Undecided by these seeds": []}
+    verdicts = ("As in Ho et al.", "Unlike in Ho et al.", "Undecided by these seeds")
+    by_verdict: dict[str, list[str]] = {verdict: [] for verdict in verdicts}
     for claim in CLAIMS:
         sampler = None if claim.metric == "bound" else cells.main_sampler
-        better, worse = SEPARATOR.join(claim.better), SEPARATOR.join(claim.worse)
-        one = cells.contrast(claim.metric, "recipe", better, worse, sampler=sampler)
-        if one is None:
+        contrast = cells.contrast(claim.metric, "recipe", claim.better, claim.worse, sampler=sampler)
+        if contrast is None:
             continue
-        interval = one.interval()
+        interval = contrast.interval()
         verdict = (
             "Undecided by these seeds"
             if not interval.excludes_zero
@@ -112,37 +113,49 @@ def against_ho(cells: View) -> list[str]:
             if interval.estimate < 0
             else "Unlike in Ho et al."
         )
-        told[verdict].append(f"{claim.words}: here {plus_minus(interval, signed=True)}")
+        by_verdict[verdict].append(f"{claim.words}: here {plus_minus(interval, signed=True)}")
     ran, lost = set(cells.recipes), set(cells.of_metric("diverged")["recipe"])
-    for cell in (SEPARATOR.join(factors) for factors in UNSTABLE):
+    for cell in UNSTABLE:
         if cell in ran:
             verdict = "As in Ho et al." if cell in lost else "Unlike in Ho et al."
             here = "diverges" if cell in lost else "trains"
-            told[verdict].append(f"{name_of(cell)}, unstable there, {here} here")
-    return [f"{verdict}: {'; '.join(claims)}." for verdict, claims in told.items() if claims]
+            by_verdict[verdict].append(f"{name_of(cell)}, unstable there, {here} here")
+    return [f"{verdict}: {'; '.join(claims)}." for verdict, claims in by_verdict.items() if claims]
+
+
+def cell_means(cells: View) -> pd.DataFrame:
+    """The cells' bound and the first of their sample metrics: columns as of `_means`, metric, and sampler."""
+    wanted: list[tuple[str, str | None]] = [("bound", None)]
+    wanted += [(metric, cells.main_sampler) for metric in cells.sample_metrics[:1]]
+    tables = [_means(cells, metric, sampler).assign(metric=metric, sampler=sampler) for metric, sampler in wanted]
+    return pd.concat([table for table in tables if not table.empty] or tables[:1], ignore_index=True)
 
 
 def _means(cells: View, metric: str, sampler: str | None) -> pd.DataFrame:
-    """Columns AXES, n, mean, low, high: over seeds, frameworks averaged within them."""
+    """The mean of each cell over seeds and its interval, after averaging the frameworks of a seed.
+
+    Columns: those of AXES, the number of seeds n, mean, low, high.
+    """
     table = cells.values(metric, sampler)
-    found = []
+    means = []
     for recipe in dict.fromkeys(table.columns.get_level_values("recipe")):
         by_seed = table[recipe].mean(axis=1).dropna()
         if len(by_seed):
-            one = mean_interval(by_seed.to_numpy())
-            cell = dict(zip(AXES, str(recipe).split(SEPARATOR), strict=True))
-            found.append({**cell, "n": one.n, "mean": one.estimate, "low": one.low, "high": one.high})
-    return pd.DataFrame(found, columns=[*AXES, "n", "mean", "low", "high"])
+            interval = mean_interval(by_seed.to_numpy())
+            cell = dict(zip(AXES, recipe.levels, strict=True))
+            ends = {"low": interval.low, "high": interval.high}
+            means.append({**cell, "n": interval.n, "mean": interval.estimate, **ends})
+    return pd.DataFrame(means, columns=[*AXES, "n", "mean", "low", "high"])
 
 
 def _column_name(column: tuple[Hashable, Hashable]) -> str:
     return f"{name_of(column[0])}, {name_of(column[1])}"
 
 
-def _spoken(found: pd.DataFrame) -> str:
+def _spoken(means: pd.DataFrame) -> str:
     return "; ".join(
         f"{name_of(row.prediction)} by {_column_name((row.objective, row.variance))} {row.mean:.3g}"
-        for row in found.itertuples()
+        for row in means.itertuples()
     )
 
 
@@ -158,14 +171,14 @@ def _diverged(rows: pd.DataFrame) -> str:
 
 
 def _draw(
-    found: pd.DataFrame, predictions: list[Hashable], columns: list[tuple[Hashable, Hashable]]
+    means: pd.DataFrame, predictions: list[Hashable], columns: list[tuple[Hashable, Hashable]]
 ) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
-        low, high = float(found["mean"].min()), float(found["mean"].max())
+        low, high = float(means["mean"].min()), float(means["mean"].max())
         is_log = low > 0 and high / low > WIDE
         if is_log:
             log_axis(ax, "x", low / 1.25, high * 1.4)
-        for row in found.to_dict("records"):
+        for row in means.to_dict("records"):
             i = columns.index((row["objective"], row["variance"]))
             y = -predictions.index(row["prediction"]) + 0.28 - 0.54 * i / max(1, len(columns) - 1)
             colour = PALETTE[i % len(PALETTE)]

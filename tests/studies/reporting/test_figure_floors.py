@@ -26,11 +26,12 @@ def test_figure_shows_means_and_intervals(run):
     assert len(plot.panels) == 3
     assert ("density that the data were drawn from" in plot.caption) == (run.rows["metric"] == "entropy").any()
     chosen = plot.data[(plot.data["panel"] == "epsilon MSE above its floor") & (plot.data["t"] == 2)]
-    of_kl = chosen[chosen["recipe"] == "posterior_kl"].iloc[0]
+    of_kl = chosen[chosen["recipe"].astype(str) == "posterior_kl"].iloc[0]
     # Three seeds at 0.75, 0.8 and 0.85: Student's t with two degrees of freedom.
     assert of_kl["value"] == pytest.approx(0.8)
     assert of_kl["high"] - of_kl["value"] == pytest.approx(4.3027 * 0.05 / np.sqrt(3), rel=1e-4)
-    loss = plot.data[(plot.data["panel"] == "loss") & (plot.data["t"] == 100) & (plot.data["recipe"] == "epsilon_mse")]
+    of_mse = plot.data["recipe"].astype(str) == "epsilon_mse"
+    loss = plot.data[(plot.data["panel"] == "loss") & (plot.data["t"] == 100) & of_mse]
     assert loss["value"].to_numpy() == pytest.approx(0.01 + 1.1 / 100)
     assert all("nan" not in panel.alt for panel in plot.panels)
 

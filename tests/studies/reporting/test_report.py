@@ -19,13 +19,14 @@ import pytest
 from studies.reporting.contrasts import levels_in, one_factor_apart, values
 from studies.reporting.figures import figures_of
 from studies.reporting.names import difference_name
-from studies.reporting.page import closing_table, write_comparison, write_report
+from studies.reporting.page import closing_table, make_report, write_comparison, write_report
 from studies.reporting.plotting import images, save
 from studies.reporting.ranking import ranking
 from studies.reporting.view import views_of
 from studies.statistics import sequential_interval
 from studies.store.cells import LATER_FACTORS
 from studies.store.reading import read_run, recipe_factors
+from studies.store.recipes import Recipe
 from tests.studies.synthetic_run import make_run
 
 LOADING = {"script", "iframe", "object", "embed", "video", "audio", "base", "form"}
@@ -196,8 +197,15 @@ def test_samples_in_the_csv_are_those_of_the_cell(run):
     assert chosen.filter(like="x_").to_numpy() == pytest.approx(expected)
 
 
-def test_a_metric_is_ranked_once_for_all_that_asks(tmp_path, monkeypatch):
-    """Verdict, tables and figures ask the view; ranking is computed once for each metric of a sampler."""
+def draw_nothing(monkeypatch) -> None:
+    monkeypatch.setattr("studies.reporting.page.write_figures", lambda plots, folder: None)
+    monkeypatch.setattr("studies.reporting.page.images", lambda plot: [])
+
+
+@pytest.mark.parametrize("make", [write_report, closing_table, make_report])
+def test_a_metric_is_ranked_once_for_all_that_asks(tmp_path, monkeypatch, make):
+    """Verdict, tables and figures, on the page and in the terminal, ask one view, which ranks by each metric once."""
+    draw_nothing(monkeypatch)
     ranked = Counter()
 
     def counted(about, values, contrast):
@@ -206,10 +214,17 @@ def test_a_metric_is_ranked_once_for_all_that_asks(tmp_path, monkeypatch):
 
     folder = make_run(tmp_path / "run", samplers=["ancestral-100"], seeds=2, samples=False)
     monkeypatch.setattr("studies.reporting.view.ranking", counted)
-    monkeypatch.setattr("studies.reporting.page.write_figures", lambda plots, folder: None)
-    monkeypatch.setattr("studies.reporting.page.images", lambda plot: [])
-    write_report(folder)
+    make(folder)
     assert ranked == {"bound": 1, "frechet": 1, "sliced_w2": 1, "precision": 1, "c2st_p": 1}
+
+
+def test_the_report_and_what_is_printed_are_those_of_each_alone(tmp_path, monkeypatch):
+    """`make_report` gives the table of `closing_table`, and writes the page of `write_report`."""
+    draw_nothing(monkeypatch)
+    folder = make_run(tmp_path / "run", backends=["torch"], seeds=2, samples=False, samplers=[])
+    alone, page = closing_table(folder), write_report(folder).read_bytes()
+    assert make_report(folder) == (alone, folder / "report.html")
+    assert (folder / "report.html").read_bytes() == page
 
 
 def test_the_same_folder_gives_the_same_bytes(run, tmp_path):
@@ -274,7 +289,7 @@ def test_varying_factors_are_found_in_the_data(tmp_path):
         )
     )
     assert recipe_factors(run.rows) == ["schedule", "prediction", "objective"]
-    assert "cosine · x_0 · posterior_kl" in set(run.rows["recipe"])
+    assert "cosine · x_0 · posterior_kl" in set(map(str, run.rows["recipe"]))
 
 
 @pytest.mark.parametrize(("factor", "value"), LATER_FACTORS.items())
@@ -382,6 +397,7 @@ def test_recipes_that_differ_in_one_factor_are_subtracted_too(tmp_path):
     assert len(pairs) == len(set(pairs)) == 12 - 3  # the edges of a cube, without the first recipe's
     name = "cosine \N{MINUS SIGN} linear with x₀ · posterior KL"
     assert name in closing_table(folder)
-    first, second = ("cosine · x_0 · posterior_kl", "linear · x_0 · posterior_kl")
+    factors = ("schedule", "prediction", "objective")
+    first, second = (Recipe(factors, (schedule, "x_0", "posterior_kl")) for schedule in ("cosine", "linear"))
     assert (first, second) in pairs
     assert difference_name(first, second) == name

@@ -21,6 +21,7 @@ from studies.reporting.ranking import differences_by_range
 from studies.reporting.view import View, views_of
 from studies.statistics import mean_interval, seeds_to_resolve
 from studies.store.reading import CellRecord, Run, with_recipes
+from studies.store.recipes import Recipe
 
 KEYS = ("objective", "backend", "seed")
 
@@ -38,6 +39,11 @@ def frame_of(bounds: dict[tuple[str, str], list[float]], metric: str = "bound", 
         if not math.isnan(value)
     ]  # fmt: skip
     return with_recipes(pd.DataFrame(rows))
+
+
+def of(objective: str) -> Recipe:
+    """The recipe of a study that compares objectives alone."""
+    return Recipe(("objective",), (objective,))
 
 
 def run_of(frame: pd.DataFrame, cells: Sequence[CellRecord] = ()) -> Run:
@@ -109,7 +115,7 @@ def test_pooled_difference_averages_frameworks_within_a_seed():
         [np.mean(pair) for pair in zip(KL, keras_kl, strict=True)],
     )
     expected = stats.ttest_rel(*mean).confidence_interval(0.95)
-    one = contrast(values(frame, "bound"), "recipe", "epsilon_mse", "posterior_kl")
+    one = contrast(values(frame, "bound"), "recipe", of("epsilon_mse"), of("posterior_kl"))
     assert one is not None
     assert (one.interval().low, one.interval().high) == pytest.approx((expected.low, expected.high), rel=1e-12)
     assert size_of(one.interval()) in verdict_sentences(frame)[0]
@@ -138,7 +144,7 @@ def test_equal_values_are_said_to_be_equal():
 
 def test_a_seed_without_its_partner_is_left_out_and_the_count_says_so():
     frame = frame_of({**CLEAR, ("posterior_kl", "torch"): [KL[0], math.nan, KL[2]]})
-    one = contrast(values(frame, "bound"), "recipe", "epsilon_mse", "posterior_kl")
+    one = contrast(values(frame, "bound"), "recipe", of("epsilon_mse"), of("posterior_kl"))
     assert one is not None
     assert one.left_out == (1,)
     assert one.interval() == mean_interval([MSE[0] - KL[0], MSE[2] - KL[2]])
@@ -147,7 +153,7 @@ def test_a_seed_without_its_partner_is_left_out_and_the_count_says_so():
 
 def test_a_framework_that_failed_altogether_does_not_cost_the_seeds():
     frame = frame_of({**CLEAR, ("epsilon_mse", "keras"): MSE})
-    one = contrast(values(frame, "bound"), "recipe", "epsilon_mse", "posterior_kl")
+    one = contrast(values(frame, "bound"), "recipe", of("epsilon_mse"), of("posterior_kl"))
     assert one is not None
     assert len(one.differences) == 3
 
@@ -155,7 +161,7 @@ def test_a_framework_that_failed_altogether_does_not_cost_the_seeds():
 def test_a_seed_short_of_one_framework_is_left_out_of_the_pooled_difference():
     """The other framework's difference does not stand in for it."""
     keras = {("epsilon_mse", "keras"): [4.0, 4.1, 4.3], ("posterior_kl", "keras"): [3.0, math.nan, 3.2]}
-    one = contrast(values(frame_of({**CLEAR, **keras}), "bound"), "recipe", "epsilon_mse", "posterior_kl")
+    one = contrast(values(frame_of({**CLEAR, **keras}), "bound"), "recipe", of("epsilon_mse"), of("posterior_kl"))
     assert one is not None
     assert one.left_out == (1,)
     expected = {0: (MSE[0] - KL[0] + 1.0) / 2, 2: (MSE[2] - KL[2] + 1.1) / 2}
@@ -204,9 +210,9 @@ def test_several_recipes_are_compared_jointly():
     frame = frame_of({**CLEAR, ("hybrid", "torch"): third})
     found = view_of(frame).ranking("bound")
     assert found is not None
-    assert found.best == "hybrid"
+    assert found.best == of("hybrid")
     expected = stats.ttest_rel(KL, third).confidence_interval(1 - 0.05 / 3)
-    assert (found.leads["posterior_kl"].low, found.leads["posterior_kl"].high) == pytest.approx(
+    assert (found.leads[of("posterior_kl")].low, found.leads[of("posterior_kl")].high) == pytest.approx(
         (expected.low, expected.high)
     )
     assert "hold jointly at 95 % over 3 comparisons" in verdict_sentences(frame)[0]
@@ -222,8 +228,8 @@ def test_higher_is_better_where_the_metric_says_so():
     )
     found = view_of(frame).ranking("precision", "ddim-50")
     assert found is not None
-    assert found.best == "posterior_kl"
-    assert found.leads["epsilon_mse"].low > 0
+    assert found.best == of("posterior_kl")
+    assert found.leads[of("epsilon_mse")].low > 0
     sentence = next(text for text in verdict_sentences(frame) if text.startswith("For samples"))
     assert "DDIM, 50 steps" in sentence
     assert "a higher precision" in sentence
@@ -288,10 +294,10 @@ def test_running_total_by_t_ends_at_the_sum_of_the_terms():
         ]
     )
     spent = by_t(frame).set_index(["recipe", "t"])["value"]
-    assert spent["epsilon_mse", 10] == pytest.approx(1.3 + 4 * 0.2 + 5 * 0.02)
-    assert spent["epsilon_mse", 3] == pytest.approx(1.3 + 2 * 0.2)
-    assert spent["posterior_kl", 1] == pytest.approx(0.5)
-    assert spent["posterior_kl", 10] == pytest.approx(3 * 0.5 + 7 * 0.1)
+    assert spent[of("epsilon_mse"), 10] == pytest.approx(1.3 + 4 * 0.2 + 5 * 0.02)
+    assert spent[of("epsilon_mse"), 3] == pytest.approx(1.3 + 2 * 0.2)
+    assert spent[of("posterior_kl"), 1] == pytest.approx(0.5)
+    assert spent[of("posterior_kl"), 10] == pytest.approx(3 * 0.5 + 7 * 0.1)
 
 
 def test_a_gain_is_split_by_ranges_of_t():
@@ -304,7 +310,7 @@ def test_a_gain_is_split_by_ranges_of_t():
         for name, spans in runs.items()
         for i, (t, last) in enumerate(spans)
     )
-    ranges = differences_by_range(by_t(frame), "epsilon_mse", "posterior_kl")
+    ranges = differences_by_range(by_t(frame), of("epsilon_mse"), of("posterior_kl"))
     assert ranges is not None
     words = ["t = 1 (the decoder)", "t = 2 to 10", "t = 11 to 100", "t = 101 to 300"]
     assert [where.replace("\N{NO-BREAK SPACE}", " ") for where, _ in ranges] == [f"at {each}" for each in words]
