@@ -14,6 +14,7 @@ term of data on levels is not quadratic; it is evaluated as it is, above 0, the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +123,7 @@ def excess_rows(excess: Excess) -> list[Row]:
         value, error = part.total(share)
         rows.append(measured(metric, value, standard_error=error))
     for h in range(len(strata)):
-        where = {"t": int(strata.first[h]), "t_last": int(strata.last[h])}
+        where: dict[str, Any] = {"t": int(strata.first[h]), "t_last": int(strata.last[h])}
         for metric, part, scale in (
             ("epsilon_mse_floor_at_t", excess.mse_floor, 1.0),
             ("epsilon_mse_above_floor_at_t", excess.mse, 1.0),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 from studies.cell.bound import BoundEstimate, Terms, evaluate_bound, linear_denoiser
 from studies.cell.draws import generator
@@ -83,7 +84,7 @@ def bound_rows(estimate: BoundEstimate) -> list[Row]:
         measured("bound_evaluations", estimate.evaluations_per_example),
     ]
     for h in range(len(estimate.strata)):
-        where = {"t": int(estimate.strata.first[h]), "t_last": int(estimate.strata.last[h])}
+        where: dict[str, Any] = {"t": int(estimate.strata.first[h]), "t_last": int(estimate.strata.last[h])}
         rows.append(measured("bound_at_t", bits(kl.mean[h]), standard_error=bits(kl.standard_error[h]), **where))
         error = estimate.mse.standard_error[h]
         rows.append(measured("epsilon_mse_at_t", estimate.mse.mean[h], standard_error=error, **where))

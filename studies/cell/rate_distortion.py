@@ -40,7 +40,7 @@ def rate_distortion_rows(estimate: BoundEstimate, process: ReverseProcess) -> li
         measured("rmse", rmse[0], unit, standard_error=rmse_error[0]),
     ]
     for h in range(len(strata)):
-        where = {"t": int(strata.first[h]), "t_last": int(strata.last[h])}
+        where: dict[str, Any] = {"t": int(strata.first[h]), "t_last": int(strata.last[h])}
         rows.append(measured("rate_at_t", rate[h], standard_error=rate_error[h], **where))
         rows.append(measured("distortion_at_t", rmse[h], unit, standard_error=rmse_error[h], **where))
     return rows
