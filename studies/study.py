@@ -12,6 +12,7 @@ from studies.plan import compiling
 from studies.plan.costs import cell_seconds
 from studies.plan.machine import default_jobs, uses_gpu
 from studies.plan.settings import StudySettings
+from studies.run.executor import Executor
 from studies.run.runner import run_study
 from studies.run.seeds import add_seeds, check_sequential
 from studies.store.cells import FACTORS, Cell
@@ -24,11 +25,12 @@ def run_and_report(
     make_cells: Callable[[StudySettings], list[Cell]],
     argv: Sequence[str],
     add_to_run: Callable[[Path], str] | None = None,
+    executor: Executor | None = None,
 ) -> int:
     """Runs the study and returns the exit status: 0, or 1 where a cell failed.
 
     `add_to_run` writes what a study has of its own into the run's folder, before the report is made, and returns what
-    it has to say on the terminal.
+    it has to say on the terminal. `executor`: where the cells run; None: in processes on this machine.
     """
     cells = make_cells(settings)
     settings = settings.replace(backends=tuple(dict.fromkeys(cell.backend for cell in cells)))  # as resolved
@@ -36,10 +38,10 @@ def run_and_report(
         check_sequential(settings, cells)
     dataset = load_dataset(settings.dataset, settings.test_examples)
     print(announcement(settings, cells, dataset), flush=True)
-    outcome = run_study(study, settings, cells, argv, dataset)
+    outcome = run_study(study, settings, cells, argv, dataset, executor)
     closing = ""
     if settings.seeds_until is not None and not outcome.failed:
-        outcome, closing = add_seeds(study, settings, make_cells, argv, dataset)
+        outcome, closing = add_seeds(study, settings, make_cells, argv, dataset, executor)
 
     from studies.reporting.page import make_report  # matplotlib and pandas, only needed now
 

@@ -90,6 +90,7 @@ def run_groups(executor: Executor, run: Path, todo: Sequence[Group], jobs: int, 
     for group in todo:
         waiting.put(group)
     running: set[RunningGroup] = set()
+    cancelled = threading.Event()
 
     def work() -> None:
         while True:
@@ -100,6 +101,8 @@ def run_groups(executor: Executor, run: Path, todo: Sequence[Group], jobs: int, 
             account = _Account(run, group, watchers)
             started = executor.start(run, group)
             running.add(started)
+            if cancelled.is_set():  # it was starting while the others were cancelled
+                started.cancel()
             for news in started.progress():
                 account.enter(news)
             how_it_ended = started.end()
@@ -116,6 +119,7 @@ def run_groups(executor: Executor, run: Path, todo: Sequence[Group], jobs: int, 
             for thread in workers:
                 thread.join(timeout=0.2)
     except KeyboardInterrupt:
+        cancelled.set()
         while not waiting.empty():
             waiting.get_nowait()
         for started in list(running):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from studies.datasets import Dataset
 from studies.plan.settings import StudySettings
+from studies.run.executor import Executor
 from studies.run.runner import Outcome, run_study
 from studies.store import files
 from studies.store.cells import FACTOR_NAMES, Cell
@@ -30,6 +31,7 @@ def add_seeds(
     make_cells: Callable[[StudySettings], list[Cell]],
     argv: Sequence[str],
     dataset: Dataset,
+    executor: Executor | None = None,
 ) -> tuple[Outcome, str]:
     """Runs the seeds that Stein's rule asks for beyond the first; returns the outcome and the interval in words.
 
@@ -49,7 +51,7 @@ def add_seeds(
             flush=True,
         )
     more = settings.replace(seeds=total)
-    outcome = run_study(study, more, make_cells(more), argv, dataset)
+    outcome = run_study(study, more, make_cells(more), argv, dataset, executor)
     interval = sequential_interval(bound_differences(more), first=first)
     names = " minus ".join(sorted({cell.objective for cell in make_cells(settings)}, reverse=True))
     return outcome, f"bound of {names}: {interval} bits/dim (95 %, {total} seeds, Stein's two-stage rule)\n"

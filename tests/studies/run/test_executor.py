@@ -12,15 +12,17 @@ import pandas as pd
 import pytest
 
 from backends import installed_backends
+from studies import study
 from studies.cell.stages import run_recorded
 from studies.datasets import load_dataset
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.grouping import Group
 from studies.plan.settings import PRESETS, StudySettings
+from studies.run import seeds
 from studies.run.executor import LocalProcesses, RunningGroup
 from studies.run.process import News
-from studies.run.runner import run_groups, run_study
+from studies.run.runner import Outcome, run_groups, run_study
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.folder import RunFolder
@@ -183,3 +185,47 @@ def test_an_interruption_cancels_what_runs_and_starts_no_more(tmp_path):
         run_groups(executor, tmp_path, [(cell,) for cell in CELLS], 1, listener)
     assert executor.cancelled.is_set()
     assert [event for event in listener.events if event[0] == "started"] == [("started", 0)]
+
+
+def test_a_group_that_starts_while_others_are_cancelled_is_cancelled_too(tmp_path):
+    starting, interrupted = threading.Event(), threading.Event()
+
+    class SlowToStart(Scripted):
+        def start(self, run: Path, group: Group) -> RunningGroup:
+            starting.set()
+            assert interrupted.wait(timeout=60)
+            return self
+
+        def end(self) -> str:
+            assert self.cancelled.wait(timeout=60)
+            ended.set()
+            return super().end()
+
+    class Interrupts(Listener):
+        def refresh(self) -> None:
+            if starting.is_set():
+                raise KeyboardInterrupt
+
+    executor, ended = SlowToStart(), threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        run_groups(executor, tmp_path, [CELLS], 1, Interrupts())
+    interrupted.set()
+    assert ended.wait(timeout=60)
+
+
+def test_a_script_hands_its_executor_to_the_first_seeds_and_to_those_added(tmp_path, monkeypatch, capsys):
+    settings = StudySettings(
+        **{**PRESETS["smoke"], "backends": ("torch",), "out": tmp_path, "seeds_until": 0.1, "seeds": 2}
+    )
+    executor, handed = InThisProcess(), []
+
+    def run_study(*arguments: Any) -> Outcome:
+        handed.append(arguments[-1])
+        return Outcome(finished=[], failed={})
+
+    for module in (study, seeds):
+        monkeypatch.setattr(module, "run_study", run_study)
+    monkeypatch.setattr(seeds, "bound_differences", lambda settings: [0.0, 0.1])
+    monkeypatch.setattr(seeds.files, "first_stage", lambda run: 2)
+    assert study.run_and_report("compare_objectives", settings, grid, [], executor=executor) == 1
+    assert handed == [executor, executor]
