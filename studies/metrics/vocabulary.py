@@ -16,8 +16,6 @@ from studies.metrics.registry import AT_LEAST_0, FROM_0_TO_1, METRICS
 Direction = Literal["lower", "higher"]
 BITS, PER_DIM, SECONDS = "bits/dim", "per dim", "s"
 PER_EXAMPLE = "evaluations per example"
-BEST_INSIDE = tuple(metric.name for metric in METRICS.values() if metric.best_inside)
-"""Their ideal lies inside the range, so neither direction is better throughout."""
 AT_LEAST_1 = (1.0, math.inf)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from studies.metrics.registry import METRICS
-from studies.metrics.vocabulary import BEST_INSIDE
 from studies.reporting.bound_table import bound_tables
 from studies.reporting.contrasts import Contrast
 from studies.reporting.names import difference_name, name_of, quantity, sampler_name
@@ -228,7 +227,7 @@ def metric_notes(view: View, sampler: str | None = None) -> dict[str, Any]:
             {
                 "title": metric.title[0].upper() + metric.title[1:],
                 "unit": "" if metric.unit == "1" else metric.unit,
-                "better": "≈" if metric.name in BEST_INSIDE else ARROWS[metric.direction],
+                "better": "≈" if metric.best_inside else ARROWS[metric.direction],
                 "ideal": f"{metric.ideal:g}",
                 "floor": "–" if least is None else plain(least, 3),
                 "bias": metric.bias_note.replace(" x ", " × ").replace("-0", "−0").replace("^(-", "^(−"),

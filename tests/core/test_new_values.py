@@ -24,7 +24,7 @@ from core.reverse import reverse_process
 from core.samplers import make_sampler
 from core.schedules import cosine, linear
 from core.variances import VARIANCES
-from tests.new_values import GAMMA, MIN_SNR_MSE, SCORE
+from tests.new_values import GAMMA, INVENTED_MSE, SCORE
 from tests.strategies import LEARNED_VARIANCES
 
 SCHEDULE = linear(30, 1e-3, 0.3)
@@ -33,7 +33,7 @@ T = np.arange(1, 31)
 
 @pytest.fixture
 def registered(monkeypatch):
-    monkeypatch.setitem(OBJECTIVES, MIN_SNR_MSE.name, MIN_SNR_MSE)
+    monkeypatch.setitem(OBJECTIVES, INVENTED_MSE.name, INVENTED_MSE)
     monkeypatch.setitem(PREDICTIONS, SCORE.name, SCORE)
 
 
@@ -52,13 +52,13 @@ def a_batch(prediction, variance="beta_tilde", levels=None):
 
 @pytest.mark.usefixtures("registered")
 def test_a_registered_name_is_its_value():
-    process = reverse_process(SCHEDULE, "score")
+    process = reverse_process(SCHEDULE, "invented_score")
     assert process.prediction is SCORE
-    assert as_objective("min_snr_mse") is MIN_SNR_MSE
-    check_objective("min_snr_mse", "beta")
+    assert as_objective("invented_mse") is INVENTED_MSE
+    check_objective("invented_mse", "beta")
     _, batch, output = a_batch(SCORE)
     np.testing.assert_array_equal(
-        training_loss(process, "min_snr_mse", batch, output), training_loss(process, MIN_SNR_MSE, batch, output)
+        training_loss(process, "invented_mse", batch, output), training_loss(process, INVENTED_MSE, batch, output)
     )
 
 
@@ -71,17 +71,17 @@ def test_its_unit_scale_is_1_at_the_start(schedule, prediction):
     losses = []
     for x_0, epsilon in ((1.0, 1.0), (1.0, -1.0)):
         batch = noised_batch(process, np.full((len(t), 1), x_0), np.full((len(t), 1), epsilon), t)
-        losses.append(training_loss(process, MIN_SNR_MSE, batch, np.zeros((len(t), 1))))
-    assert np.mean(losses) * unit_scale(process, MIN_SNR_MSE) == pytest.approx(1, rel=1e-12)
+        losses.append(training_loss(process, INVENTED_MSE, batch, np.zeros((len(t), 1))))
+    assert np.mean(losses) * unit_scale(process, INVENTED_MSE) == pytest.approx(1, rel=1e-12)
 
 
 @pytest.mark.parametrize("variance", LEARNED_VARIANCES)
 def test_it_is_refused_where_it_could_not_train(variance):
     """A learned variance would get no gradient, and a schedule the gradient of something other than the bound."""
-    with pytest.raises(ValueError, match=rf"^min_snr_mse has no gradient for a {variance} variance; use posterior_kl"):
-        check_objective(MIN_SNR_MSE, variance)
-    with pytest.raises(ValueError, match=r"^a learned schedule needs posterior_kl, .* got min_snr_mse"):
-        check_learnable(MIN_SNR_MSE)
+    with pytest.raises(ValueError, match=rf"^invented_mse has no gradient for a {variance} variance; use posterior_kl"):
+        check_objective(INVENTED_MSE, variance)
+    with pytest.raises(ValueError, match=r"^a learned schedule needs posterior_kl, .* got invented_mse"):
+        check_learnable(INVENTED_MSE)
 
 
 def test_each_objective_remembers_its_own_loss():
@@ -94,13 +94,15 @@ def test_each_objective_remembers_its_own_loss():
         "target_mse": "the trained loss",
         "hybrid": "the KL",
     }
-    assert MIN_SNR_MSE.remembers(losses) == "the trained loss"
+    assert INVENTED_MSE.remembers(losses) == "the trained loss"
 
 
 def test_what_is_recorded_beside_it():
     """Its own loss, by hand, and the two that are recorded whatever is trained."""
     process, batch, output = a_batch(SCORE, levels=17)
-    recorded = recorded_losses(process, MIN_SNR_MSE, batch, output, training_loss(process, MIN_SNR_MSE, batch, output))
+    recorded = recorded_losses(
+        process, INVENTED_MSE, batch, output, training_loss(process, INVENTED_MSE, batch, output)
+    )
     mse = epsilon_mse(process, batch, output)
     np.testing.assert_array_equal(recorded.epsilon_mse, mse)
     np.testing.assert_array_equal(recorded.posterior_kl, posterior_kl(process, batch, output))
@@ -131,7 +133,7 @@ def test_its_probability_flow(prediction):
     for log_snr in np.linspace(SCHEDULE.log_snr[1], SCHEDULE.log_snr[-1], 23):
         signal, noise = 1 / np.sqrt(1 + np.exp(-log_snr)), 1 / np.sqrt(1 + np.exp(log_snr))
         x_0_hat = (x - noise * epsilon_hat) / signal
-        output = {"epsilon": epsilon_hat, "score": -epsilon_hat / noise, "x_0": x_0_hat}.get(
+        output = {"epsilon": epsilon_hat, "invented_score": -epsilon_hat / noise, "x_0": x_0_hat}.get(
             str(prediction), signal * epsilon_hat - noise * x_0_hat
         )
         dx, _ = flow_terms(flow.coefficients(log_snr), x, output, np.ones((1, 1, 4)), np.ones((1, 1)))

@@ -13,7 +13,7 @@ from core.samplers import make_sampler
 from core.schedules import linear
 from tests.backends.contract.base import Contract
 from tests.backends.reference import FLOAT64, make_draws, mlp_settings, noise_of, numpy_chain, random_weights
-from tests.new_values import MIN_SNR_MSE, SCORE
+from tests.new_values import INVENTED_MSE, SCORE
 
 RECIPE = TrainingRecipe(num_steps=20, warmup_steps=2)
 SCHEDULE = linear(50, 1e-3, 0.1)
@@ -31,10 +31,10 @@ class NewValuesContract(Contract):
         def reference(size):
             moved = {name: weight + size * direction[name] for name, weight in weights.items()}
             network = self.backend.make_network(settings, moved, FLOAT64)
-            return training_loss(process, MIN_SNR_MSE, *self.numpy_batch(network, process, draws))
+            return training_loss(process, INVENTED_MSE, *self.numpy_batch(network, process, draws))
 
         network = self.backend.make_network(settings, weights, FLOAT64)
-        loss, gradient = self.backend.place(network, process, FLOAT64).loss_and_gradients(MIN_SNR_MSE, draws)
+        loss, gradient = self.backend.place(network, process, FLOAT64).loss_and_gradients(INVENTED_MSE, draws)
         np.testing.assert_allclose(loss, reference(0.0), rtol=1e-12)
         slope = sum(np.sum(gradient[name] * direction[name]) for name in direction)
         step = 1e-6
@@ -45,17 +45,17 @@ class NewValuesContract(Contract):
         process = reverse_process(SCHEDULE, SCORE, levels=17)
         network, draws = self.small_network(process), make_draws(process, (3,))
         batch, output = self.numpy_batch(network, process, draws)
-        trainer = self.backend.place(network, process, FLOAT64).trainer(MIN_SNR_MSE, RECIPE)
+        trainer = self.backend.place(network, process, FLOAT64).trainer(INVENTED_MSE, RECIPE)
         losses = trainer.losses(trainer.step(draws))
-        expected = training_loss(process, MIN_SNR_MSE, batch, output)
-        np.testing.assert_allclose(MIN_SNR_MSE.remembers(losses), expected, rtol=1e-12)
+        expected = training_loss(process, INVENTED_MSE, batch, output)
+        np.testing.assert_allclose(INVENTED_MSE.remembers(losses), expected, rtol=1e-12)
         np.testing.assert_allclose(losses.epsilon_mse, epsilon_mse(process, batch, output), rtol=1e-12)
         np.testing.assert_allclose(losses.posterior_kl, posterior_kl(process, batch, output), rtol=1e-10)
 
     def test_members_of_a_group_may_have_it(self):
         """Each member is trained as alone, the new objective beside a known one."""
         process, settings = reverse_process(SCHEDULE, SCORE, levels=17), mlp_settings()
-        objectives = [MIN_SNR_MSE, "posterior_kl", MIN_SNR_MSE]
+        objectives = [INVENTED_MSE, "posterior_kl", INVENTED_MSE]
         weights = [random_weights(settings, seed) for seed in range(3)]
         group = self.backend.make_group_trainer(settings, weights, process, objectives, RECIPE, FLOAT64)
         singles = [
@@ -74,17 +74,17 @@ class NewValuesContract(Contract):
         """A learned variance, alone and in a group, and a learned schedule."""
         settings, learns = mlp_settings(), mlp_settings(learns_variance=True)
         process = reverse_process(SCHEDULE, variance="learned_range")
-        network, message = self.small_network(process), "min_snr_mse has no gradient for a learned_range variance"
+        network, message = self.small_network(process), "invented_mse has no gradient for a learned_range variance"
         with pytest.raises(ValueError, match=message):
-            self.backend.place(network, process, FLOAT64).trainer(MIN_SNR_MSE, RECIPE)
+            self.backend.place(network, process, FLOAT64).trainer(INVENTED_MSE, RECIPE)
         with pytest.raises(ValueError, match=message):
-            self.backend.place(network, process, FLOAT64).loss_and_gradients(MIN_SNR_MSE, make_draws(process, (3,)))
+            self.backend.place(network, process, FLOAT64).loss_and_gradients(INVENTED_MSE, make_draws(process, (3,)))
         with pytest.raises(ValueError, match=message):
-            self.backend.make_group_trainer(learns, [random_weights(learns)], process, [MIN_SNR_MSE], RECIPE, FLOAT64)
+            self.backend.make_group_trainer(learns, [random_weights(learns)], process, [INVENTED_MSE], RECIPE, FLOAT64)
         learned, fixed = LearnedSchedule(SCHEDULE), reverse_process(SCHEDULE)
         network = self.backend.make_network(settings, random_weights(settings), FLOAT64)
-        with pytest.raises(ValueError, match=r"a learned schedule needs posterior_kl, .* got min_snr_mse"):
-            self.backend.place(network, fixed, FLOAT64).trainer(MIN_SNR_MSE, RECIPE, learned)
+        with pytest.raises(ValueError, match=r"a learned schedule needs posterior_kl, .* got invented_mse"):
+            self.backend.place(network, fixed, FLOAT64).trainer(INVENTED_MSE, RECIPE, learned)
 
     def test_bound_terms_samples_and_flow_of_a_new_prediction(self):
         process = reverse_process(SCHEDULE, SCORE, levels=17)
