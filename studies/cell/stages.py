@@ -21,7 +21,7 @@ from backends.networks import parameter_count
 from studies.cell.likelihood import likelihood
 from studies.cell.model import TrainedModel, cell_process
 from studies.cell.record import CellContext, Record, Trained
-from studies.cell.sampling import Chain, draw_samples, score
+from studies.cell.sampling import draw_samples, score
 from studies.cell.training import train
 from studies.datasets import Dataset, load_dataset
 from studies.metrics.evaluation import LEAST
@@ -31,6 +31,7 @@ from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row, row
 from studies.store.folder import RunFolder
+from studies.store.sampler_chains import Chain
 
 SAMPLE_METRICS = (
     "frechet",
