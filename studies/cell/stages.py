@@ -22,7 +22,7 @@ from studies.cell.likelihood import likelihood
 from studies.cell.measured import measured
 from studies.cell.model import TrainedModel, starting_process, trained_process
 from studies.cell.record import CellContext, Record, Trained
-from studies.cell.sampling import Chain, draw_samples, score
+from studies.cell.sampling import draw_samples, score
 from studies.cell.training import train
 from studies.datasets import Dataset, load_dataset
 from studies.metrics.evaluation import LEAST
@@ -32,6 +32,7 @@ from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row
 from studies.store.folder import RunFolder
+from studies.store.sampler_chains import Chain
 
 SAMPLE_METRICS = (
     "frechet",

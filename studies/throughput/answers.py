@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from studies.cell.sampling import Chain
 from studies.datasets import load_dataset
 from studies.plan.settings import StudySettings, read_settings
 from studies.reporting.names import quantity
 from studies.reporting.numbers import in_sentence, plain
 from studies.store.folder import RunFolder
+from studies.store.sampler_chains import Chain
 from studies.throughput import time_to_verdict
 from studies.throughput.cases import Case
 from studies.throughput.contestant import PEERS, REFERENCE, Contestant
