@@ -17,7 +17,8 @@ from core.schedules import linear
 from studies.cell.bound import Terms, evaluate_bound
 from studies.cell.draws import training_draws
 from studies.cell.model import TrainedModel
-from studies.cell.sampling import Chain, draw_samples
+from studies.cell.sampling import draw_samples
+from studies.store.sampler_chains import Chain
 from studies.throughput.blocks import (
     CHAIN,
     LEAST_EVALUATIONS,
