@@ -32,16 +32,30 @@ class NetworkContract(Contract):
         np.testing.assert_allclose(self.call(network, x, t), mlp_by_hand(settings, w, x, t), rtol=1e-12, atol=1e-12)
 
     @pytest.mark.parametrize("learns_variance", [False, True])
-    def test_a_placed_model_s_forward_is_its_network(self, learns_variance):
+    def test_a_placed_model_s_forward_is_its_network(self, learns_variance, monkeypatch):
         """On a chain respaced to 10 steps of 100 the network is called with its own 10, ..., 100; however often."""
         settings = mlp_settings(learns_variance)
         process = reverse_process(linear(100).respaced(range(10, 101, 10)), variance=VARIANCE_OF[learns_variance])
         w = random_weights(settings)
         model = self.backend.place(self.backend.make_network(settings, w, FLOAT64), process, FLOAT64)
         x_t, t = np.random.default_rng(1).standard_normal((3, 3)), np.array([1, 4, 10])
+        evaluate, evaluated = model.evaluate, []
+        monkeypatch.setattr(model, "evaluate", lambda *arrays: evaluated.append(1) or evaluate(*arrays))
         expected, forward = mlp_by_hand(settings, w, x_t, 10 * t), model.forward()
         for times in (1, 3):
+            evaluated.clear()
             np.testing.assert_allclose(forward(x_t, t, times), expected, rtol=1e-12, atol=1e-12)
+            assert len(evaluated) == times
+
+    def test_a_model_on_another_process_is_the_same_network_there(self):
+        process = reverse_process(linear(100))
+        respaced = reverse_process(linear(100).respaced(range(10, 101, 10)))
+        network = self.small_network(process, FLOAT64)
+        moved = self.backend.place(network, process, FLOAT64).on(respaced)
+        fresh = self.backend.place(network, respaced, FLOAT64)
+        assert (moved.network, moved.process) == (network, respaced)
+        x_t, t = np.random.default_rng(1).standard_normal((3, 3)), np.array([1, 4, 10])
+        np.testing.assert_array_equal(moved.forward()(x_t, t), fresh.forward()(x_t, t))
 
     @pytest.mark.parametrize(
         ("shape", "t", "times", "message"),
