@@ -172,7 +172,7 @@ def test_leftovers_are_named():
     partial = frame[~lost]
     with pytest.raises(ValueError, match="seed=1, backend=torch, objective=kl"):
         paired_differences(partial, "objective", "kl", "mse")
-    with pytest.raises(ValueError, match="expected complete seeds, but nothing for seed=1, objective=kl, backend=torch"):
+    with pytest.raises(ValueError, match="complete seeds, but nothing for seed=1, objective=kl, backend=torch"):
         cell_table(partial, "bits_per_dim")
     kept, left_out = complete_seeds(partial, "bits_per_dim")
     assert left_out == [1]
