@@ -251,6 +251,11 @@ def from_log_snr(log_snr: ArrayLike, name: str = "custom") -> Schedule:
     alpha_bar = sigmoid(log_snr) (Kingma et al. 2021, eq. 3), and
     beta_t = sigmoid(-log_snr_t) (1 - exp(log_snr_t - log_snr_{t-1})), which forms no ratio near 1.
     """
+    given = _checked_log_snr(log_snr)
+    return _from_falls(given, -np.diff(given), name)
+
+
+def _checked_log_snr(log_snr: ArrayLike) -> Table:
     given = np.array(log_snr, dtype=np.float64)
     if given.ndim != 1 or given.size < 1:
         raise ValueError(f"log SNRs are a list for steps 1..T with T >= 1, got an array of shape {given.shape}")
@@ -258,12 +263,20 @@ def from_log_snr(log_snr: ArrayLike, name: str = "custom") -> Schedule:
         raise ValueError("log SNRs are numbers that fall strictly from step 1 to T; sort them in falling order")
     if given[0] > 700 or given[-1] < -700:
         raise ValueError(f"log SNRs lie within -700..700, where exp is finite, got {given[0]} to {given[-1]}")
-    fall = np.append(-np.inf, np.diff(given))
-    beta = np.exp(-np.logaddexp(0, given)) * -np.expm1(fall)
+    return given
+
+
+def _from_falls(log_snr: Table, fall: Table, name: str) -> Schedule:
+    """The schedule of log SNRs (T,) and their falls to steps 2..T, (T - 1,).
+
+    A difference of rounded log SNRs has a rounding of 1e-15 of them, which in a small fall is 1e-13: a formula that
+    knows the fall gives it.
+    """
+    beta = np.exp(-np.logaddexp(0, log_snr)) * -np.expm1(np.append(-np.inf, -fall))
     # log1p(-beta) keeps the accuracy of a small beta, the difference of log alpha_bar that of one near 1.
-    between = np.diff(np.append(0.0, -np.logaddexp(0, -given)))
+    between = np.diff(np.append(0.0, -np.logaddexp(0, -log_snr)))
     high, low = _compensated_cumsum(np.where(beta < 0.5, np.log1p(-np.minimum(beta, 0.5)), between))
-    return Schedule(np.append(0.0, beta), high, low, np.arange(given.size + 1), name)
+    return Schedule(np.append(0.0, beta), high, low, np.arange(log_snr.size + 1), name)
 
 
 def linear(num_steps: int, beta_start: float = 1e-4, beta_end: float = 0.02, *, scaled: bool = False) -> Schedule:
@@ -351,8 +364,9 @@ def log_linear(num_steps: int, first: float = 13.3, last: float = -5.0) -> Sched
     A chain of one step has only the last.
     """
     _check_num_steps(num_steps)
-    log_snr = np.linspace(first, last, num_steps) if num_steps > 1 else [last]
-    return from_log_snr(log_snr, f"log-linear({first:g}, {last:g})")
+    log_snr = _checked_log_snr(np.linspace(first, last, num_steps) if num_steps > 1 else [last])
+    fall = np.full(num_steps - 1, (first - last) / max(num_steps - 1, 1))
+    return _from_falls(log_snr, fall, f"log-linear({first:g}, {last:g})")
 
 
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {
