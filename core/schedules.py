@@ -110,11 +110,13 @@ class Schedule:
 
         Nichol & Dhariwal (2021), sec. 4: beta'_i = 1 - alpha_bar[S_i] / alpha_bar[S_{i-1}]. `spacing` is
         - the visited steps themselves, increasing and within 1..T;
-        - a number n: n steps spread evenly from 1 to T, both ends included (only T where n = 1);
+        - a number n: n steps spread evenly from 1 to T, both ends included (only T where n = 1), like "n" below;
         - "ddimN": N steps at the smallest integer stride that gives exactly N, counted from step 1 (Song et al. 2021);
         - "quadraticN": N steps at T (i/N)^2, i = 1..N, denser near the data (Song et al. 2021, app. D.2);
         - "logsnrN": N steps from 1 to T, as evenly spaced in log SNR as whole steps allow (Lu et al. 2022);
-        - "10,20,30": the chain cut into as many equal parts, each spread evenly over that many steps.
+        - "10,20,30": the chain cut into as many parts of equal length, the first of them longer by one where it does
+          not come out even, and in each so many steps spread evenly, both its ends included (its first step for a 1).
+          This is improved-diffusion's rule to the step, and "n" alone its rule for one part.
         """
         visited = np.append(0, spaced_steps(self.num_steps, spacing, self.log_snr))
         high, low = self.log_alpha_bar[visited], self.log_alpha_bar_low[visited]
@@ -138,7 +140,7 @@ def spaced_steps(
     if isinstance(spacing, str):
         return _named_spacing(num_steps, spacing, log_snr)
     if isinstance(spacing, int | np.integer):
-        return _even(1, num_steps, int(spacing))
+        return np.array([num_steps]) if spacing == 1 else _even(1, num_steps, int(spacing))
     steps = np.asarray(spacing)
     if steps.ndim != 1 or not steps.size or not np.issubdtype(steps.dtype, np.integer):
         raise ValueError(f"visited steps are a non-empty list of integers, got {spacing!r}")
@@ -160,7 +162,8 @@ def _named_spacing(num_steps: int, spacing: str, log_snr: ArrayLike | None) -> N
         )
     if len(counts) > num_steps:
         raise ValueError(f"{num_steps} steps cannot be cut into {len(counts)} parts; use fewer counts than {spacing!r}")
-    cuts = [round(i * num_steps / len(counts)) for i in range(len(counts) + 1)]
+    shortest, longer = divmod(num_steps, len(counts))
+    cuts = [part * shortest + min(part, longer) for part in range(len(counts) + 1)]
     parts = [_even(first + 1, last, int(count)) for first, last, count in zip(cuts, cuts[1:], counts, strict=False)]
     return np.concatenate(parts)
 
@@ -219,10 +222,15 @@ _SPACINGS: dict[str, Callable[[int, int, ArrayLike | None], NDArray[np.int64]]] 
 
 
 def _even(first: int, last: int, count: int) -> NDArray[np.int64]:
+    """`count` steps from `first` to `last`, both included, as improved-diffusion rounds them; only `first` for 1.
+
+    Distances from `first` are a running sum of one stride: where one lies halfway between two steps, its rounding
+    decides, and then the even distance. A grid of another rounding visits other steps than a published respacing.
+    """
     _check_count(first, last, count)
-    if count == 1:
-        return np.array([last])
-    return np.rint(np.linspace(first, last, count)).astype(np.int64)
+    strides = np.full(count - 1, (last - first) / max(count - 1, 1))
+    steps: NDArray[np.int64] = first + np.rint(np.append(0.0, np.cumsum(strides))).astype(np.int64)
+    return steps
 
 
 def _check_count(first: int, last: int, count: int) -> None:
