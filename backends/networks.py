@@ -52,6 +52,12 @@ class UNetSettings:
             )
         if any(width % self.norm_groups for width in self.widths):
             raise ValueError(f"norm_groups {self.norm_groups} divides every width, got widths {self.widths}")
+        for level in self.attention_levels:
+            if not 0 <= level < len(self.widths):
+                raise ValueError(
+                    f"attention_levels count the widths {self.widths} from 0, the finest, to {len(self.widths) - 1}, "
+                    f"got {level}"
+                )
 
     @property
     def spatial_dims(self) -> int:

@@ -105,39 +105,40 @@ class RateDistortion:
     rmse_error: Table
 
 
+def squared_error_of_x_0(schedule: Schedule, of_epsilon: ArrayLike, t: NDArray[np.int64]) -> Table:
+    """What a squared error of epsilon_hat at steps t, within 1..T, is as one of x_0_hat: exp(-log_snr) times as much.
+
+    x_0_hat is not clipped. The factor grows over t by orders of magnitude, so that means of errors over several steps
+    are taken after it.
+    """
+    return np.exp(-schedule.log_snr[t]) * np.asarray(of_epsilon, np.float64)
+
+
 def rate_distortion(
-    schedule: Schedule,
-    strata: Strata,
-    prior: float,
-    kl: ArrayLike,
-    kl_error: ArrayLike,
-    mse: ArrayLike,
-    mse_error: ArrayLike,
+    strata: Strata, prior: float, kl: ArrayLike, kl_error: ArrayLike, x_0_mse: ArrayLike, x_0_mse_error: ArrayLike
 ) -> RateDistortion:
     """Rate and distortion by t of the bound read as a progressive code (Ho et al. 2020, sec. 4.3, Algorithms 3 and 4).
 
     x_T costs L_T, and each x_{t-1} after it L_{t-1}: the rate at t is L_T + sum over s > t of L_{s-1}. The distortion
-    is that of x_0_hat from x_t, whose error is exp(-log_snr / 2) times that of epsilon, and so needs no evaluation of
-    its own; x_0_hat is not clipped. `kl` (H,) are means over a stratum's steps in nats per example (the first stratum,
-    t = 1, is L_0 and enters no rate), `mse` those of the epsilon MSE per dim, each with standard errors, taken as
-    independent between strata.
+    is the root of the mean squared error of x_0_hat from x_t, which comes with that of epsilon
+    (`squared_error_of_x_0`). `kl` (H,) are means over a stratum's steps in nats per example (the first stratum, t = 1,
+    is L_0 and enters no rate), `x_0_mse` those of the squared error of x_0_hat per dim, each with standard errors,
+    taken as independent between strata. An estimate of a small mean square may lie below 0; its root is then 0.
     """
     size = strata.size.astype(np.float64)
     nats, nats_error = size * np.asarray(kl, np.float64), size * np.asarray(kl_error, np.float64)
     within = (size - 1) / (2 * size)  # of a stratum's nats, the mean share that is spent before its own steps
     later, later_variance = _sums_after(nats), _sums_after(nats_error**2)
-    to_x_0 = np.array(
-        [np.mean(np.exp(-schedule.log_snr[a : b + 1])) for a, b in zip(strata.first, strata.last, strict=True)]
-    )
-    rmse = np.sqrt(to_x_0 * np.asarray(mse, np.float64))
+    error = np.asarray(x_0_mse_error, np.float64)
+    rmse = np.sqrt(np.maximum(np.asarray(x_0_mse, np.float64), 0.0))
     with np.errstate(invalid="ignore", divide="ignore"):
-        rmse_error = np.where(rmse > 0, to_x_0 * np.asarray(mse_error, np.float64) / (2 * rmse), 0.0)
+        slope_error = np.where(rmse > 0, error / (2 * rmse), np.inf)
     return RateDistortion(
         strata=strata,
         rate=prior + later + within * nats,
         rate_error=np.sqrt(later_variance + (within * nats_error) ** 2),
         rmse=rmse,
-        rmse_error=rmse_error,
+        rmse_error=np.minimum(slope_error, np.sqrt(error)),  # the root's slope has no bound near 0, its change has
     )
 
 

@@ -18,7 +18,7 @@ Neither's slope comes from the draws that it corrects, so the estimate stays unb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,6 +96,32 @@ def _pooled_noise_share(moments: StratumMoments, scale: Table, window: int, enou
         near = slice(h, h + 1) if moments.within_freedom[h] >= enough else slice(max(0, h - window), h + window + 1)
         share[h] = within[near].sum() / max(total[near].sum(), np.finfo(float).tiny)
     return np.clip(share, 0.0, 1.0)
+
+
+def with_pooled_variance(
+    moments: StratumMoments, own: int, scale: ArrayLike, window: int = 3, enough: int = 30
+) -> StratumMoments:
+    """The moments with the variance of every stratum of fewer than `enough` draws pooled with its neighbours'.
+
+    A variance from a few draws is now and then far too small. `window` strata on each side, the first `own` left out
+    and alone, are compared in units of `scale` (H,). A diverged stratum keeps its variance to itself.
+    """
+    unit = np.asarray(scale, np.float64)
+    finite = np.isfinite(moments.variance)
+    freedom = np.where(finite, moments.count - 1, 0)
+    relative = (np.sqrt(np.where(finite, moments.variance, 0.0)) / np.where(finite, unit, 1.0)) ** 2
+    variance = moments.variance.copy()
+    for h in np.flatnonzero((np.arange(len(unit)) >= own) & (moments.count < enough) & finite):
+        near = slice(max(own, h - window), h + window + 1)
+        variance[h] = unit[h] ** 2 * np.sum(freedom[near] * relative[near]) / max(np.sum(freedom[near]), 1)
+    return replace(moments, variance=variance)
+
+
+def linear_denoiser_mse(schedule: Schedule, variance: float) -> Table:
+    """Squared error per dim of x_0_hat by the best linear denoiser of data of that variance, (T + 1,); 0 at t = 0."""
+    noise = schedule.one_minus_alpha_bar
+    error: Table = variance * noise / (schedule.alpha_bar * variance + noise)
+    return error
 
 
 def kl_scale(process: ReverseProcess) -> Table:

@@ -205,6 +205,7 @@ def _tables(log_snr: Array, fall: Array, family: ReverseProcess, xp: ArrayNamesp
     ends = VarianceEnds(
         log_beta_tilde=xp.where(is_first, zero + chosen, log_beta_tilde),
         log_beta=log_beta,
+        log_fixed_beta=xp.where(is_first, zero + chosen, log_beta),
         log_ratio=xp.where(is_first, zero, log_noise_before - log_noise),
     )
     return step_tables(steps, ends, family.prediction, family.variance, xp)

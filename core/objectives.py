@@ -51,7 +51,8 @@ def kl_weight(schedule: Schedule, t: ArrayLike, variance: str | Variance = "beta
     """Nats of L_{t-1} per unit of ||epsilon - epsilon_hat||^2, for integer steps t in 1..T, any shape.
 
     Ho et al. (2020), eq. 12: beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha_bar_t)). For sigma^2 = beta tilde it equals
-    expm1(log_snr[t-1] - log_snr[t]) / 2 (Kingma et al. 2021, eq. 14) and is infinite at t = 1.
+    expm1(log_snr[t-1] - log_snr[t]) / 2 (Kingma et al. 2021, eq. 14) and is infinite at t = 1. The variance at t = 1 is
+    that of the formula, not the one which a process chooses (`first_variance`).
     """
     t = schedule.check_steps(t)
     variance = as_variance(variance)

@@ -11,6 +11,8 @@ others ignore it.
 `clip` bounds x_0_hat to [-clip, clip] before it is used and re-derives the rest from it. It is an option, off unless
 asked for, because a clipped chain is not the model whose bound is reported.
 
+`ddim_reverse_step` alone goes the other way, from x_t to x_{t+1}.
+
 Ho et al. (2020): https://arxiv.org/abs/2006.11239
 Song et al. (2021): https://arxiv.org/abs/2010.02502
 Lu et al. (2022): https://arxiv.org/abs/2211.01095
@@ -93,6 +95,31 @@ def ddim_step(
     sigma = xp.where(expand_to(xp, t > 1, x_t), sigma, 0 * sigma)
     direction = xp.sqrt(xp.clip(deviation * deviation - sigma * sigma, 0.0, 1.0))
     return signal * x_0_hat + direction * epsilon_hat + sigma * noise, x_0_hat
+
+
+def ddim_reverse_step(
+    process: ReverseSteps,
+    x_t: Array,
+    output: Array,
+    t: Array,
+    noise: Array | None = None,
+    previous: Array | None = None,
+    xp: ArrayNamespace = NUMPY,
+    *,
+    clip: float | None = None,
+) -> tuple[Array, Array]:
+    """From x_t to x_{t+1}, t in 1..T-1: DDIM(0) backwards, which encodes data as an x_T (Song et al. 2021, sec. 4.3).
+
+    Their eq. 14 with the sign of its step turned and the network asked at x_t: an Euler step of the differential
+    equation that `ddim_step` solves too, so that x_T leads back to the data, the nearer the more steps. Data enter as
+    x_1, since no network is trained at t = 0. `output` is that for x_t at t; no noise is read. It takes whole chains,
+    because the tables of a `window` end at t.
+    """
+    prediction, _ = process.split(output)
+    x_0_hat = _x_0_hat(process, x_t, prediction, t, clip, xp)
+    epsilon_hat = process.epsilon_of(x_t, x_0_hat, t, xp)
+    signal = gather(xp, process.tables.signal, t + 1, x_t)
+    return signal * x_0_hat + gather(xp, process.tables.noise, t + 1, x_t) * epsilon_hat, x_0_hat
 
 
 def dpm_solver_step(

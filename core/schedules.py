@@ -110,11 +110,13 @@ class Schedule:
 
         Nichol & Dhariwal (2021), sec. 4: beta'_i = 1 - alpha_bar[S_i] / alpha_bar[S_{i-1}]. `spacing` is
         - the visited steps themselves, increasing and within 1..T;
-        - a number n: n steps spread evenly from 1 to T, both ends included (only T where n = 1);
+        - a number n: n steps spread evenly from 1 to T, both ends included (only T where n = 1), like "n" below;
         - "ddimN": N steps at the smallest integer stride that gives exactly N, counted from step 1 (Song et al. 2021);
         - "quadraticN": N steps at T (i/N)^2, i = 1..N, denser near the data (Song et al. 2021, app. D.2);
         - "logsnrN": N steps from 1 to T, as evenly spaced in log SNR as whole steps allow (Lu et al. 2022);
-        - "10,20,30": the chain cut into as many equal parts, each spread evenly over that many steps.
+        - "10,20,30": the chain cut into as many parts of equal length, the first of them longer by one where it does
+          not come out even, and in each so many steps spread evenly, both its ends included (its first step for a 1).
+          This is improved-diffusion's rule to the step, and "n" alone its rule for one part.
         """
         visited = np.append(0, spaced_steps(self.num_steps, spacing, self.log_snr))
         high, low = self.log_alpha_bar[visited], self.log_alpha_bar_low[visited]
@@ -138,7 +140,7 @@ def spaced_steps(
     if isinstance(spacing, str):
         return _named_spacing(num_steps, spacing, log_snr)
     if isinstance(spacing, int | np.integer):
-        return _even(1, num_steps, int(spacing))
+        return np.array([num_steps]) if spacing == 1 else _even(1, num_steps, int(spacing))
     steps = np.asarray(spacing)
     if steps.ndim != 1 or not steps.size or not np.issubdtype(steps.dtype, np.integer):
         raise ValueError(f"visited steps are a non-empty list of integers, got {spacing!r}")
@@ -160,7 +162,8 @@ def _named_spacing(num_steps: int, spacing: str, log_snr: ArrayLike | None) -> N
         )
     if len(counts) > num_steps:
         raise ValueError(f"{num_steps} steps cannot be cut into {len(counts)} parts; use fewer counts than {spacing!r}")
-    cuts = [round(i * num_steps / len(counts)) for i in range(len(counts) + 1)]
+    shortest, longer = divmod(num_steps, len(counts))
+    cuts = [part * shortest + min(part, longer) for part in range(len(counts) + 1)]
     parts = [_even(first + 1, last, int(count)) for first, last, count in zip(cuts, cuts[1:], counts, strict=False)]
     return np.concatenate(parts)
 
@@ -219,10 +222,15 @@ _SPACINGS: dict[str, Callable[[int, int, ArrayLike | None], NDArray[np.int64]]] 
 
 
 def _even(first: int, last: int, count: int) -> NDArray[np.int64]:
+    """`count` steps from `first` to `last`, both included, as improved-diffusion rounds them; only `first` for 1.
+
+    Distances from `first` are a running sum of one stride: where one lies halfway between two steps, its rounding
+    decides, and then the even distance. A grid of another rounding visits other steps than a published respacing.
+    """
     _check_count(first, last, count)
-    if count == 1:
-        return np.array([last])
-    return np.rint(np.linspace(first, last, count)).astype(np.int64)
+    strides = np.full(count - 1, (last - first) / max(count - 1, 1))
+    steps: NDArray[np.int64] = first + np.rint(np.append(0.0, np.cumsum(strides))).astype(np.int64)
+    return steps
 
 
 def _check_count(first: int, last: int, count: int) -> None:
@@ -251,6 +259,11 @@ def from_log_snr(log_snr: ArrayLike, name: str = "custom") -> Schedule:
     alpha_bar = sigmoid(log_snr) (Kingma et al. 2021, eq. 3), and
     beta_t = sigmoid(-log_snr_t) (1 - exp(log_snr_t - log_snr_{t-1})), which forms no ratio near 1.
     """
+    given = _checked_log_snr(log_snr)
+    return _from_falls(given, -np.diff(given), name)
+
+
+def _checked_log_snr(log_snr: ArrayLike) -> Table:
     given = np.array(log_snr, dtype=np.float64)
     if given.ndim != 1 or given.size < 1:
         raise ValueError(f"log SNRs are a list for steps 1..T with T >= 1, got an array of shape {given.shape}")
@@ -258,12 +271,20 @@ def from_log_snr(log_snr: ArrayLike, name: str = "custom") -> Schedule:
         raise ValueError("log SNRs are numbers that fall strictly from step 1 to T; sort them in falling order")
     if given[0] > 700 or given[-1] < -700:
         raise ValueError(f"log SNRs lie within -700..700, where exp is finite, got {given[0]} to {given[-1]}")
-    fall = np.append(-np.inf, np.diff(given))
-    beta = np.exp(-np.logaddexp(0, given)) * -np.expm1(fall)
+    return given
+
+
+def _from_falls(log_snr: Table, fall: Table, name: str) -> Schedule:
+    """The schedule of log SNRs (T,) and their falls to steps 2..T, (T - 1,).
+
+    A difference of rounded log SNRs has a rounding of 1e-15 of them, which in a small fall is 1e-13: a formula that
+    knows the fall gives it.
+    """
+    beta = np.exp(-np.logaddexp(0, log_snr)) * -np.expm1(np.append(-np.inf, -fall))
     # log1p(-beta) keeps the accuracy of a small beta, the difference of log alpha_bar that of one near 1.
-    between = np.diff(np.append(0.0, -np.logaddexp(0, -given)))
+    between = np.diff(np.append(0.0, -np.logaddexp(0, -log_snr)))
     high, low = _compensated_cumsum(np.where(beta < 0.5, np.log1p(-np.minimum(beta, 0.5)), between))
-    return Schedule(np.append(0.0, beta), high, low, np.arange(given.size + 1), name)
+    return Schedule(np.append(0.0, beta), high, low, np.arange(log_snr.size + 1), name)
 
 
 def linear(num_steps: int, beta_start: float = 1e-4, beta_end: float = 0.02, *, scaled: bool = False) -> Schedule:
@@ -351,8 +372,9 @@ def log_linear(num_steps: int, first: float = 13.3, last: float = -5.0) -> Sched
     A chain of one step has only the last.
     """
     _check_num_steps(num_steps)
-    log_snr = np.linspace(first, last, num_steps) if num_steps > 1 else [last]
-    return from_log_snr(log_snr, f"log-linear({first:g}, {last:g})")
+    log_snr = _checked_log_snr(np.linspace(first, last, num_steps) if num_steps > 1 else [last])
+    fall = np.full(num_steps - 1, (first - last) / max(num_steps - 1, 1))
+    return _from_falls(log_snr, fall, f"log-linear({first:g}, {last:g})")
 
 
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {

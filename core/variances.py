@@ -11,7 +11,14 @@ A kind is a value (`Variance`) that says what its tables are and how the network
 asks it, and never its name.
 
 beta tilde_1 = 0, so the variance at t = 1 is a choice. It moves L_0 by bits, and so it is a setting, `first_variance`,
-that reports must show: "next" takes beta tilde_2, the next step's; "beta" takes beta_1.
+that reports must show: "next" takes beta tilde_2, the next step's; "beta" takes beta_1. It holds for every fixed
+variance, and for the floor of a learned one. With the variances that are fixed to beta tilde or beta, or a range
+between them, "next" is what published code scores:
+
+    beta_tilde,    next    "fixedsmall" of Ho et al. (2020) and of Nichol & Dhariwal's code (improved-diffusion)
+    beta,          next    "fixedlarge" of the same: beta_t from t = 2 on, and at t = 1 not beta_1
+    learned_range, next    learn_sigma of improved-diffusion
+    beta,          beta    sigma_t^2 = beta_t at every step, t = 1 too: sec. 3.2 of Ho et al. (2020), not their code
 
 Ho et al. (2020): https://arxiv.org/abs/2006.11239
 Nichol & Dhariwal (2021): https://arxiv.org/abs/2102.09672
@@ -34,12 +41,14 @@ from core.schedules import Schedule, Table
 class VarianceEnds:
     """Log variances by step that the kinds are made of, (T,) each, entry t - 1 being step t.
 
-    `log_beta_tilde`: at t = 1, where beta tilde is 0, the variance chosen for that step. `log_ratio`: log(beta tilde /
+    `log_beta_tilde`: at t = 1, where beta tilde is 0, the variance chosen for that step. `log_fixed_beta`: log beta
+    with the same choice at t = 1. `log_ratio`: log(beta tilde /
     beta), which a difference of the two would lose late in the chain; given as 0 at t = 1.
     """
 
     log_beta_tilde: Array
     log_beta: Array
+    log_fixed_beta: Array
     log_ratio: Array
 
 
@@ -63,7 +72,8 @@ class Entry:
 class Variance:
     """One kind of reverse variance.
 
-    `steps_back`: k of a fixed variance beta_t (1 - alpha_bar_{t - k}) / (1 - alpha_bar_t); None for any other.
+    `steps_back`: k of a fixed variance beta_t (1 - alpha_bar_{t - k}) / (1 - alpha_bar_t), the one at t = 1 being
+    chosen; None for any other.
     `floor`, `span`: its two tables. `entry`: how the network's extra output enters; None where the variance is fixed.
     `log_ratio`: log(beta tilde / sigma^2) of a fixed variance sigma^2, which is what its KL to the posterior is made
     of.
@@ -104,8 +114,7 @@ class Variance:
 _BETA_TILDE = Variance("beta_tilde", lambda ends: ends.log_beta_tilde, steps_back=1)
 _BETA = Variance(
     "beta",
-    lambda ends: ends.log_beta,
-    span=lambda ends: 0 * ends.log_beta,
+    lambda ends: ends.log_fixed_beta,
     log_ratio=lambda ends: ends.log_ratio,
     steps_back=0,
 )
@@ -176,8 +185,10 @@ def log_tilde_ratio(schedule: Schedule) -> Table:
 
 def variance_ends(schedule: Schedule, first_variance: str = "next") -> VarianceEnds:
     """The ends for a schedule, in float64."""
+    tilde, beta = log_beta_tilde(schedule, first_variance)[1:], log_beta(schedule)[1:]
     return VarianceEnds(
-        log_beta_tilde(schedule, first_variance)[1:],
-        log_beta(schedule)[1:],
-        np.append(0.0, log_tilde_ratio(schedule)[2:]),
+        log_beta_tilde=tilde,
+        log_beta=beta,
+        log_fixed_beta=np.append(tilde[0], beta[1:]),
+        log_ratio=np.append(0.0, log_tilde_ratio(schedule)[2:]),
     )

@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.interface import Draws
-from core.bounds import bits_per_dim, prior_kl
+from core.bounds import bits_per_dim, prior_kl, squared_error_of_x_0
 from core.estimators import (
     draws_needed,
     error_parts,
     kl_scale,
+    linear_denoiser_mse,
     noise_control,
     plan,
     smoothed_deviations,
+    with_pooled_variance,
 )
 from core.reverse import ReverseProcess
 from core.strata import Strata
@@ -53,6 +55,7 @@ class TermEstimate:
 class BoundEstimate:
     """The bound and the epsilon MSE of one model on one test set. `kl` in nats per example and step, `mse` per dim.
 
+    `x_0_mse`: the squared error of x_0_hat per dim, from the same draws.
     `influence` (N,): what each example adds to the deviation of `nats` from its expectation, by being in the test set
     and by the steps and noise that it drew.
     """
@@ -60,6 +63,7 @@ class BoundEstimate:
     strata: Strata
     kl: TermEstimate
     mse: TermEstimate
+    x_0_mse: TermEstimate
     prior: float
     dims: int
     evaluations: int
@@ -228,11 +232,27 @@ def _estimate(
         strata=strata,
         kl=TermEstimate(kl.mean, *error_parts(kl, deviations)),
         mse=TermEstimate(mse.mean, *error_parts(mse, mse_deviations)),
+        x_0_mse=_x_0_mse(used, process, test),
         prior=float(prior.mean()),
         dims=int(np.prod(test.shape[1:])),
         evaluations=len(values),
         influence=np.bincount(example, residual, len(test)) + (prior - prior.mean()) / len(test),
     )
+
+
+def _x_0_mse(used: DrawnValues, process: ReverseProcess, test: NDArray[np.float64]) -> TermEstimate:
+    """The squared error of x_0_hat by stratum: of each draw at its own step, since its factor grows within a stratum.
+
+    Late strata, cheap in nats, have a handful of draws, and their scatter is pooled with their neighbours'. It is
+    compared in units of the error itself, or of the linear denoiser's where that is the larger: a few draws of a good
+    network now and then are all small.
+    """
+    plan, schedule, t = used.plan, process.schedule, used.draws.t
+    value = squared_error_of_x_0(schedule, used.without_noise(used.mse, used.control), t)
+    seen = used.moments(squared_error_of_x_0(schedule, used.mse, t)).mean
+    scale = np.maximum(seen, linear_denoiser_mse(schedule, float(test.var()) or 1.0)[plan.middle])
+    moments = with_pooled_variance(used.moments(value), plan.own, scale)
+    return TermEstimate(moments.mean, *error_parts(moments, scale))
 
 
 def evaluate_terms(

@@ -25,10 +25,8 @@ def rate_distortion_rows(estimate: BoundEstimate, process: ReverseProcess) -> li
     def bits(nats: Any) -> Any:
         return bits_per_dim(nats, estimate.dims)
 
-    strata, kl, mse = estimate.strata, estimate.kl, estimate.mse
-    curve = rate_distortion(
-        process.schedule, strata, estimate.prior, kl.mean, kl.standard_error, mse.mean, mse.standard_error
-    )
+    strata, kl, x_0_mse = estimate.strata, estimate.kl, estimate.x_0_mse
+    curve = rate_distortion(strata, estimate.prior, kl.mean, kl.standard_error, x_0_mse.mean, x_0_mse.standard_error)
     rate, rate_error = bits(curve.rate), bits(curve.rate_error)
     levels = process.levels
     scale = 1.0 if levels is None else float(in_levels(1.0, levels))

@@ -70,7 +70,12 @@ class StudySettings:
     ] = None
     num_steps: Annotated[int, Flag(help="T, the length of the chain")] = 1000
     first_variance: Annotated[
-        str, Flag(help="reverse variance at t = 1, where beta tilde is 0: 'next' (beta tilde_2) or 'beta' (beta_1)")
+        str,
+        Flag(
+            help="reverse variance at t = 1, where beta tilde is 0, of every kind: 'next' (beta tilde_2) or 'beta'"
+            " (beta_1). With next, beta_tilde is fixedsmall and beta fixedlarge of the code of Ho et al. (2020) and of"
+            " improved-diffusion, and learned_range its learn_sigma; beta with beta is beta_t at every step"
+        ),
     ] = "next"
 
     widths: Annotated[tuple[int, ...], Flag(help="U-Net channels per level, finest first")] = (16, 32)

@@ -170,6 +170,6 @@ def unit_scale_by_hand(process: ReverseProcess, objective: str) -> float:
         "offset": (beta * before / (1 - now), now),
     }[process.prediction.name]
     sigma2 = beta.copy() if process.variance.name == "beta" else tilde
-    sigma2[0] = beta[0] if process.variance.name == "beta" or process.first_variance == "beta" else tilde[1]
+    sigma2[0] = beta[0] if process.first_variance == "beta" else tilde[1]
     in_nats = in_epsilon * beta**2 / (2 * sigma2 * (1 - beta) * (1 - now))
     return float(1 / np.mean({"epsilon_mse": in_epsilon, "target_mse": size, "posterior_kl": in_nats}[objective]))

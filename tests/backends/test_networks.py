@@ -51,3 +51,9 @@ def test_the_last_layer_of_a_branch_and_of_the_network_starts_at_0():
                 assert np.all(w == 1), name
             else:
                 assert np.ptp(w) > 0, name
+
+
+@pytest.mark.parametrize("level", [-1, 2, 5])
+def test_attention_is_refused_where_there_is_no_level(level):
+    with pytest.raises(ValueError, match=f"from 0, the finest, to 1, got {level}$"):
+        UNetSettings((8, 8, 1), widths=(8, 16), attention_levels=(1, level))

@@ -15,7 +15,18 @@ from core.forward import marginal, posterior, transition
 from core.objectives import kl_weight
 from core.predictions import prediction_tables
 from core.reverse import reverse_process
-from core.schedules import Schedule, cosine, from_log_snr, harmonic, linear, quadratic, sigmoid
+from core.schedules import (
+    SCHEDULES,
+    Schedule,
+    constant,
+    cosine,
+    from_log_snr,
+    harmonic,
+    linear,
+    log_linear,
+    quadratic,
+    sigmoid,
+)
 
 DIGITS = 60
 RELATIVE = 1e-14  # the promise of core.schedules; careful float64 gets to 5e-15
@@ -80,6 +91,16 @@ def exact_sigmoid(num_steps):
     return clipped_from_shares([falling(t) for t in range(num_steps + 1)])
 
 
+def exact_constant(num_steps):
+    return from_exact_betas([mp.mpf("0.01")] * num_steps)
+
+
+def exact_log_linear(num_steps):
+    first, last = mp.mpf("13.3"), mp.mpf(-5)
+    falling = [first + (last - first) * i / (num_steps - 1) for i in range(num_steps)]
+    return Truth([mp.mpf(1), *(1 / (1 + mp.exp(-log_snr)) for log_snr in falling)])
+
+
 def exact_harmonic(num_steps):
     return from_exact_betas(min(1 / mp.mpf(k), mp.mpf("0.999")) for k in range(num_steps, 0, -1))
 
@@ -93,13 +114,17 @@ CASES = {
     "linear 100": (lambda: linear(100), lambda: exact_linear(100)),
     "linear 1000": (lambda: linear(1000), lambda: exact_linear(1000)),
     "linear 4000": (lambda: linear(4000), lambda: exact_linear(4000)),
-    "linear 100 scaled": (lambda: linear(100, scaled=True), lambda: exact_linear(100, scaled=True)),
-    "linear 4000 scaled": (lambda: linear(4000, scaled=True), lambda: exact_linear(4000, scaled=True)),
+    "linear-scaled 100": (lambda: linear(100, scaled=True), lambda: exact_linear(100, scaled=True)),
+    "linear-scaled 4000": (lambda: linear(4000, scaled=True), lambda: exact_linear(4000, scaled=True)),
     "cosine 1000": (lambda: cosine(1000), lambda: exact_cosine(1000)),
     "cosine 4000": (lambda: cosine(4000), lambda: exact_cosine(4000)),
     "quadratic 1000": (lambda: quadratic(1000), lambda: exact_quadratic(1000)),
     "sigmoid 1000": (lambda: sigmoid(1000), lambda: exact_sigmoid(1000)),
     "harmonic 1000": (lambda: harmonic(1000), lambda: exact_harmonic(1000)),
+    "constant 1000": (lambda: constant(1000), lambda: exact_constant(1000)),
+    "constant 4000": (lambda: constant(4000), lambda: exact_constant(4000)),
+    "log-linear 1000": (lambda: log_linear(1000), lambda: exact_log_linear(1000)),
+    "log-linear 4000": (lambda: log_linear(4000), lambda: exact_log_linear(4000)),
     "from_log_snr": (lambda: from_log_snr(LOG_SNR), lambda: exact_from_log_snr(LOG_SNR)),
     "linear 1000 to 50": (
         lambda: linear(1000).respaced(50),
@@ -139,6 +164,10 @@ def assert_relative(got, exact):
 
 def assert_absolute(got, exact):
     assert np.max(np.abs(got - rounded(exact))) < RELATIVE
+
+
+def test_every_schedule_is_held_to_its_formula():
+    assert {name.split()[0] for name in CASES} >= set(SCHEDULES)
 
 
 def test_schedule_tables(both):

@@ -14,11 +14,13 @@ from core.estimators import (
     draws_needed,
     error_parts,
     kl_scale,
+    linear_denoiser_mse,
     noise_control,
     plan,
     smoothed_deviations,
     standard_errors,
     stratum_moments,
+    with_pooled_variance,
     without_examples,
     without_noise,
 )
@@ -307,3 +309,40 @@ def test_a_stratum_of_thirty_repeats_tells_noise_from_examples_by_itself(freedom
     share = 1.0 if own else freedom / (freedom + 1000)
     assert error_parts(moments)[0][0] == pytest.approx(math.sqrt(share / 40), rel=1e-12)
     assert standard_errors(moments)[0] == pytest.approx(math.sqrt(share / 40), rel=1e-12)
+
+
+def test_variances_of_few_draws_are_pooled_along_the_scale():
+    """By hand: of 3 strata alike in units of their scale, 4, 4 and 40 draws; the first of all stays by itself."""
+    moments = StratumMoments(
+        count=np.array([4, 4, 4, 40]),
+        mean=np.zeros(4),
+        variance=np.array([7.0, 1.0, 2.0 * 100, 3.0 * 10_000]),
+        within=np.zeros(4),
+        within_freedom=np.full(4, 2),
+        share_excess=np.zeros(4),
+    )
+    scale = np.array([1.0, 1.0, 10.0, 100.0])
+    pooled = (3 * 1.0 + 3 * 2.0 + 39 * 3.0) / 45
+    np.testing.assert_allclose(
+        with_pooled_variance(moments, 1, scale).variance, [7.0, pooled, 100 * pooled, 30_000], rtol=1e-12
+    )
+    near = (3 * 1.0 + 3 * 2.0) / 6
+    np.testing.assert_allclose(
+        with_pooled_variance(moments, 1, scale, window=1).variance, [7.0, near, 100 * pooled, 30_000], rtol=1e-12
+    )
+
+
+def test_a_diverged_stratum_spoils_no_neighbours_variance():
+    variance = np.array([1.0, np.inf, np.nan, 3.0])
+    moments = StratumMoments(np.full(4, 4), np.zeros(4), variance, np.zeros(4), np.full(4, 2), np.zeros(4))
+    found = with_pooled_variance(moments, 0, np.ones(4)).variance
+    np.testing.assert_allclose(found, [2.0, np.inf, np.nan, 2.0], rtol=1e-12)
+
+
+def test_error_of_the_linear_denoiser_is_the_posterior_variance_of_a_gaussian():
+    """1 / (1 / variance + SNR), by adding precisions."""
+    schedule = linear(100)
+    expected = 1 / (1 / 0.3 + schedule.alpha_bar[1:] / schedule.one_minus_alpha_bar[1:])
+    found = linear_denoiser_mse(schedule, 0.3)
+    assert found[0] == 0
+    np.testing.assert_allclose(found[1:], expected, rtol=1e-12)

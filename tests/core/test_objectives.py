@@ -154,6 +154,8 @@ def test_learned_variance_at_its_ends_is_the_fixed_one(schedule, prediction, fir
     """posterior_kl with learned range at -1 and 1, and learned diagonal at 0, is that of beta tilde and beta."""
     options = {"first_variance": first_variance, "levels": levels}
     fixed = {kind: reverse_process(schedule, prediction, kind, **options) for kind in FIXED_VARIANCES}
+    # The upper end of the range is beta at t = 1 too, whatever its lower end is there.
+    fixed["beta"] = reverse_process(schedule, prediction, "beta", first_variance="beta", levels=levels)
     batch, output = every_step(schedule, fixed["beta"], seed)
     for kind, value, same_as in (
         ("learned_range", -1.0, "beta_tilde"),

@@ -351,7 +351,7 @@ def test_a_range_of_no_width_leaves_no_choice():
     """learned_range with first_variance beta fixes the variance at t = 1: output 0 there, and the fixed floor."""
     schedule = linear(5)
     learned = reverse_process(schedule, variance="learned_range", first_variance="beta")
-    fixed = reverse_process(schedule, variance="beta")
+    fixed = reverse_process(schedule, variance="beta", first_variance="beta")
     x_t, t = np.array([[0.2]]), np.array([1])
     assert optimal_output(learned, PAIR, x_t, t)[0, 1] == 0
     x_0_variance = PAIR.x_0_variance(schedule, x_t, t)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.forward import marginal, posterior
 from core.predictions import PREDICTIONS, prediction_tables
 from core.reverse import reverse_process
-from core.schedules import linear
+from core.schedules import from_betas, linear
 from core.variances import VARIANCES, as_variance, log_beta, log_beta_tilde
 from tests.strategies import predictions, schedules
 
@@ -114,7 +114,7 @@ def test_learned_range_ends_at_the_fixed_variances(schedule, first_variance, pre
     ones = np.ones((schedule.num_steps, 2))
     learned = reverse_process(schedule, prediction, "learned_range", first_variance=first_variance)
     tilde = reverse_process(schedule, prediction, "beta_tilde", first_variance=first_variance)
-    beta = reverse_process(schedule, prediction, "beta")
+    beta = reverse_process(schedule, prediction, "beta", first_variance="beta")
     np.testing.assert_array_equal(learned.log_variance(-ones, t, ones)[:, :1], tilde.log_variance(None, t, ones))
     # floor + (ceiling - floor), both up to 14 in size
     np.testing.assert_allclose(learned.log_variance(ones, t, ones)[:, :1], beta.log_variance(None, t, ones), atol=1e-14)
@@ -143,6 +143,19 @@ def test_variance_tables(schedule):
     assert np.all(tilde[2:] <= beta[2:] + 1e-15)
     assert tilde[1] == tilde[2]
     assert log_beta_tilde(schedule, "beta")[1] == beta[1]
+
+
+@pytest.mark.parametrize("first_variance", ["next", "beta"])
+@pytest.mark.parametrize("variance", ["beta_tilde", "beta"])
+def test_every_fixed_variance_takes_the_first_one_that_is_chosen(variance, first_variance):
+    """By hand, in fractions: with "next" the fixed large of Ho et al. (2020) is beta tilde_2, beta_2, beta_3."""
+    beta_1, beta_2, beta_3 = 0.1, 0.2, 0.5
+    tilde_2, tilde_3 = 0.2 * 0.1 / (1 - 0.9 * 0.8), 0.5 * (1 - 0.9 * 0.8) / (1 - 0.9 * 0.8 * 0.5)
+    later = {"beta_tilde": [tilde_2, tilde_3], "beta": [beta_2, beta_3]}[variance]
+    process = reverse_process(from_betas([beta_1, beta_2, beta_3]), variance=variance, first_variance=first_variance)
+    expected = [{"next": tilde_2, "beta": beta_1}[first_variance], *later]
+    np.testing.assert_allclose(np.exp(process.tables.log_variance_floor[1:]), expected, rtol=1e-14)
+    assert np.all(process.tables.log_variance_span[1:] == 0)
 
 
 def test_a_chain_of_one_step_takes_beta():

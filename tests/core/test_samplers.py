@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from core.oracles import GaussianMixture, optimal_output
 from core.predictions import PREDICTIONS
 from core.reverse import reverse_process
-from core.samplers import SAMPLERS, adds_noise, ancestral_step, ddim_step, dpm_solver_step, make_sampler
+from core.samplers import (
+    SAMPLERS,
+    adds_noise,
+    ancestral_step,
+    ddim_reverse_step,
+    ddim_step,
+    dpm_solver_step,
+    make_sampler,
+)
 from core.schedules import cosine, from_log_snr, linear
 from core.variances import FIRST_VARIANCES, VARIANCES
 from tests.oracle_samplers import step_by_hand
@@ -153,6 +161,77 @@ def test_ancestral_preserves_the_marginals(schedule, prediction):
         tolerance = 1e-13 / np.sqrt(schedule.alpha_bar[t]) + 1e-13
         assert at_0 + slope * mean == pytest.approx(before_mean, abs=tolerance)
         assert slope**2 * variance + sigma**2 == pytest.approx(before_variance, abs=tolerance)
+
+
+@given(schedules(min_steps=2), predictions, st.sampled_from([*VARIANCES]), st.integers(0, 2**32 - 1))
+def test_a_step_backwards_keeps_the_x_0_and_the_epsilon_that_are_predicted(schedule, prediction, variance, seed):
+    """x_{t+1} = sqrt(alpha_bar_{t+1}) x_0_hat + sqrt(1 - alpha_bar_{t+1}) epsilon_hat, and `ddim_step` goes back.
+
+    With the x_0 and epsilon of x_t itself as the output of both steps; a learned variance's half is not read.
+    """
+    process = reverse_process(schedule, prediction, variance)
+    t = np.arange(1, schedule.num_steps)
+    x_0, epsilon, value = np.random.default_rng(seed).normal(size=(3, len(t), 3))
+    x_t = process.noised(x_0, epsilon, t)
+
+    def output(at):
+        target = process.target(x_0, epsilon, at)
+        return np.concatenate([target, value], axis=-1) if process.learns_variance else target
+
+    after, x_0_hat = ddim_reverse_step(process, x_t, output(t), t)
+    alpha_bar = np.cumprod(schedule.alpha)[:, None]
+    expected = np.sqrt(alpha_bar[t + 1]) * x_0 + np.sqrt(1 - alpha_bar[t + 1]) * epsilon
+    # x_0_hat and then epsilon_hat are differences over a small signal or noise, of 1e-15 of what they are made of.
+    on_output = np.abs(process.tables.x_0_on_output[t])[:, None]
+    size = (1 + np.abs(x_0) + np.abs(epsilon) + np.abs(x_t)) * (1 + on_output) / process.tables.noise[t][:, None]
+    size = size / np.sqrt(alpha_bar[t])
+    assert np.all(np.abs(x_0_hat - x_0) <= 1e-13 * size)
+    assert np.all(np.abs(after - expected) <= 1e-12 * size)
+    back, _ = ddim_step(process, after, output(t + 1), t + 1, 0 * after)
+    assert np.all(np.abs(back - x_t) <= 1e-11 * size / np.sqrt(alpha_bar[t + 1]))
+
+
+def test_clipping_a_step_backwards_is_that_of_x_0_hat():
+    process, x_t, t = reverse_process(linear(20), "x_0"), np.array([[0.2], [0.2]]), np.array([3, 7])
+    after, x_0_hat = ddim_reverse_step(process, x_t, np.array([[5.0], [0.5]]), t, clip=1.0)
+    assert x_0_hat.ravel().tolist() == [1.0, 0.5]
+    expected, _ = ddim_reverse_step(process, x_t, np.array([[1.0], [0.5]]), t)
+    np.testing.assert_array_equal(after, expected)
+
+
+def there_and_back(num_steps):
+    """x_T of an x_1, and the x_1 that it leads back to, over log SNRs from 4 to -4, by the exact denoiser."""
+    process = reverse_process(from_log_snr(np.linspace(4, -4, num_steps)))
+    x = np.array([[1.7], [-0.9]])
+
+    def output(t):
+        return exact_output(process, x, np.full(2, t))
+
+    for t in range(1, num_steps):
+        x, _ = ddim_reverse_step(process, x, output(t), np.full(2, t))
+    x_T = x
+    for t in range(num_steps, 1, -1):
+        x, _ = ddim_step(process, x, output(t), np.full(2, t), 0 * x)
+    return process.schedule, x_T, x
+
+
+def test_encoding_and_decoding_are_inverse_as_steps_grow():
+    """DDIM backwards takes each quantile of q(x_1) to that of q(x_T), and DDIM takes it back: to order 1 in 1 / T.
+
+    Of Gaussian data every marginal is a Gaussian, and the flow moves the number of deviations from its mean nowhere.
+    """
+    encoded, decoded = [], []
+    for num_steps in (100, 200, 400):
+        schedule, x_T, x_1 = there_and_back(num_steps)
+        (mean_1, variance_1), (mean_T, variance_T) = marginal_of(schedule, 1), marginal_of(schedule, num_steps)
+        start = np.array([[1.7], [-0.9]])
+        exact = mean_T + np.sqrt(variance_T / variance_1) * (start - mean_1)
+        encoded.append(np.abs(x_T - exact).max())
+        decoded.append(np.abs(x_1 - start).max())
+    np.testing.assert_allclose(np.log2(np.divide(encoded[:-1], encoded[1:])), 1, atol=0.15)
+    assert encoded[-1] < 0.02
+    assert decoded[0] > 1.9 * decoded[1] > 1.9 * 1.9 * decoded[2]
+    assert decoded[-1] < 0.02
 
 
 @given(schedules(min_steps=2), predictions, st.integers(0, 2**32 - 1))

@@ -140,8 +140,13 @@ def test_spacing_by_log_snr_spends_no_step_on_a_leap():
         (1000, "ddim50", range(1, 1000, 20)),
         (10, "ddim10", range(1, 11)),
         (10, "ddim1", [1]),
-        (9, "2,3", [1, 4, 5, 7, 9]),
-        (10, "1,1", [5, 10]),
+        (9, "2,3", [1, 5, 6, 8, 9]),
+        (10, "1,1", [1, 6]),
+        (10, "1", [1]),
+        (10, 1, [10]),
+        (6, "3", [1, 3, 6]),  # 2.5 steps further is 2, the even one
+        (6, 3, [1, 3, 6]),
+        (8, "3", [1, 5, 8]),  # and 3.5 is 4
         (1000, "quadratic10", [10, 40, 90, 160, 250, 360, 490, 640, 810, 1000]),
         (4, "quadratic3", [1, 2, 4]),
         (4, "quadratic4", [1, 2, 3, 4]),
@@ -156,6 +161,43 @@ def test_spacing_by_log_snr_spends_no_step_on_a_leap():
 )
 def test_named_spacings(num_steps, spacing, expected):
     assert linear(num_steps).respaced(spacing).steps[1:].tolist() == list(expected)
+
+
+def improved_diffusion_steps(num_steps: int, counts: list[int]) -> list[int]:
+    """The steps that improved-diffusion's timestep_respacing keeps, counted from 1, by its rule said in words.
+
+    Of S parts the first T mod S have one step more than the others. In a part of n steps of which c > 1 are kept, one
+    starts at its first and goes on by (n - 1) / (c - 1), adding up in floating point, and keeps Python's round of
+    every place; of c = 1 the first.
+    """
+    kept, start = [], 0
+    for part, count in enumerate(counts):
+        size = num_steps // len(counts) + (part < num_steps % len(counts))
+        place, stride = 0.0, (size - 1) / (count - 1) if count > 1 else 0.0
+        for _ in range(count):
+            kept.append(1 + start + round(place))
+            place += stride
+        start += size
+    return kept
+
+
+@given(st.integers(1, 1000), st.data())
+def test_spacing_by_counts_is_improved_diffusions(num_steps, data):
+    """Every part, every tie."""
+    parts = data.draw(st.integers(1, min(num_steps, 5)))
+    counts = [data.draw(st.integers(1, num_steps // parts)) for _ in range(parts)]
+    visited = spaced_steps(num_steps, ",".join(map(str, counts)))
+    assert visited.tolist() == improved_diffusion_steps(num_steps, counts)
+
+
+def test_a_published_respacing_is_the_same_steps():
+    """All 999 counts of a chain of 1,000, as a number and as text; and "10,10,10", whose first part has 334 steps."""
+    for count in range(2, 1001):
+        expected = improved_diffusion_steps(1000, [count])
+        assert spaced_steps(1000, count).tolist() == spaced_steps(1000, str(count)).tolist() == expected
+    thirds = spaced_steps(1000, "10,10,10").tolist()
+    assert thirds == improved_diffusion_steps(1000, [10, 10, 10])
+    assert (thirds[0], thirds[9], thirds[10], thirds[19], thirds[20], thirds[29]) == (1, 334, 335, 667, 668, 1000)
 
 
 @given(schedules())

@@ -183,6 +183,11 @@ def test_seeds_are_added_until_the_interval_is_narrow(smoke, tmp_path):
         (["--flow-examples", "1"], "--flow-examples is 0, or at least 2 for an error bar, got 1"),
         (["--learning-rate", "nan"], "--learning-rate is a positive number, got nan"),
         (["--widths", "16", "32", "64", "128", "256"], "5 levels need lengths divisible by 16"),
+        (["--attention-levels", "5"], "attention_levels count the widths (16, 32) from 0, the finest, to 1, got 5"),
+        (
+            ["--attention-levels", "0", "-1"],
+            "attention_levels count the widths (16, 32) from 0, the finest, to 1, got -1",
+        ),
         (["--seeds-until", "0.1", "--seeds", "1"], "from 2 or more first seeds, got 2 objectives and 1 seeds"),
         (["--preset", "huge"], "unknown preset 'huge'; known: default, smoke"),
         (["--sampler", "euler"], "unknown sampler 'euler'; known: ancestral"),

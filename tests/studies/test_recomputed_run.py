@@ -136,12 +136,11 @@ ALPHA_BAR = np.cumprod(1 - BETA)
 
 
 def reverse_variance(cell: Cell, beta: np.ndarray, alpha_bar: np.ndarray) -> np.ndarray:
-    """sigma_t^2 of the cell: beta_t, or beta tilde_t with beta tilde_2 or beta_1 at t = 1, where it would be 0."""
-    if cell.variance == "beta":
-        return beta
+    """sigma_t^2 of the cell: beta_t or beta tilde_t, with beta tilde_2 or beta_1 at t = 1, where beta tilde is 0."""
     tilde = np.append(0.0, beta[1:] * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:]))
-    tilde[1] = {"next": tilde[2], "beta": beta[1]}[cell.kind.first_variance]
-    return tilde
+    variance = (beta if cell.variance == "beta" else tilde).copy()
+    variance[1] = {"next": tilde[2], "beta": beta[1]}[cell.kind.first_variance]
+    return variance
 
 
 def silu(x: np.ndarray) -> np.ndarray:
