@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -25,6 +25,15 @@ def check_at_least(settings: Any, least: Mapping[str, int]) -> None:
         value = getattr(settings, name)
         if value is not None and value < lowest:
             raise ValueError(f"--{name.replace('_', '-')} is at least {lowest}, got {value}")
+
+
+def check_distinct(settings: Any, names: Iterable[str]) -> None:
+    """ValueError for the first of these settings that gives a value twice; settings of one value have no two."""
+    for name in names:
+        values = getattr(settings, name)
+        doubled = [value for i, value in enumerate(values) if value in values[:i]] if isinstance(values, tuple) else []
+        if doubled:
+            raise ValueError(f"--{name.replace('_', '-')} gives {doubled[0]} more than once; give each value once")
 
 
 def check_own_folder(out: Path, run: Path | None) -> None:

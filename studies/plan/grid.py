@@ -12,7 +12,7 @@ from core.objectives import check_objective
 from core.reverse import reverse_process
 from core.samplers import make_sampler
 from studies.datasets import dataset_label
-from studies.plan.schedules import learned_schedule, schedule_of
+from studies.plan.schedules import check_different, learned_schedule, schedule_of
 from studies.plan.settings import StudySettings
 from studies.store.cells import FACTORS, Cell
 
@@ -44,6 +44,7 @@ def check_cells(cells: list[Cell], settings: StudySettings) -> None:
         check_objective(cell.objective, cell.variance)
         if learned_schedule(cell.schedule, settings.num_steps, None) is not None:
             check_learnable(cell.objective)
+    check_different(dict.fromkeys(cell.schedule for cell in cells), settings.num_steps)
     for schedule, prediction, variance in {(cell.schedule, cell.prediction, cell.variance) for cell in cells}:
         reverse_process(
             schedule_of(schedule, settings.num_steps), prediction, variance, first_variance=settings.first_variance

@@ -15,7 +15,7 @@ import tyro
 from backends.interface import Execution
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 from backends.recipe import TrainingRecipe
-from studies.plan.command import Flag, check_at_least, read_recorded, settings_from
+from studies.plan.command import Flag, check_at_least, check_distinct, read_recorded, settings_from
 from studies.store.cells import FACTORS
 
 DTYPES = ("float32", "float64", "bfloat16")
@@ -242,6 +242,7 @@ def check_settings(settings: StudySettings) -> None:
     for name, value, known in chosen:
         if value not in known:
             raise ValueError(f"--{name} is one of {', '.join(known)}, got {value!r}")
+    check_distinct(settings, [factor.setting for factor in FACTORS])
 
 
 def from_json(text: str) -> StudySettings:

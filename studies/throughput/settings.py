@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from backends import BACKENDS
-from studies.plan.command import Flag, check_at_least, check_own_folder
+from studies.plan.command import Flag, check_at_least, check_distinct, check_own_folder
 from studies.throughput.contestant import PEERS
 
 CONTESTANTS = (*BACKENDS, *PEERS)
@@ -70,6 +70,7 @@ def parse_throughput_settings(argv: Sequence[str], description: str) -> Throughp
         wrong = [value for value in ((given,) if isinstance(given, str) else given) if value not in names]
         if wrong or not given:
             raise ValueError(f"--{name} are of {', '.join(names)}, got {wrong[0] if wrong else 'none'}")
+    check_distinct(settings, known)
     check_at_least(settings, {"rounds": 1, "threads": 1})
     if settings.clock == "cpu" and (settings.threads != 1 or settings.device not in ("auto", "cpu")):
         raise ValueError("--clock cpu is for --threads 1 on a CPU: it adds up threads, and does not see a GPU")

@@ -1,0 +1,88 @@
+"""Refused: what no study could use ends with one line and status 2, before a cell starts and with nothing touched.
+
+And beside it what looks alike, but is to end well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from studies.store.cells import FACTORS
+from tests.studies.custody.command import Commands, Seen
+from tests.studies.custody.entry import write_points
+from tests.studies.custody.fake_backend import mean_weight
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    folder = tmp_path_factory.mktemp("refused")
+    write_points(folder / "points.npz")
+    return Commands(folder)
+
+
+@pytest.fixture
+def refusal(commands: Commands, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """The one line of a study that is refused."""
+
+    def refused(changes: str, **options: object) -> str:
+        before = everything(commands.folder)
+        capsys.readouterr()
+        return reason_of(commands.study(changes, execute=False, **options), before, commands.folder, capsys)
+
+    return refused
+
+
+def reason_of(seen: Seen, before: dict[Path, int], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a refused command said: one line, with status 2, no process started and no file touched."""
+    lines = capsys.readouterr().err.splitlines()
+    assert (seen.status, len(lines), seen.processes) == (2, 1, []), lines
+    assert everything(folder) == before
+    return lines[0].removeprefix("error: ")
+
+
+def everything(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+# Factors.
+
+MANY = [factor.setting for factor in FACTORS if factor.name not in ("dataset", "seed")]
+
+
+@pytest.mark.parametrize("setting", MANY)
+def test_a_factors_value_given_twice(refusal, setting):
+    """Of whichever factor there is."""
+    value = {"objectives": "hybrid", "backends": "fake_two", "predictions": "v", "variances": "beta",
+             "schedules": "linear", "timesteps": "stratified", "dtypes": "float64"}[setting]  # fmt: skip
+    said = refusal(f"--{setting} {value} {value}")
+    assert said == f"--{setting} gives {value} more than once; give each value once"
+
+
+def test_one_schedule_by_two_names(refusal):
+    said = refusal("--num-steps 12 --schedules cosine linear cosine:12")
+    assert said == "--schedules gives one schedule by two names, cosine and cosine:12; give one of them"
+    assert "learned and learned-linear-scaled:30" in refusal(
+        "--num-steps 30 --objectives posterior_kl --schedules learned learned-linear-scaled:30"
+    )
+
+
+def test_seeds_until_where_cells_diverged(commands):
+    """No seeds are added, as there is no spread to ask for them; the study ends as any other."""
+
+    def diverging(weights, process, draws):
+        loss = np.full(len(draws.t), np.nan if mean_weight(weights) > 0.9 else 1.0)
+        return loss, loss
+
+    words = "--objectives epsilon_mse posterior_kl --seeds 2 --flow-examples 0 --full-samples 0 --seeds-until 0.1"
+    seen = commands.study(words, losses=diverging)
+    assert set(seen.rows[seen.rows["metric"] == "diverged"]["objective"]) == {"posterior_kl"}
+    assert seen.status == 0
+    *_, closing, report = seen.said.splitlines()
+    assert closing.startswith("no seeds were added: 2 of 4 cells have no finite bound, as points-")
+    assert report == f"report: {seen.out / 'report.html'}"
