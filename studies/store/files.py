@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,13 @@ def asked_cells(run: Path, selection: Sequence[str]) -> list[Cell]:
     return chosen_cells([folder.read_cell() for folder in recorded], selection)
 
 
+def finished_besides(run: Path, cells: Sequence[Cell]) -> list[Cell]:
+    """The run's finished cells that are not among `cells`: further seeds of the same recipes, in the same order."""
+    place = {replace(cell, seed=0): i for i, cell in enumerate(cells)}
+    besides = [cell for cell in asked_cells(run, ()) if cell not in set(cells) and is_finished(run, cell.id)]
+    return sorted(besides, key=lambda cell: (cell.seed, place.get(replace(cell, seed=0), len(cells))))
+
+
 def failure(run: Path, cell_id: str) -> str | None:
     """The one-line reason of a failed cell, or None."""
     path = RunFolder(run).cell(cell_id).failure
@@ -112,7 +119,7 @@ def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
 def open_run(run: Path, settings_text: str, study: str) -> None:
     """Makes the run's folder, or checks that the one there is of the same study and settings.
 
-    Seeds and cells may be added to a run.
+    Seeds and cells may be added to a run. It keeps those it has: fewer seeds asked for are not recorded.
 
     A ValueError in one line where the folder cannot be written, belongs to something else, or has other
     settings; nothing in it is touched then.
@@ -134,6 +141,8 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
                 f"{run} holds a run with other settings ({key} {there.get(key)!r} there, {wanted[key]!r} asked); "
                 "repeat its command to continue it, or give another folder with --out"
             )
+        if "seeds" in wanted:
+            wanted["seeds"] = max(wanted["seeds"], there.get("seeds", 0))
         if there != wanted:
             write_json(path, wanted)
         return

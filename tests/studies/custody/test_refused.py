@@ -86,3 +86,21 @@ def test_seeds_until_where_cells_diverged(commands):
     *_, closing, report = seen.said.splitlines()
     assert closing.startswith("no seeds were added: 2 of 4 cells have no finite bound, as points-")
     assert report == f"report: {seen.out / 'report.html'}"
+
+
+def test_fewer_seeds_than_a_run_has(commands):
+    """They run no cell, and results and settings stay what they were, byte for byte; the command says so.
+
+    A seed asked for in an earlier command has been paid for, and an interval without it would be another one.
+    """
+    words = f"--objectives epsilon_mse posterior_kl --backends fake_two fake_one --out {commands.folder / 'fewer'}"
+    first = commands.study(f"{words} --seeds 3")
+    before = {name: (first.out / name).read_bytes() for name in ("results.csv", "settings.json")}
+    for seeds, kept in ((1, 8), (2, 4)):
+        seen = commands.study(f"{words} --seeds {seeds}")
+        assert seen.processes == []
+        assert {name: (seen.out / name).read_bytes() for name in before} == before
+        assert (
+            f"\n  {kept} more cells of an earlier command are finished there, and stay in results and rep" in seen.said
+        )
+    assert "more cells" not in first.said + commands.study(f"{words} --seeds 3").said

@@ -119,7 +119,7 @@ def test_a_cell_without_a_finite_bound_is_named(tmp_path, bound):
         if value is not None:
             rows.append({**asdict(cell), **files.row("bound", value, "bits/dim")})
     files.write_rows(tmp_path / "results.csv", rows)
-    with pytest.raises(seeds.NoDifferences, match="1 of 6 cells .* digits-linear-.*-posterior_kl-torch-1$"):
+    with pytest.raises(seeds.NoDifferences, match=r"1 of 6 cells .* digits-linear-.*-posterior_kl-torch-1$"):
         bound_differences(StudySettings(out=tmp_path, seeds=3))
     assert bound_differences(StudySettings(out=tmp_path, seeds=1)) == [0.0]
 
