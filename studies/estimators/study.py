@@ -18,6 +18,7 @@ from studies.run.remeasure import measure_and_report
 from studies.run.runner import run_study
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.data import dataset_of
 from studies.store.files import asked_cells, is_trained
 
 STUDY = "compare_estimators"
@@ -66,7 +67,7 @@ def finished_cells(settings: EstimatorSettings) -> list[Cell]:
 def test_size(settings: EstimatorSettings) -> int:
     """The number of the run's test examples."""
     trained = read_settings(settings.models)
-    return len(load_dataset(trained.dataset, trained.test_examples).test)
+    return len(dataset_of(settings.models, trained.dataset, trained.test_examples).test)
 
 
 def _train_models(settings: EstimatorSettings, argv: Sequence[str]) -> None:

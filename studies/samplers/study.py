@@ -16,6 +16,7 @@ from studies.run.remeasure import measure_and_report
 from studies.samplers.settings import SamplerSettings, chains
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.data import dataset_of
 from studies.store.files import asked_cells, is_trained
 
 STUDY = "compare_samplers"
@@ -28,6 +29,7 @@ def sampled_cells(settings: SamplerSettings) -> list[Cell]:
     ready = [cell for cell in asked_cells(settings.run, settings.cells) if is_trained(settings.run, cell)]
     if not ready:
         raise ValueError(f"{settings.run} has no finished cell to sample; run its study to the end first")
+    dataset_of(settings.run, trained.dataset, trained.test_examples)
     for cell in ready:
         check_backend(cell.backend)
         if not chains(settings, num_steps(cell, trained)):

@@ -96,7 +96,7 @@ class RunFolder:
 
     @property
     def reference(self) -> Path:
-        """Real examples for the report's pictures."""
+        """Real examples for the report's pictures, and the digest of the data."""
         return self.path / "reference.npz"
 
     @property

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
-from studies.datasets import load_dataset
 from studies.plan.command import to_json
 from studies.plan.machine import uses_gpu
 from studies.plan.settings import read_settings
 from studies.run.environment import record_environment
 from studies.store import files
+from studies.store.data import dataset_of
 from studies.throughput.cases import CASES, GROWTH_FILE, read_case
 from studies.throughput.contestant import CEILINGS, Contestant
 from studies.throughput.race import race
@@ -61,7 +61,7 @@ def raced(settings: ThroughputSettings) -> list[Workload]:
     chosen = [known[name] for name in settings.workloads]
     if settings.run is not None:
         trained = read_settings(settings.run)
-        chosen.append(of_study(trained, load_dataset(trained.dataset, trained.test_examples).shape))
+        chosen.append(of_study(trained, dataset_of(settings.run, trained.dataset, trained.test_examples).shape))
     return chosen
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from studies.cell import stages
+from studies.plan.settings import read_settings
 from studies.store.cells import FACTORS
+from studies.store.folder import RunFolder
 from tests.studies.custody.command import Commands, Seen
-from tests.studies.custody.entry import write_points
+from tests.studies.custody.entry import make_cell, write_points
 from tests.studies.custody.fake_backend import mean_weight
 
 Refusal = Callable[..., str]
@@ -104,3 +107,62 @@ def test_fewer_seeds_than_a_run_has(commands):
             f"\n  {kept} more cells of an earlier command are finished there, and stay in results and rep" in seen.said
         )
     assert "more cells" not in first.said + commands.study(f"{words} --seeds 3").said
+
+
+# Data.
+
+
+@pytest.fixture
+def begun(commands: Commands, tmp_path: Path) -> Seen:
+    """A run of one seed on data in the test's own folder."""
+    return commands.study(f"--dataset {write_points(tmp_path / 'mine.npz')} --out {tmp_path / 'run'} --flow-examples 0")
+
+
+def alter(path: Path, part: str) -> None:
+    """Changes the last digit of one number."""
+    arrays = dict(np.load(path))
+    arrays[part].flat[-1] = np.nextafter(arrays[part].flat[-1], np.inf)
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_data_that_changed_between_two_commands(commands, begun, tmp_path, capsys, part):
+    """By the run's own command and by the studies of a finished run; with the data as they were all goes on."""
+    data, words = tmp_path / "mine.npz", f"--dataset {tmp_path / 'mine.npz'} --out {begun.out} --flow-examples 0"
+    as_it_was = data.read_bytes()
+    alter(data, part)
+    before = everything(tmp_path)
+    studies = {
+        "compare_objectives": None,
+        "compare_samplers": ["--run", str(begun.out), "--out", str(tmp_path / "s"), "--steps", "4"],
+        "compare_estimators": ["--run", str(begun.out), "--out", str(tmp_path / "e"), "--examples", "6"],
+        "compare_throughput": ["--run", str(begun.out), "--out", str(tmp_path / "t")],
+    }
+    for script, flags in studies.items():
+        capsys.readouterr()
+        if flags is None:
+            seen = commands.study(f"{words} --seeds 2", execute=False)
+        else:
+            seen = commands.run(script, flags, execute=False)
+        said = reason_of(seen, before, tmp_path, capsys)
+        assert said.startswith(f"{begun.out} was begun with other data than {data} holds now (digest "), script
+        assert said.endswith("restore the data, or begin a new run with --out"), script
+    data.write_bytes(as_it_was)
+    assert set(commands.study(f"{words} --seeds 2").rows["seed"]) == {0, 1}
+
+
+def test_data_that_changed_while_a_study_runs(begun, tmp_path):
+    """A cell that starts later is told, as one that is resumed."""
+    alter(tmp_path / "mine.npz", "train")
+    with pytest.raises(ValueError, match="was begun with other data"):
+        stages.run_group(begun.out, [make_cell("mine", seed=1)], read_settings(begun.out), lambda *_, **__: None)
+
+
+def test_a_run_without_a_digest_goes_on(commands, begun, tmp_path):
+    reference = RunFolder(begun.out).reference
+    examples = dict(np.load(reference))
+    assert len(str(examples.pop("digest"))) == 64
+    np.savez_compressed(reference, **examples)
+    alter(tmp_path / "mine.npz", "train")
+    words = f"--dataset {tmp_path / 'mine.npz'} --out {begun.out} --flow-examples 0"
+    assert set(commands.study(f"{words} --seeds 2").rows["seed"]) == {0, 1}
