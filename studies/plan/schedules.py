@@ -16,12 +16,14 @@ import numpy as np
 
 from core.learned_schedule import LearnedSchedule
 from core.schedules import Schedule, from_log_snr, make_schedule
+from studies.plan.command import MOST_OF
 from studies.store.files import write_text
 
 LEARNED = "learned"
 LEARNED_START = "linear-scaled"
 FILE = "schedule.csv"
 COLUMNS = ("t", "start_log_snr", "start_beta", "log_snr", "beta")
+MOST_STEPS = MOST_OF["num_steps"]
 FIRST_REACH = LAST_REACH = 3.0
 """How far, in nats, log SNR may move at the ends; at t = 1 not at all where the data has a density (see below)."""
 
@@ -54,7 +56,9 @@ def _parts(words: str, num_steps: int) -> tuple[bool, str, int]:
     learned = is_learned(words)
     if learned:
         name = name.removeprefix(LEARNED).removeprefix("-") or LEARNED_START
-    return learned, name, int(length) if length else num_steps
+    if len(length) > len(str(MOST_STEPS)) or int(length or num_steps) > MOST_STEPS:
+        raise ValueError(f"a schedule has at most {MOST_STEPS} steps, got {words!r}")
+    return learned, name, int(length or num_steps)
 
 
 def learned_schedule(words: str, num_steps: int, levels: int | None) -> LearnedSchedule | None:

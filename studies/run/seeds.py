@@ -81,12 +81,11 @@ def bound_differences(settings: StudySettings) -> list[float]:
     NoDifferences where one of the seeds' cells has no finite bound.
     """
     import numpy as np
-    import pandas as pd
 
     from studies.statistics import paired_differences
     from studies.store.reading import with_later_factors
 
-    results = with_later_factors(pd.read_csv(RunFolder(settings.out).results))
+    results = with_later_factors(files.read_rows(RunFolder(settings.out).results))
     second, first = sorted(results["objective"].unique())
     bounds = (results["metric"] == "bound") & np.isfinite(results["value"]) & (results["seed"] < settings.seeds)
     frame = results.loc[bounds, [*FACTOR_NAMES, "metric", "value"]]

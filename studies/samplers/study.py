@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backends import check_backend
 from studies.plan.command import to_json
-from studies.plan.machine import default_jobs
+from studies.plan.machine import check_device, default_jobs
 from studies.plan.schedules import schedule_of
 from studies.plan.settings import StudySettings, read_settings
 from studies.run.environment import record_environment
@@ -36,6 +36,7 @@ def sampled_cells(settings: SamplerSettings) -> list[Cell]:
             raise ValueError(
                 f"no chain is left of --samplers and --steps for {cell.id}, whose T is {num_steps(cell, trained)}"
             )
+    check_device((cell.backend for cell in ready), settings.device)
     return sorted(ready, key=lambda cell: cell.seed)
 
 

@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backends.whole_files import write_whole
-from studies.store.cells import FACTOR_NAMES, Cell, chosen_cells
+from studies.store.cells import FACTOR_NAMES, TEXT_FACTORS, Cell, chosen_cells
 from studies.store.folder import CellFolder, RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (*FACTOR_NAMES, "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
@@ -46,6 +49,19 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[
     if unknown:
         raise ValueError(f"rows have the columns {', '.join(columns)}, got also {', '.join(sorted(unknown))}")
     write_text(path, pd.DataFrame(rows, columns=list(columns)).to_csv(index=False))
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Rows as they were written: a factor but the seed is text, also where it looks like a number or like nothing.
+
+    Data in 007.npz are the dataset "007", and those in nan.npz the dataset "nan"; only what is empty is missing.
+    """
+    import pandas as pd
+
+    names = pd.read_csv(path, nrows=0).columns
+    text = {name: str for name in names if name in TEXT_FACTORS}
+    missing = {name: [""] if name in text else ["", "nan", "NaN"] for name in names}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 
 
 def write_record(folder: CellFolder, cell: Cell, description: Mapping[str, str] | None = None) -> None:
@@ -108,7 +124,7 @@ def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
     import pandas as pd
 
     folder = RunFolder(run)
-    frames = [pd.read_csv(folder.cell(cell_id).rows) for cell_id in cell_ids if is_finished(run, cell_id)]
+    frames = [read_rows(folder.cell(cell_id).rows) for cell_id in cell_ids if is_finished(run, cell_id)]
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     for column in ("step", "t", "t_last"):
         frame[column] = frame[column].astype("Int64")
