@@ -45,6 +45,12 @@ class UNetSettings:
             raise ValueError(
                 f"a U-Net takes signals (H, W, C) or (L, C), got {self.shape}; use the mlp for points (D,)"
             )
+        if not self.widths or min(self.widths) < 1:
+            raise ValueError(f"widths are of 1 or more levels and at least 1 each, got {self.widths}")
+        if self.widths[0] % 2:
+            raise ValueError(f"the first of the widths is even, sines and cosines of t in pairs, got {self.widths}")
+        if self.norm_groups < 1:
+            raise ValueError(f"norm_groups is at least 1, got {self.norm_groups}")
         shrink = 2 ** (len(self.widths) - 1)
         if any(length % shrink for length in lengths):
             raise ValueError(

@@ -24,12 +24,13 @@ from studies.cell.model import TrainedModel, starting_process, trained_process
 from studies.cell.record import CellContext, Record, Trained
 from studies.cell.sampling import draw_samples, score
 from studies.cell.training import train
-from studies.datasets import Dataset, load_dataset
+from studies.datasets import Dataset
 from studies.metrics.evaluation import LEAST
 from studies.plan.settings import StudySettings, read_settings
 from studies.run.process import ENDED, Report, failure_noted
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.data import dataset_of
 from studies.store.files import Row
 from studies.store.folder import RunFolder
 from studies.store.sampler_chains import Chain
@@ -54,7 +55,7 @@ def run_recorded(run: Path, cells: Sequence[Cell], report: Report) -> None:
 def run_group(run: Path, cells: Sequence[Cell], settings: StudySettings, report: Report) -> None:
     """Runs the cells and writes their folders; `report` is told the `cell` too, and when one has ended."""
     started = time.perf_counter()
-    dataset = load_dataset(settings.dataset, settings.test_examples)
+    dataset = dataset_of(run, settings.dataset, settings.test_examples)
     records: list[Record] = []
     for cell in cells:
         with failure_noted([RunFolder(run).cell(cell.id)]):
@@ -71,7 +72,7 @@ def run_group(run: Path, cells: Sequence[Cell], settings: StudySettings, report:
 def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> None:
     """Runs one cell whose failure is raised, not noted; rows.csv comes last and marks it finished."""
     started = time.perf_counter()
-    context = make_context(run, cell, settings, load_dataset(settings.dataset, settings.test_examples), report)
+    context = make_context(run, cell, settings, dataset_of(run, settings.dataset, settings.test_examples), report)
     (trained,) = train([Record(context)], started)
     finish_cell(context, trained)
 

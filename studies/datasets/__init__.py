@@ -38,7 +38,7 @@ def dataset_label(name: str) -> str:
 
 def _npz_path(name: str) -> Path:
     path = Path(name)
-    if path.suffix != ".npz" or not path.is_file():
+    if path.suffix.lower() != ".npz" or not path.is_file():
         raise ValueError(
             f"unknown dataset {name!r}; known: {', '.join(DATASETS)}, or the path of an existing .npz file"
         )

@@ -62,6 +62,10 @@ def _check(what: str, array: NDArray[np.float64], levels: int | None) -> None:
             f"the {what} has at least 2 examples of shape (D,), (L, C) or (H, W, C), "
             f"got an array of shape {array.shape}"
         )
+    if array.size == 0:
+        raise ValueError(
+            f"the examples of the {what} hold numbers, got an array of shape {array.shape}, which has none"
+        )
     if not np.all(np.isfinite(array)):
         raise ValueError(
             f"the {what} holds {np.sum(~np.isfinite(array))} values that are NaN or infinite; clean it first"

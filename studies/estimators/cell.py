@@ -20,7 +20,6 @@ from studies.cell.bound import BoundEstimate, Terms, evaluate_bound
 from studies.cell.draws import generator
 from studies.cell.measured import measured
 from studies.cell.model import load_model
-from studies.datasets import load_dataset
 from studies.estimators.rivals import HISTORIES, HISTORY, cost_at, history_probabilities, independent, one_grid
 from studies.estimators.settings import EstimatorSettings, example_counts
 from studies.estimators.table import TermTable, read_table, save_table, tabulate
@@ -30,6 +29,7 @@ from studies.plan.settings import read_settings
 from studies.run.process import Report, one_after_another, run_in_process
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.data import dataset_of
 from studies.store.files import Row
 from studies.store.folder import RunFolder
 
@@ -162,7 +162,7 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
     """Tabulates the cell's model and compares the estimators; rows.csv comes last and marks it finished."""
     settings = read_recorded(out, EstimatorSettings)
     trained = read_settings(settings.models)
-    dataset = load_dataset(trained.dataset, trained.test_examples)
+    dataset = dataset_of(settings.models, trained.dataset, trained.test_examples)
     sizes = example_counts(settings, len(dataset.test))
     test = dataset.test[: max(sizes)]
     model = load_model(settings.models, cell, trained, dataset, settings.device)

@@ -16,7 +16,7 @@ from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Key, Panel, Plot, log_axis
 from studies.reporting.tables import aligned
 from studies.store.cells import FACTOR_NAMES
-from studies.store.files import write_text
+from studies.store.files import read_rows, write_text
 from studies.store.folder import RunFolder
 from studies.store.reading import with_later_factors
 from studies.store.recipes import recipes_of
@@ -40,7 +40,7 @@ TELLING = 0.01  # the error of a coverage that can be told from one outside 93-9
 
 def write_report(out: Path) -> Path:
     """Writes figures/evaluations.{png,pdf,svg,csv} and report.md from the folder alone."""
-    rows = with_later_factors(pd.read_csv(RunFolder(out).results))
+    rows = with_later_factors(read_rows(RunFolder(out).results))
     write_figures([figure(rows)], RunFolder(out).figures)
     settings = RunFolder(out).read_settings()
     environment = RunFolder(out).read_environment()
@@ -64,7 +64,7 @@ def write_report(out: Path) -> Path:
 
 def closing_table(out: Path) -> str:
     """The tables and the verdict as plain text."""
-    rows = with_later_factors(pd.read_csv(RunFolder(out).results))
+    rows = with_later_factors(read_rows(RunFolder(out).results))
     lines: list[str] = []
     for name, part in _models(rows):
         lines += [name, *aligned(cost_table(part)), "", *aligned(calibration_table(part)), ""]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from studies.plan.command import Flag, check_at_least, check_own_folder
+from studies.plan.command import Flag, check_at_least, check_at_most, check_own_folder
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def parse_estimator_settings(argv: Sequence[str], description: str) -> Estimator
     settings = tyro.cli(EstimatorSettings, args=list(argv), description=description)
     at_least = {"noise_draws": 2, "repeats": 20, "network_repeats": 0, "train_steps": 1, "jobs": 0, "threads": 1}
     check_at_least(settings, at_least)
+    check_at_most(settings)
     if settings.network_repeats == 1:
         raise ValueError("--network-repeats is 0 or at least 2, got 1: one estimate has no scatter")
     wrong = [count for count in settings.examples if count < 2 and count != 0]

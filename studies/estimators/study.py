@@ -10,7 +10,7 @@ from studies.datasets import load_dataset
 from studies.estimators.settings import EstimatorSettings, example_counts
 from studies.plan.command import to_json
 from studies.plan.grid import check_cells
-from studies.plan.machine import default_jobs
+from studies.plan.machine import check_device, default_jobs
 from studies.plan.settings import StudySettings, read_settings
 from studies.run.environment import record_environment
 from studies.run.executor import LocalProcesses
@@ -18,6 +18,7 @@ from studies.run.remeasure import measure_and_report
 from studies.run.runner import run_study
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.data import dataset_of
 from studies.store.files import asked_cells, is_trained
 
 STUDY = "compare_estimators"
@@ -29,8 +30,10 @@ MODELS = (("epsilon_mse", "beta_tilde"), ("hybrid", "learned_range"))
 def run_and_report(settings: EstimatorSettings, argv: Sequence[str]) -> int:
     """Runs what is not finished yet and writes the report; returns the exit status: 0, or 1 where a cell failed."""
     out = settings.out
-    if settings.run is not None:
-        finished_cells(settings)  # an error now, before anything is written
+    if settings.run is None:  # an error now, before anything is written
+        check_cells(*_models(settings))
+    else:
+        finished_cells(settings)
     files.open_run(out, to_json(settings), STUDY)
     record_environment(out, STUDY, argv)
     if settings.run is None:
@@ -60,17 +63,18 @@ def finished_cells(settings: EstimatorSettings) -> list[Cell]:
         check_backend(cell.backend)
     if not example_counts(settings, available):
         raise ValueError(f"--examples are at most {available} for this run's test set, got {min(settings.examples)}")
+    check_device((cell.backend for cell in cells), settings.device)
     return cells
 
 
 def test_size(settings: EstimatorSettings) -> int:
     """The number of the run's test examples."""
     trained = read_settings(settings.models)
-    return len(load_dataset(trained.dataset, trained.test_examples).test)
+    return len(dataset_of(settings.models, trained.dataset, trained.test_examples).test)
 
 
-def _train_models(settings: EstimatorSettings, argv: Sequence[str]) -> None:
-    """Two small models on digits, in the first backend installed; nothing is done where they are finished."""
+def _models(settings: EstimatorSettings) -> tuple[list[Cell], StudySettings]:
+    """Two small models on digits, in the first backend installed, and the settings that they are trained with."""
     backends = installed_backends()
     if not backends:
         raise ImportError("no backend is installed; pip install 'diffusion-objectives[torch]', or [keras], or both")
@@ -89,7 +93,12 @@ def _train_models(settings: EstimatorSettings, argv: Sequence[str]) -> None:
         threads=settings.threads,
     )
     cells = [Cell("digits", "linear", "epsilon", variance, objective, backends[0], 0) for objective, variance in MODELS]
-    check_cells(cells, models)
+    return cells, models
+
+
+def _train_models(settings: EstimatorSettings, argv: Sequence[str]) -> None:
+    """Trains the models; nothing is done where they are finished."""
+    cells, models = _models(settings)
     print(f"training {len(cells)} models on digits, {models.train_steps} steps each, in {models.out}", flush=True)
     outcome = run_study(STUDY, models, cells, argv, load_dataset(models.dataset, models.test_examples))
     for cell_id, reason in outcome.failed.items():

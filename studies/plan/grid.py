@@ -12,9 +12,13 @@ from core.objectives import check_objective
 from core.reverse import reverse_process
 from core.samplers import make_sampler
 from studies.datasets import dataset_label
-from studies.plan.schedules import learned_schedule, schedule_of
+from studies.plan.machine import check_device
+from studies.plan.schedules import check_different, learned_schedule, schedule_of
 from studies.plan.settings import StudySettings
 from studies.store.cells import FACTORS, Cell
+
+LONGEST_NAME = 255
+"""What file systems allow."""
 
 
 def grid(settings: StudySettings) -> list[Cell]:
@@ -39,13 +43,20 @@ def grid(settings: StudySettings) -> list[Cell]:
 def check_cells(cells: list[Cell], settings: StudySettings) -> None:
     """Raises for the first cell that cannot run, before any of them has started."""
     for cell in cells:
+        if len(cell.id.encode()) > LONGEST_NAME:
+            raise ValueError(
+                f"a cell's folder has a name of at most {LONGEST_NAME} bytes, got {len(cell.id.encode())} of "
+                f"{cell.id[:20]}...; give the data file a shorter name"
+            )
         capabilities(cell.backend).check_dtype(cell.dtype)
         check_backend(cell.backend)
         check_objective(cell.objective, cell.variance)
         if learned_schedule(cell.schedule, settings.num_steps, None) is not None:
             check_learnable(cell.objective)
+    check_different(dict.fromkeys(cell.schedule for cell in cells), settings.num_steps)
     for schedule, prediction, variance in {(cell.schedule, cell.prediction, cell.variance) for cell in cells}:
         reverse_process(
             schedule_of(schedule, settings.num_steps), prediction, variance, first_variance=settings.first_variance
         )
     make_sampler(settings.sampler, clip=settings.clip_x_0)
+    check_device((cell.backend for cell in cells), settings.device)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+
+from backends import capabilities
 
 ROOT = Path(__file__).resolve().parents[2]
 KEEP_MEMORY = {
@@ -16,10 +21,36 @@ KEEP_MEMORY = {
 """For glibc, which else gives a step's memory back and has every page of it cleared again in the next: thousands of
 page faults a step, up to an eighth of its time."""
 
+ASK_FOR_DEVICE = """
+import sys
+from backends import load_backend
+from backends.interface import Execution
+load_backend(sys.argv[1]).describe(Execution(device=sys.argv[2]))
+"""
+
 
 def uses_gpu(device: str) -> bool:
     """Whether cells on `device` run on a GPU, as far as one can tell without a framework."""
     return device not in ("auto", "cpu") or (device == "auto" and shutil.which("nvidia-smi") is not None)
+
+
+def check_device(backends: Iterable[str], device: str) -> None:
+    """ValueError where one of the backends has no such device here.
+
+    Only its framework knows, and is asked in a process of its own, which takes seconds. "auto" and "cpu" are anywhere.
+    """
+    for name in dict.fromkeys(backends):
+        if device not in ("auto", "cpu") and capabilities(name).packages and (reason := _missing_device(name, device)):
+            raise ValueError(f"--device {device} is not for {name} here: {reason}")
+
+
+@cache
+def _missing_device(name: str, device: str) -> str:
+    """Why the backend has no such device; empty where it has."""
+    command = [sys.executable, "-c", ASK_FOR_DEVICE, name, device]
+    asked = subprocess.run(command, capture_output=True, text=True, env=cell_environment(1), cwd=ROOT)
+    said = asked.stderr.strip() or f"asking for it ended with status {asked.returncode}"
+    return said.splitlines()[-1].removeprefix("ValueError: ") if asked.returncode else ""
 
 
 def gpu_memory() -> int | None:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from core.learned_schedule import LearnedSchedule
 from core.schedules import Schedule, from_log_snr, make_schedule
+from studies.plan.command import MOST_OF
 from studies.store.files import write_text
 
 LEARNED = "learned"
 LEARNED_START = "linear-scaled"
 FILE = "schedule.csv"
 COLUMNS = ("t", "start_log_snr", "start_beta", "log_snr", "beta")
+MOST_STEPS = MOST_OF["num_steps"]
 FIRST_REACH = LAST_REACH = 3.0
 """How far, in nats, log SNR may move at the ends; at t = 1 not at all where the data has a density (see below)."""
 
@@ -32,12 +35,30 @@ def is_learned(words: str) -> bool:
 
 def schedule_of(words: str, num_steps: int) -> Schedule:
     """The schedule called "name" with T = num_steps, or "name:T" with a length of its own; a learned one's start."""
+    _, name, length = _parts(words, num_steps)
+    return make_schedule(name, length)
+
+
+def check_different(schedules: Iterable[str], num_steps: int) -> None:
+    """ValueError for two names of one schedule, as "linear" and "linear:1000" are where T = num_steps is 1000."""
+    known: dict[tuple[bool, str, int], str] = {}
+    for words in schedules:
+        same = known.setdefault(_parts(words, num_steps), words)
+        if same != words:
+            raise ValueError(f"--schedules gives one schedule by two names, {same} and {words}; give one of them")
+
+
+def _parts(words: str, num_steps: int) -> tuple[bool, str, int]:
+    """Whether the schedule is learned, the name of the one it is or starts from, and T."""
     name, _, length = words.partition(":")
-    if length and not length.isdigit():
+    if length and not (length.isascii() and length.isdigit()):
         raise ValueError(f'a schedule is given as "name" or "name:T", as in "cosine:250", got {words!r}')
-    if is_learned(words):
+    learned = is_learned(words)
+    if learned:
         name = name.removeprefix(LEARNED).removeprefix("-") or LEARNED_START
-    return make_schedule(name, int(length) if length else num_steps)
+    if len(length) > len(str(MOST_STEPS)) or int(length or num_steps) > MOST_STEPS:
+        raise ValueError(f"a schedule has at most {MOST_STEPS} steps, got {words!r}")
+    return learned, name, int(length or num_steps)
 
 
 def learned_schedule(words: str, num_steps: int, levels: int | None) -> LearnedSchedule | None:

@@ -15,7 +15,7 @@ import tyro
 from backends.interface import Execution
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 from backends.recipe import TrainingRecipe
-from studies.plan.command import Flag, check_at_least, read_recorded, settings_from
+from studies.plan.command import Flag, check_at_least, check_at_most, check_distinct, read_recorded, settings_from
 from studies.store.cells import FACTORS
 
 DTYPES = ("float32", "float64", "bfloat16")
@@ -229,6 +229,7 @@ def check_settings(settings: StudySettings) -> None:
         "mlp_width": 1, "mlp_depth": 1, "test_examples": 2, "flow_examples": 0,
     }  # fmt: skip
     check_at_least(settings, at_least)
+    check_at_most(settings)
     if settings.flow_examples == 1:
         raise ValueError("--flow-examples is 0, or at least 2 for an error bar, got 1")
     for name in ("learning_rate", "clip_norm", "bound_se", "clip_x_0", "seeds_until"):
@@ -247,6 +248,7 @@ def check_settings(settings: StudySettings) -> None:
     for name, value, known in chosen:
         if value not in known:
             raise ValueError(f"--{name} is one of {', '.join(known)}, got {value!r}")
+    check_distinct(settings, [factor.setting for factor in FACTORS])
 
 
 def from_json(text: str) -> StudySettings:

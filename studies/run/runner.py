@@ -12,8 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from core.variances import as_variance
 from studies.datasets import Dataset
 from studies.plan.command import to_json
@@ -27,9 +25,9 @@ from studies.run.process import ENDED, News
 from studies.run.watch import Watch, Watcher
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.data import check_data, record_data
 from studies.store.folder import RunFolder
 
-REFERENCE_EXAMPLES = 256
 CELL = "studies.cell"
 """The module that trains and measures a group of cells."""
 
@@ -52,6 +50,8 @@ def run_study(
 ) -> Outcome:
     """Runs what is not finished yet, and leaves results.csv up to date; settings and cells have been checked.
 
+    Results hold all finished cells of the run: of a command that asks for fewer seeds than an earlier one, those too.
+
     `study` and `argv` are the script's name and arguments, recorded so that the report can say how to repeat
     it; `dataset` is the settings' own. `executor`: where the cells run; None: in processes on this machine.
     """
@@ -60,9 +60,10 @@ def run_study(
         check_tensorboard()
     for variance in {cell.variance for cell in cells}:
         settings.network(dataset.shape, as_variance(variance).is_learned)  # a ValueError now rather than in every cell
+    check_data(run, settings.dataset, dataset)
     files.open_run(run, to_json(settings), study)
     record_environment(run, study, argv)
-    _record_reference(run, dataset)
+    record_data(run, settings.dataset, dataset)
     todo = [cell for cell in cells if not files.is_finished(run, cell.id)]
     jobs = settings.jobs or default_jobs(settings.device, settings.threads)
     with ExitStack() as stack:
@@ -71,7 +72,7 @@ def run_study(
             watchers.append(stack.enter_context(EventLog(run, cells, settings.recipe())))
         groups = groups_of(todo, settings, dataset.shape, jobs, uses_gpu(settings.device))
         run_groups(executor or LocalProcesses(CELL, settings.threads), run, groups, jobs, *watchers)
-    files.gather_results(run, [cell.id for cell in cells])
+    files.gather_results(run, [cell.id for cell in (*cells, *files.finished_besides(run, cells))])
     return outcome_of(run, cells)
 
 
@@ -160,11 +161,3 @@ class _Account:
         del self._open[cell.id]
         for watcher in self._watchers:
             watcher.ended(cell, files.failure(self._run, cell.id))
-
-
-def _record_reference(run: Path, dataset: Dataset) -> None:
-    """Real examples for the report's pictures."""
-    path = RunFolder(run).reference
-    if not path.is_file():
-        parts = {"train": dataset.train, "test": dataset.test}
-        files.write_arrays(path, {name: x[:REFERENCE_EXAMPLES].astype(np.float32) for name, x in parts.items()})

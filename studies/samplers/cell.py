@@ -11,13 +11,13 @@ from pathlib import Path
 from backends import load_backend
 from studies.cell.model import load_model
 from studies.cell.sampling import draw_samples, score
-from studies.datasets import load_dataset
 from studies.plan.command import read_recorded
 from studies.plan.settings import read_settings
 from studies.run.process import Report, one_after_another, run_in_process
 from studies.samplers.settings import SamplerSettings, chains
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.data import dataset_of
 from studies.store.files import Row, row
 from studies.store.folder import RunFolder
 
@@ -30,7 +30,7 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
     """Samples and scores the cell; rows.csv comes last and marks it finished."""
     settings = read_recorded(out, SamplerSettings)
     trained = read_settings(settings.run)
-    dataset = load_dataset(trained.dataset, trained.test_examples)
+    dataset = dataset_of(settings.run, trained.dataset, trained.test_examples)
     model = load_model(settings.run, cell, trained, dataset, settings.device)
     todo = chains(settings, model.process.num_steps)
     total, done = sum(chain.steps for chain in todo), 0

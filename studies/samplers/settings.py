@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from core.samplers import make_sampler
-from studies.plan.command import Flag, check_at_least, check_own_folder
+from studies.plan.command import Flag, check_at_least, check_at_most, check_own_folder
 from studies.store.cells import wanted_factors
 from studies.store.sampler_chains import SPACINGS, Chain, Family
 
@@ -50,6 +50,7 @@ def parse_sampler_settings(argv: Sequence[str], description: str) -> SamplerSett
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
     settings = tyro.cli(SamplerSettings, args=list(argv), description=description)
     check_at_least(settings, {"samples": LEAST_SAMPLES, "dpm_solver_up_to": 1, "jobs": 0, "threads": 1})
+    check_at_most(settings)
     if not settings.steps or min(settings.steps) < 1:
         raise ValueError(f"--steps are numbers of at least 1, got {' '.join(map(str, settings.steps)) or 'none'}")
     if not settings.samplers:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backends import check_backend
 from studies.plan.command import to_json
-from studies.plan.machine import default_jobs
+from studies.plan.machine import check_device, default_jobs
 from studies.plan.schedules import schedule_of
 from studies.plan.settings import StudySettings, read_settings
 from studies.run.environment import record_environment
@@ -16,6 +16,7 @@ from studies.run.remeasure import measure_and_report
 from studies.samplers.settings import SamplerSettings, chains
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.data import dataset_of
 from studies.store.files import asked_cells, is_trained
 
 STUDY = "compare_samplers"
@@ -28,12 +29,14 @@ def sampled_cells(settings: SamplerSettings) -> list[Cell]:
     ready = [cell for cell in asked_cells(settings.run, settings.cells) if is_trained(settings.run, cell)]
     if not ready:
         raise ValueError(f"{settings.run} has no finished cell to sample; run its study to the end first")
+    dataset_of(settings.run, trained.dataset, trained.test_examples)
     for cell in ready:
         check_backend(cell.backend)
         if not chains(settings, num_steps(cell, trained)):
             raise ValueError(
                 f"no chain is left of --samplers and --steps for {cell.id}, whose T is {num_steps(cell, trained)}"
             )
+    check_device((cell.backend for cell in ready), settings.device)
     return sorted(ready, key=lambda cell: cell.seed)
 
 

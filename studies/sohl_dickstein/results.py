@@ -17,7 +17,7 @@ from core.conditioning import Observation, multiplied
 from core.samplers import SamplerStep
 from studies.cell.draws import generator, sampler_noise, starting_noise
 from studies.cell.model import TrainedModel, load_model
-from studies.datasets import Dataset, load_dataset
+from studies.datasets import Dataset
 from studies.datasets.swiss_roll import NOISE, THIN_NOISE, log_density
 from studies.plan.settings import read_settings
 from studies.reporting.figures.conditional import FILE as CONDITIONAL
@@ -27,6 +27,7 @@ from studies.reporting.numbers import plain, plus_minus
 from studies.reporting.tables import aligned
 from studies.statistics.intervals import mean_interval
 from studies.store.cells import FACTOR_NAMES, Cell
+from studies.store.data import dataset_of
 from studies.store.files import write_arrays, write_text
 from studies.store.reading import Run, read_run
 
@@ -44,7 +45,7 @@ def add_to_run(out: Path) -> str:
     Returns the table for the terminal.
     """
     run, settings = read_run(out), read_settings(out)
-    dataset = load_dataset(settings.dataset, settings.test_examples)
+    dataset = dataset_of(out, settings.dataset, settings.test_examples)
     table = gains(run, dataset)
     write_text(out / GAIN, table.to_csv(index=False))
     model = _shown_model(run, out, dataset)

@@ -46,6 +46,8 @@ FACTORS = (
 
 FACTOR_NAMES = tuple(factor.name for factor in FACTORS)
 
+TEXT_FACTORS = tuple(name for name in FACTOR_NAMES if name != "seed")
+
 LATER_FACTORS = {factor.name: factor.before for factor in FACTORS if factor.before is not None}
 """Factors that older runs do not have, and the value that their cells are of."""
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backends.whole_files import write_whole
-from studies.store.cells import FACTOR_NAMES, Cell, chosen_cells
+from studies.store.cells import FACTOR_NAMES, TEXT_FACTORS, Cell, chosen_cells
 from studies.store.folder import CellFolder, RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (*FACTOR_NAMES, "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
@@ -46,6 +49,19 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[
     if unknown:
         raise ValueError(f"rows have the columns {', '.join(columns)}, got also {', '.join(sorted(unknown))}")
     write_text(path, pd.DataFrame(rows, columns=list(columns)).to_csv(index=False))
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Rows as they were written: a factor but the seed is text, also where it looks like a number or like nothing.
+
+    Data in 007.npz are the dataset "007", and those in nan.npz the dataset "nan"; only what is empty is missing.
+    """
+    import pandas as pd
+
+    names = pd.read_csv(path, nrows=0).columns
+    text = {name: str for name in names if name in TEXT_FACTORS}
+    missing = {name: [""] if name in text else ["", "nan", "NaN"] for name in names}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 
 
 def write_record(folder: CellFolder, cell: Cell, description: Mapping[str, str] | None = None) -> None:
@@ -84,6 +100,13 @@ def asked_cells(run: Path, selection: Sequence[str]) -> list[Cell]:
     return chosen_cells([folder.read_cell() for folder in recorded], selection)
 
 
+def finished_besides(run: Path, cells: Sequence[Cell]) -> list[Cell]:
+    """The run's finished cells that are not among `cells`: further seeds of the same recipes, in the same order."""
+    place = {replace(cell, seed=0): i for i, cell in enumerate(cells)}
+    besides = [cell for cell in asked_cells(run, ()) if cell not in set(cells) and is_finished(run, cell.id)]
+    return sorted(besides, key=lambda cell: (cell.seed, place.get(replace(cell, seed=0), len(cells))))
+
+
 def failure(run: Path, cell_id: str) -> str | None:
     """The one-line reason of a failed cell, or None."""
     path = RunFolder(run).cell(cell_id).failure
@@ -101,7 +124,7 @@ def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
     import pandas as pd
 
     folder = RunFolder(run)
-    frames = [pd.read_csv(folder.cell(cell_id).rows) for cell_id in cell_ids if is_finished(run, cell_id)]
+    frames = [read_rows(folder.cell(cell_id).rows) for cell_id in cell_ids if is_finished(run, cell_id)]
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     for column in ("step", "t", "t_last"):
         frame[column] = frame[column].astype("Int64")
@@ -112,7 +135,7 @@ def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
 def open_run(run: Path, settings_text: str, study: str) -> None:
     """Makes the run's folder, or checks that the one there is of the same study and settings.
 
-    Seeds and cells may be added to a run.
+    Seeds and cells may be added to a run. It keeps those it has: fewer seeds asked for are not recorded.
 
     A ValueError in one line where the folder cannot be written, belongs to something else, or has other
     settings; nothing in it is touched then.
@@ -134,6 +157,8 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
                 f"{run} holds a run with other settings ({key} {there.get(key)!r} there, {wanted[key]!r} asked); "
                 "repeat its command to continue it, or give another folder with --out"
             )
+        if "seeds" in wanted:
+            wanted["seeds"] = max(wanted["seeds"], there.get("seeds", 0))
         if there != wanted:
             write_json(path, wanted)
         return

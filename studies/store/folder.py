@@ -65,12 +65,15 @@ class CellFolder:
         return self.path / "log.txt"
 
     def read_record(self) -> dict[str, Any]:
-        """What `record` holds; the errors of opening and reading JSON go out as they are."""
+        """What `record` holds; the errors of opening and reading JSON go out as they are, ValueError for no object."""
         return _read_json(self.record)
 
     def read_cell(self) -> Cell:
-        """The cell that the folder is of."""
-        return Cell(**self.read_record()["factors"])
+        """The cell that the folder is of. ValueError in one line where its record does not say."""
+        try:
+            return Cell(**self.read_record()["factors"])
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+            raise ValueError(f"{self.record} is not the record of a cell; remove {self.path} to run it anew") from None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class RunFolder:
 
     @property
     def reference(self) -> Path:
-        """Real examples for the report's pictures."""
+        """Real examples for the report's pictures, and the digest of the data."""
         return self.path / "reference.npz"
 
     @property
@@ -138,7 +141,7 @@ class RunFolder:
             )
 
     def read_settings(self) -> dict[str, Any]:
-        """What `settings` holds; the errors of opening and reading JSON go out as they are."""
+        """What `settings` holds, with errors as of `CellFolder.read_record`."""
         return _read_json(self.settings)
 
     def read_environment(self) -> dict[str, Any]:
@@ -147,5 +150,7 @@ class RunFolder:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}; was it written by a study?")
     return content

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from studies.store.cells import FACTOR_NAMES, FACTORS, LATER_FACTORS
-from studies.store.files import COLUMNS, first_stage
+from studies.store.files import COLUMNS, first_stage, read_rows
 from studies.store.folder import CellFolder, RunFolder
 from studies.store.recipes import recipes_of
 
@@ -82,7 +82,7 @@ def read_run(folder: Path) -> Run:
     files.check()
     cells = tuple(_read_cell(cell) for cell in files.every_cell() if cell.record.is_file())
     table = files.results
-    rows = pd.read_csv(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    rows = read_rows(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
     rows = with_later_factors(rows)
     missing = [name for name in COLUMNS if name not in rows.columns]
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from backends import BACKENDS
-from studies.plan.command import Flag, check_at_least, check_own_folder
+from studies.plan.command import Flag, check_at_least, check_at_most, check_distinct, check_own_folder
 from studies.throughput.contestant import PEERS
 
 CONTESTANTS = (*BACKENDS, *PEERS)
@@ -70,10 +71,12 @@ def parse_throughput_settings(argv: Sequence[str], description: str) -> Throughp
         wrong = [value for value in ((given,) if isinstance(given, str) else given) if value not in names]
         if wrong or not given:
             raise ValueError(f"--{name} are of {', '.join(names)}, got {wrong[0] if wrong else 'none'}")
+    check_distinct(settings, known)
     check_at_least(settings, {"rounds": 1, "threads": 1})
+    check_at_most(settings)
     if settings.clock == "cpu" and (settings.threads != 1 or settings.device not in ("auto", "cpu")):
         raise ValueError("--clock cpu is for --threads 1 on a CPU: it adds up threads, and does not see a GPU")
-    if not settings.block_seconds > 0:
-        raise ValueError(f"--block-seconds is positive, got {settings.block_seconds}")
+    if not (math.isfinite(settings.block_seconds) and settings.block_seconds > 0):
+        raise ValueError(f"--block-seconds is a positive number, got {settings.block_seconds}")
     check_own_folder(settings.out, settings.run)
     return settings

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
-from studies.datasets import load_dataset
+from backends import BACKENDS
 from studies.plan.command import to_json
-from studies.plan.machine import uses_gpu
+from studies.plan.machine import check_device, uses_gpu
 from studies.plan.settings import read_settings
 from studies.run.environment import record_environment
 from studies.store import files
+from studies.store.data import dataset_of
 from studies.throughput.cases import CASES, GROWTH_FILE, read_case
-from studies.throughput.contestant import CEILINGS, Contestant
+from studies.throughput.contestant import CEILINGS, PEERS, REFERENCE, Contestant
 from studies.throughput.race import race
 from studies.throughput.settings import MODES, ThroughputSettings
 from studies.throughput.workloads import Workload, of_study, workloads
@@ -31,6 +32,8 @@ PACKAGES = {
 def run_and_report(settings: ThroughputSettings, argv: Sequence[str]) -> int:
     """Measures what is not in the folder yet and writes the report; 1 where a contestant failed."""
     cases = raced(settings)
+    racing = (REFERENCE if name in PEERS else name for name in settings.contestants if is_installed(name))
+    check_device((name for name in racing if name in BACKENDS), settings.device)
     files.open_run(settings.out, to_json(settings), STUDY)
     record_environment(settings.out, STUDY, argv)
     missing = [name for name in settings.contestants if not is_installed(name)]
@@ -61,7 +64,7 @@ def raced(settings: ThroughputSettings) -> list[Workload]:
     chosen = [known[name] for name in settings.workloads]
     if settings.run is not None:
         trained = read_settings(settings.run)
-        chosen.append(of_study(trained, load_dataset(trained.dataset, trained.test_examples).shape))
+        chosen.append(of_study(trained, dataset_of(settings.run, trained.dataset, trained.test_examples).shape))
     return chosen
 
 

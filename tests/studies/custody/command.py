@@ -138,6 +138,8 @@ class Seen:
     most_at_once: int
     fakes: dict[str, FakeBackend]
     out: Path
+    said: str
+    """On standard output."""
 
     @property
     def fake(self) -> FakeBackend:
@@ -227,8 +229,9 @@ class Commands:
             fake.losses = losses
             # What is not finite is not scored, which would take far longer than all else.
             fake.samples = np.full((64, 1), np.nan) if samples is None else samples
+        said = io.StringIO()
         started = _Started(made, execute, threading.Barrier(at_once), process)
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
             patch.delenv("KERAS_BACKEND", raising=False)
             for name in list(backends.BACKENDS):
                 patch.delitem(backends.BACKENDS, name)
@@ -245,7 +248,7 @@ class Commands:
                 status = importlib.import_module(f"studies.{script}").main(words)
             except SystemExit as ended:
                 status = int(ended.code or 0)
-        seen = Seen(status, started.processes, started.most, made, out)
+        seen = Seen(status, started.processes, started.most, made, out, said.getvalue())
         if execute and status:
             raise AssertionError("\n".join(path.read_text() for path in out.glob("cells/*/failed.txt")) or status)
         return seen

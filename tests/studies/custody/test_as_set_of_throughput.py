@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.studies.custody.command import Commands, FlagTests, Seen, words_of
-from tests.studies.custody.entry import THROUGHPUT_FLAGS, write_points
+from tests.studies.custody.entry import THROUGHPUT_FLAGS, parsed, write_points
 
 FLAGS = FlagTests(THROUGHPUT_FLAGS)
 UNIT_SECONDS = 0.01
@@ -199,3 +199,11 @@ def test_device(race):
 @FLAGS.of("threads")
 def test_threads(race):
     assert {worker.env["OMP_NUM_THREADS"] for worker in race("--threads 3").processes} == {"3"}
+
+
+@pytest.mark.parametrize(
+    "words", ["--contestants torch torch", "--workloads digits digits", "--dtypes float32 float32"]
+)
+def test_a_value_given_twice_is_refused(words):
+    with pytest.raises(ValueError, match=f"{words.split()[0]} gives {words.split()[1]} more than once"):
+        parsed("compare_throughput", *words.split())

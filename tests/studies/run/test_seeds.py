@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from studies.run.seeds import bound_differences
 from studies.statistics import sequential_interval, stein_seeds
 from studies.store import files
 from studies.store.cells import Cell
+from studies.store.folder import RunFolder
 
 DIFFERENCES = np.concatenate([[0.02, 0.05, 0.08], 0.05 + 0.02 * np.random.default_rng(0).standard_normal(97)])
 DIGITS = load_dataset("digits")
@@ -81,4 +82,57 @@ def test_differences_of_a_run_that_older_seeds_are_part_of(tmp_path, written_bef
     frame = pd.DataFrame(rows)
     frame.loc[frame.index[written_before], ["timesteps", "dtype"]] = None
     frame.dropna(axis=1, how="all").to_csv(tmp_path / "results.csv", index=False)
-    assert bound_differences(StudySettings(out=tmp_path)) == pytest.approx([0.01, 0.11, 0.21, 0.31])
+    assert bound_differences(StudySettings(out=tmp_path, seeds=4)) == pytest.approx([0.01, 0.11, 0.21, 0.31])
+
+
+def test_where_first_seeds_have_no_bound_none_are_added(tmp_path, asked, monkeypatch):
+    def none_at_all(settings):
+        raise seeds.NoDifferences("1 of 6 cells have no finite bound, as that one")
+
+    monkeypatch.setattr(seeds, "bound_differences", none_at_all)
+    _, closing = seeds.add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
+    assert asked == []
+    assert files.first_stage(tmp_path) is None
+    assert closing == "no seeds were added: 1 of 6 cells have no finite bound, as that one\n"
+
+
+def test_where_later_seeds_have_no_bound_there_is_no_interval(tmp_path, asked, monkeypatch):
+    def of_the_first(settings):
+        if settings.seeds > 3:
+            raise seeds.NoDifferences("1 of 18 cells have no finite bound, as that one")
+        return list(DIFFERENCES[:3])
+
+    monkeypatch.setattr(seeds, "bound_differences", of_the_first)
+    outcome, closing = seeds.add_seeds("compare_objectives", settings(tmp_path), grid, [], DIGITS)
+    assert (asked, len(outcome.finished)) == ([9], 18)
+    assert closing.startswith("no interval by Stein's two-stage rule: 1 of 18 cells have no finite bound")
+
+
+@pytest.mark.parametrize("bound", [None, np.inf, np.nan])
+def test_a_cell_without_a_finite_bound_is_named(tmp_path, bound):
+    """One that failed, and so has no rows, and one whose bound is no number; seeds beyond those asked for are not."""
+    rows = []
+    for seed, objective in itertools.product(range(3), ("epsilon_mse", "posterior_kl")):
+        cell = Cell("digits", "linear", "epsilon", "beta_tilde", objective, "torch", seed)
+        files.write_record(RunFolder(tmp_path).cell(cell.id), cell)
+        value = bound if (seed, objective) == (1, "posterior_kl") else 3.0 + seed * (objective == "posterior_kl")
+        if value is not None:
+            rows.append({**asdict(cell), **files.row("bound", value, "bits/dim")})
+    files.write_rows(tmp_path / "results.csv", rows)
+    with pytest.raises(seeds.NoDifferences, match=r"1 of 6 cells .* digits-linear-.*-posterior_kl-torch-1$"):
+        bound_differences(StudySettings(out=tmp_path, seeds=3))
+    assert bound_differences(StudySettings(out=tmp_path, seeds=1)) == [0.0]
+
+
+def test_seeds_without_a_difference_are_refused():
+    """Cells of two objectives that differ in something else too."""
+    settings = StudySettings(seeds=2, seeds_until=0.1)
+    cells = [
+        Cell("digits", "linear", "epsilon", variance, objective, "torch", seed)
+        for variance, objective in (("beta_tilde", "posterior_kl"), ("learned_range", "hybrid"))
+        for seed in range(2)
+    ]
+    with pytest.raises(ValueError, match="got digits-linear-epsilon-beta_tilde-posterior_kl-torch-0 without its partn"):
+        seeds.check_sequential(settings, cells)
+    seeds.check_sequential(settings, cells + [replace(cell, objective="posterior_kl") for cell in cells[2:]]
+                           + [replace(cell, objective="hybrid") for cell in cells[:2]])  # fmt: skip
