@@ -477,7 +477,7 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
         (["--contestants", "nobody"], "--contestants are of torch"),
         (["--modes", "fast"], "--modes are of eager, compiled, both, got fast"),
         (["--rounds", "0"], "--rounds is at least 1, got 0"),
-        (["--block-seconds", "0"], "--block-seconds is positive"),
+        (["--block-seconds", "0"], "--block-seconds is a positive number, got 0"),
         (["--clock", "cpu", "--threads", "2"], "--clock cpu is for --threads 1"),
         (["--run", "runs/x", "--out", "runs/x"], "--out is a folder of its own"),
     ],

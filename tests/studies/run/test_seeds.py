@@ -31,7 +31,7 @@ def asked(monkeypatch) -> list[int]:
     """The numbers of seeds that studies were run with; their differences are made up."""
     numbers: list[int] = []
 
-    def run_study(name, settings, cells, argv, dataset):
+    def run_study(name, settings, cells, argv, dataset, executor=None):
         numbers.append(settings.seeds)
         assert len(cells) == 2 * settings.seeds
         return Outcome(finished=[cell.id for cell in cells], failed={})
