@@ -130,7 +130,7 @@ def _run(workers: int, names: Iterable[str]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sample", type=int, default=2500, help="how many mutants (default: %(default)s)")
+    parser.add_argument("--sample", type=int, default=400, help="how many mutants (default: %(default)s)")
     parser.add_argument("--all", dest="sample", action="store_const", const=None, help="every mutant")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default: %(default)s)")
     parser.add_argument("--only", default="", help="mutants whose name begins so: core.schedules.")
