@@ -72,8 +72,8 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         *_compiling(settings, cells, dataset.shape),
         f"  results in {settings.out}; stop at any time, the same command goes on from there",
     ]
-    if kept := len(finished_besides(settings.out, cells)):
-        lines.append(f"  {kept} more cells of an earlier command are finished there, and stay in results and report")
+    if earlier := len(finished_besides(settings.out, cells)):
+        lines.append(f"  {earlier} more cells of an earlier command are finished there, and stay in results and report")
     network = settings.network(dataset.shape, learns_variance=False)
     if isinstance(network, UNetSettings) and not uses_gpu(settings.device):
         rounds = -(-len(cells) // jobs)

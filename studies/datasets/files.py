@@ -52,9 +52,9 @@ def _levels(path: Path, levels: NDArray[Any]) -> int:
     """K; that there are at least 2 is for the dataset to say."""
     count = float(levels) if levels.ndim == 0 and levels.dtype.kind in "iuf" else np.nan
     if not count.is_integer() or count > MOST_LEVELS:
-        shown = " ".join(str(levels).split())
+        written = " ".join(str(levels).split())
         raise ValueError(
-            f"levels in {path} is one whole number up to {MOST_LEVELS}, as in levels=256, got {shown[:60]}; "
+            f"levels in {path} is one whole number up to {MOST_LEVELS}, as in levels=256, got {written[:60]}; "
             "leave it out for continuous data"
         )
     return int(count)

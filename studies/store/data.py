@@ -24,10 +24,10 @@ def digest_of(name: str, dataset: Dataset) -> str:
 
     Those are computed anew each time, and processors differ in the last digits.
     """
-    kept = np.float32 if name in DATASETS else np.float64
+    precision = np.float32 if name in DATASETS else np.float64
     digest = hashlib.sha256(repr((dataset.levels, dataset.train.shape, dataset.test.shape)).encode())
     for array in (dataset.train, dataset.test):
-        digest.update(np.ascontiguousarray(array, kept).data)
+        digest.update(np.ascontiguousarray(array, precision).data)
     return digest.hexdigest()
 
 
