@@ -233,7 +233,7 @@ class Commands:
         started = _Started(made, execute, threading.Barrier(at_once), process)
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
             patch.delenv("KERAS_BACKEND", raising=False)
-            for name in list(backends.BACKENDS):
+            for name in reversed(list(backends.BACKENDS)):  # undone last to first, so that their order comes back
                 patch.delitem(backends.BACKENDS, name)
             for name, fake in made.items():
                 patch.setitem(backends.BACKENDS, name, lambda: TRAINS_POINTS)
