@@ -32,17 +32,16 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of the file as they are, `train` and `test` among them."""
     try:
         stored = np.load(path, allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            raise ValueError(f"{path} holds one array, as an .npy file does; {WRITE}(path, train=..., test=...)")
-        with stored:
-            names = stored.files
-            arrays = {name: np.asarray(stored[name]) for name in ("train", "test", "levels") if name in names}
+        if not isinstance(stored, np.ndarray):
+            with stored:
+                names = stored.files
+                arrays = {name: np.asarray(stored[name]) for name in ("train", "test", "levels") if name in names}
     except (BadZipFile, OSError, EOFError, zlib.error, MemoryError, RuntimeError) as error:  # runtime: encrypted
         raise ValueError(f"{path} is not a readable .npz file ({error}); {WRITE}") from None
-    except ValueError as error:
-        if "holds one array" in str(error):
-            raise
+    except ValueError:
         raise ValueError(f"{path} is not an .npz file of plain number arrays; {WRITE}") from None
+    if isinstance(stored, np.ndarray):
+        raise ValueError(f"{path} holds one array, as an .npy file does; {WRITE}(path, train=..., test=...)")
     if not {"train", "test"} <= arrays.keys():
         raise ValueError(f"{path} should hold arrays train and test, got {', '.join(names) or 'none'}")
     return arrays

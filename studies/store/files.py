@@ -103,7 +103,8 @@ def asked_cells(run: Path, selection: Sequence[str]) -> list[Cell]:
 def finished_besides(run: Path, cells: Sequence[Cell]) -> list[Cell]:
     """The run's finished cells that are not among `cells`: further seeds of the same recipes, in the same order."""
     place = {replace(cell, seed=0): i for i, cell in enumerate(cells)}
-    besides = [cell for cell in asked_cells(run, ()) if cell not in set(cells) and is_finished(run, cell.id)]
+    asked = set(cells)
+    besides = [cell for cell in asked_cells(run, ()) if cell not in asked and is_finished(run, cell.id)]
     return sorted(besides, key=lambda cell: (cell.seed, place.get(replace(cell, seed=0), len(cells))))
 
 
