@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import backends
+from tests.studies.custody.command import Commands
 from tests.studies.custody.entry import write_points
 from tests.studies.custody.fake_backend import TRAINS_POINTS, FakeBackend
 
@@ -34,3 +35,11 @@ def fake(fakes: dict[str, FakeBackend]) -> FakeBackend:
 @pytest.fixture
 def points(tmp_path: Path) -> Path:
     return write_points(tmp_path / "points.npz")
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """The real scripts in this process, in a folder that holds points.npz."""
+    folder = tmp_path_factory.mktemp("commands")
+    write_points(folder / "points.npz")
+    return Commands(folder)

@@ -20,13 +20,6 @@ OF_SAMPLERS, OF_ESTIMATORS = FlagTests(SAMPLER_FLAGS), FlagTests(ESTIMATOR_FLAGS
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    folder = tmp_path_factory.mktemp("finished")
-    write_points(folder / "points.npz")
-    return Commands(folder)
-
-
-@pytest.fixture(scope="module")
 def finished(commands: Commands) -> Seen:
     """A run of two objectives."""
     return commands.study("--objectives epsilon_mse posterior_kl --flow-examples 0 --test-examples 9")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.studies.custody.command import Commands, FlagTests, Seen, words_of
-from tests.studies.custody.entry import THROUGHPUT_FLAGS, parsed, write_points
+from tests.studies.custody.entry import THROUGHPUT_FLAGS, parsed
 
 FLAGS = FlagTests(THROUGHPUT_FLAGS)
 UNIT_SECONDS = 0.01
@@ -61,13 +61,6 @@ class Worker:
 
     def wait(self, timeout: float) -> int:
         return 0
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    folder = tmp_path_factory.mktemp("throughput")
-    write_points(folder / "points.npz")
-    return Commands(folder)
 
 
 @pytest.fixture

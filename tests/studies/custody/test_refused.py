@@ -35,13 +35,6 @@ from tests.studies.custody.fake_backend import mean_weight
 Refusal = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    folder = tmp_path_factory.mktemp("refused")
-    write_points(folder / "points.npz")
-    return Commands(folder)
-
-
 @pytest.fixture
 def refusal(commands: Commands, capsys: pytest.CaptureFixture[str]) -> Refusal:
     """The one line of a study that is refused."""
