@@ -27,8 +27,8 @@ def measure_and_report(
     """
     todo = [cell for cell in cells if not files.is_finished(out, cell.id)]
     with Watch(cells, todo, stages=stages) as watch:
-        run_groups(executor, out, [(cell,) for cell in todo], jobs, watch)
-    outcome = outcome_of(out, cells)
+        unwritten = run_groups(executor, out, [(cell,) for cell in todo], jobs, watch)
+    outcome = outcome_of(out, cells, unwritten)
     # Cells of an earlier command in this folder count too.
     files.gather_results(out, [folder.id for folder in RunFolder(out).every_cell()])
     for cell_id, reason in outcome.failed.items():

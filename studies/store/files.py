@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends.whole_files import write_whole
+from backends.whole_files import clear_abandoned, is_unfinished, write_whole
 from studies.store.cells import FACTOR_NAMES, TEXT_FACTORS, Cell, chosen_cells
 from studies.store.folder import CellFolder, RunFolder
 
@@ -111,7 +111,10 @@ def finished_besides(run: Path, cells: Sequence[Cell]) -> list[Cell]:
 def failure(run: Path, cell_id: str) -> str | None:
     """The one-line reason of a failed cell, or None."""
     path = RunFolder(run).cell(cell_id).failure
-    return path.read_text().splitlines()[0] if path.is_file() else None
+    if not path.is_file():
+        return None
+    lines = path.read_text(errors="replace").splitlines()
+    return lines[0] if lines else "it left no reason"
 
 
 def first_stage(run: Path) -> int | None:
@@ -163,7 +166,9 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
         if there != wanted:
             write_json(path, wanted)
         return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if run.is_dir():
+        clear_abandoned(run)  # of a command that was killed before it had written its settings
+    if run.exists() and (not run.is_dir() or any(not is_unfinished(entry) for entry in run.iterdir())):
         raise ValueError(f"{run} exists and holds no run; give an empty or a new folder with --out")
     try:
         write_json(path, wanted)
