@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from studies.plan.command import Flag, check_at_least, check_at_most, check_own_folder
+from studies.plan.flags import parse_flags
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,13 @@ class EstimatorSettings:
         return self.run or self.out / "models"
 
 
+GROUPS = {"run": "run", "comparison": "examples", "execution": "device"}
+"""The headings of --help, and the first setting under each."""
+
+
 def parse_estimator_settings(argv: Sequence[str], description: str) -> EstimatorSettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
-    settings = tyro.cli(EstimatorSettings, args=list(argv), description=description)
+    settings = parse_flags(EstimatorSettings, argv, description, GROUPS)
     at_least = {"noise_draws": 2, "repeats": 20, "network_repeats": 0, "train_steps": 1, "jobs": 0, "threads": 1}
     check_at_least(settings, at_least)
     check_at_most(settings)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from core.samplers import make_sampler
 from studies.plan.command import Flag, check_at_least, check_at_most, check_own_folder
+from studies.plan.flags import parse_flags
 from studies.store.cells import wanted_factors
 from studies.store.sampler_chains import SPACINGS, Chain, Family
 
@@ -46,9 +45,13 @@ class SamplerSettings:
     threads: Annotated[int, Flag(help="threads of each cell on a CPU")] = 1
 
 
+GROUPS = {"run": "run", "comparison": "samplers", "execution": "device"}
+"""The headings of --help, and the first setting under each."""
+
+
 def parse_sampler_settings(argv: Sequence[str], description: str) -> SamplerSettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
-    settings = tyro.cli(SamplerSettings, args=list(argv), description=description)
+    settings = parse_flags(SamplerSettings, argv, description, GROUPS)
     check_at_least(settings, {"samples": LEAST_SAMPLES, "dpm_solver_up_to": 1, "jobs": 0, "threads": 1})
     check_at_most(settings)
     if not settings.steps or min(settings.steps) < 1:

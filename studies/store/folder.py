@@ -66,7 +66,7 @@ class CellFolder:
 
     def read_record(self) -> dict[str, Any]:
         """What `record` holds; the errors of opening and reading JSON go out as they are, ValueError for no object."""
-        return _read_json(self.record)
+        return read_json(self.record)
 
     def read_cell(self) -> Cell:
         """The cell that the folder is of. ValueError in one line where its record does not say."""
@@ -142,14 +142,15 @@ class RunFolder:
 
     def read_settings(self) -> dict[str, Any]:
         """What `settings` holds, with errors as of `CellFolder.read_record`."""
-        return _read_json(self.settings)
+        return read_json(self.settings)
 
     def read_environment(self) -> dict[str, Any]:
         """What `environment` holds, with errors as of `read_settings`."""
-        return _read_json(self.environment)
+        return read_json(self.environment)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object in a file; the errors of opening and reading it go out as they are, ValueError for no object."""
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}; was it written by a study?")
