@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -65,6 +65,19 @@ def check_own_folder(out: Path, run: Path | None) -> None:
 def to_json(settings: Any) -> str:
     """A dataclass of settings as JSON."""
     return json.dumps(dataclasses.asdict(settings), indent=2, default=str) + "\n"
+
+
+def preset_of(argv: Sequence[str], known: Iterable[str]) -> str:
+    """The preset that a command line names, "default" where it names none. ValueError for an unknown one."""
+    preset = "default"
+    for i, word in enumerate(argv):
+        if word == "--preset" and i + 1 < len(argv):
+            preset = argv[i + 1]
+        elif word.startswith("--preset="):
+            preset = word.split("=", 1)[1]
+    if preset not in known:
+        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(known)}")
+    return preset
 
 
 def read_recorded(folder: Path, kind: type[S]) -> S:

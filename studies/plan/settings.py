@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,15 @@ import tyro
 from backends.interface import Execution
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 from backends.recipe import TrainingRecipe
-from studies.plan.command import Flag, check_at_least, check_at_most, check_distinct, read_recorded, settings_from
+from studies.plan.command import (
+    Flag,
+    check_at_least,
+    check_at_most,
+    check_distinct,
+    preset_of,
+    read_recorded,
+    settings_from,
+)
 from studies.store.cells import FACTORS
 
 DTYPES = ("float32", "float64", "bfloat16")
@@ -28,9 +36,7 @@ SHARE = " and ".join(factor.name for factor in FACTORS if factor.shares_program)
 class StudySettings:
     """Every setting of a study. A study is the grid of the factors in the plural: one cell for each combination."""
 
-    preset: Annotated[str, Flag(help="starting values: 'default' (digits, about 15 minutes on 2 cores) or 'smoke'")] = (
-        "default"
-    )
+    preset: Annotated[str, Flag(help="starting values: 'default', or 'smoke', a study in small, to try it")] = "default"
     out: Annotated[Path, Flag(help="the run's folder; the same command with the same folder continues it")] = Path(
         "runs/objectives"
     )
@@ -189,19 +195,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         "full_samples": 16,
     },
 }
-"""Changes to the default settings by name. "smoke" runs every part of a study in about a minute, for tests."""
+"""Changes to the default settings by name. "smoke" runs every part of a study in a minute or two, for a try."""
 
 
-def parse_settings(argv: Sequence[str], description: str, base: dict[str, Any] | None = None) -> StudySettings:
+def parse_settings(
+    argv: Sequence[str],
+    description: str,
+    base: Mapping[str, Any] | None = None,
+    smoke: Mapping[str, Any] | None = None,
+) -> StudySettings:
     """The settings of a command line; bad values end the program with status 2 and one line.
 
-    `base` holds a study's own defaults; the preset named in `argv` goes over them, and the other flags over
-    that.
+    `base` holds a study's own defaults; the preset named in `argv` goes over them, over "smoke" what the study has
+    otherwise in it, and the other flags over that.
     """
-    preset = _preset_named(argv)
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    default = StudySettings(**{**(base or {}), **PRESETS[preset], "preset": preset})
+    preset = preset_of(argv, PRESETS)
+    own = (smoke or {}) if preset == "smoke" else {}
+    default = StudySettings(**{**(base or {}), **PRESETS[preset], **own, "preset": preset})
     settings: StudySettings = tyro.cli(
         StudySettings,
         args=list(argv),
@@ -210,15 +220,6 @@ def parse_settings(argv: Sequence[str], description: str, base: dict[str, Any] |
     )
     check_settings(settings)
     return settings
-
-
-def _preset_named(argv: Sequence[str]) -> str:
-    for i, word in enumerate(argv):
-        if word == "--preset" and i + 1 < len(argv):
-            return argv[i + 1]
-        if word.startswith("--preset="):
-            return word.split("=", 1)[1]
-    return "default"
 
 
 def check_settings(settings: StudySettings) -> None:

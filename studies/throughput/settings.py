@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from backends import BACKENDS
-from studies.plan.command import Flag, check_at_least, check_at_most, check_distinct, check_own_folder
+from studies.plan.command import Flag, check_at_least, check_at_most, check_distinct, check_own_folder, preset_of
 from studies.throughput.contestant import PEERS
 
 CONTESTANTS = (*BACKENDS, *PEERS)
@@ -23,6 +23,13 @@ MODES = {"eager": (False,), "compiled": (True,), "both": (False, True)}
 class ThroughputSettings:
     """Every setting of a study of speed."""
 
+    preset: Annotated[
+        str,
+        Flag(
+            help="starting values: 'default', or 'smoke', which races a small network on digits for 3 rounds, and does"
+            " not measure growth"
+        ),
+    ] = "default"
     out: Annotated[Path, Flag(help="the results' folder; what is there already is not measured again")] = Path(
         "runs/throughput"
     )
@@ -59,9 +66,25 @@ class ThroughputSettings:
         return [name for name in self.contestants if name in PEERS]
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "smoke": {
+        "out": Path("runs/smoke-throughput"),
+        "workloads": ("digits",),
+        "widths": (8, 16),
+        "rounds": 3,
+        "block_seconds": 0.2,
+        "growth": False,
+    },
+}
+"""Changes to the default settings by name."""
+
+
 def parse_throughput_settings(argv: Sequence[str], description: str) -> ThroughputSettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
-    settings = tyro.cli(ThroughputSettings, args=list(argv), description=description)
+    preset = preset_of(argv, PRESETS)
+    default = ThroughputSettings(**PRESETS[preset], preset=preset)
+    settings = tyro.cli(ThroughputSettings, args=list(argv), default=default, description=description)
     known = {
         "workloads": WORKLOADS, "contestants": CONTESTANTS, "dtypes": ("float32", "bfloat16"), "modes": tuple(MODES),
         "clock": ("wall", "cpu"),
