@@ -11,7 +11,7 @@ from studies.estimators.settings import EstimatorSettings, example_counts
 from studies.plan.command import to_json
 from studies.plan.grid import check_cells
 from studies.plan.machine import check_device, default_jobs
-from studies.plan.settings import StudySettings, read_settings
+from studies.plan.settings import PRESETS, StudySettings, read_settings
 from studies.run.environment import record_environment
 from studies.run.executor import LocalProcesses
 from studies.run.remeasure import measure_and_report
@@ -78,7 +78,8 @@ def _models(settings: EstimatorSettings) -> tuple[list[Cell], StudySettings]:
     backends = installed_backends()
     if not backends:
         raise ImportError("no backend is installed; pip install 'diffusion-objectives[torch]', or [keras], or both")
-    models = StudySettings(
+    models = StudySettings(**PRESETS[settings.preset]).replace(
+        preset=settings.preset,
         out=settings.models,
         objectives=tuple(objective for objective, _ in MODELS),
         variances=tuple(variance for _, variance in MODELS),

@@ -73,7 +73,9 @@ def _grouped(kind: Any, groups: Mapping[str, str], default: Mapping[str, Any]) -
         into.append((name, hint, dataclasses.field(default=default[name])))
     next(iter(members.values())).append(("config", CONFIG, dataclasses.field(default=None)))
     classes = {heading: dataclasses.make_dataclass(heading, fields) for heading, fields in members.items()}
-    fields = [(name, Annotated[of, Flag(help="")], dataclasses.field(default_factory=of)) for name, of in classes.items()]
+    fields = [
+        (name, Annotated[of, Flag(help="")], dataclasses.field(default_factory=of)) for name, of in classes.items()
+    ]
     return dataclasses.make_dataclass("Flags", fields)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +36,7 @@ class StudySettings:
     preset: Annotated[
         str,
         Names(PRESETS),
-        Flag(help="starting values: 'default' (digits, about 15 minutes on 2 cores) or 'smoke'"),
+        Flag(help="starting values: 'default', or 'smoke', a study in small, to try it"),
     ] = "default"
     out: Annotated[Path, Flag(help="the run's folder; the same command with the same folder continues it")] = Path(
         "runs/objectives"
@@ -212,7 +212,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "full_samples": 16,
     },
 }
-"""Changes to the default settings by name. "smoke" runs every part of a study in about a minute, for tests."""
+"""Changes to the default settings by name. "smoke" runs every part of a study in a minute or two, for a try."""
 
 
 GROUPS = {
@@ -227,13 +227,19 @@ GROUPS = {
 """The headings of --help, and the first setting under each."""
 
 
-def parse_settings(argv: Sequence[str], description: str, base: dict[str, Any] | None = None) -> StudySettings:
+def parse_settings(
+    argv: Sequence[str],
+    description: str,
+    base: Mapping[str, Any] | None = None,
+    smoke: Mapping[str, Any] | None = None,
+) -> StudySettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no study could use.
 
     `base` holds a study's own defaults; a settings file goes over them, the preset over that, and the other flags
-    over all.
+    over all. `smoke`: what the study has otherwise in the preset of that name.
     """
-    settings = parse_flags(StudySettings, argv, description, GROUPS, base, PRESETS)
+    presets = {**PRESETS, "smoke": {**PRESETS["smoke"], **(smoke or {})}}
+    settings = parse_flags(StudySettings, argv, description, GROUPS, base, presets)
     check_settings(settings)
     return settings
 

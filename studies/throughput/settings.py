@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from backends import BACKENDS
 from studies.plan.command import Flag, check_at_least, check_at_most, check_distinct, check_own_folder
@@ -25,6 +25,14 @@ MODES = {"eager": (False,), "compiled": (True,), "both": (False, True)}
 class ThroughputSettings:
     """Every setting of a study of speed."""
 
+    preset: Annotated[
+        str,
+        Names(PRESETS),
+        Flag(
+            help="starting values: 'default', or 'smoke', which races a small network on digits for 3 rounds, and does"
+            " not measure growth"
+        ),
+    ] = "default"
     out: Annotated[Path, Flag(help="the results' folder; what is there already is not measured again")] = Path(
         "runs/throughput"
     )
@@ -64,13 +72,26 @@ class ThroughputSettings:
         return [name for name in self.contestants if name in PEERS]
 
 
-GROUPS = {"run": "out", "comparison": "workloads", "measurement": "rounds", "execution": "device"}
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "smoke": {
+        "out": Path("runs/smoke-throughput"),
+        "workloads": ("digits",),
+        "widths": (8, 16),
+        "rounds": 3,
+        "block_seconds": 0.2,
+        "growth": False,
+    },
+}
+"""Changes to the default settings by name."""
+
+GROUPS = {"run": "preset", "comparison": "workloads", "measurement": "rounds", "execution": "device"}
 """The headings of --help, and the first setting under each."""
 
 
 def parse_throughput_settings(argv: Sequence[str], description: str) -> ThroughputSettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
-    settings = parse_flags(ThroughputSettings, argv, description, GROUPS)
+    settings = parse_flags(ThroughputSettings, argv, description, GROUPS, presets=PRESETS)
     several = ("workloads", "contestants", "dtypes")
     empty = [name for name in several if not getattr(settings, name)]
     if empty:
