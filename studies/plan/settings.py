@@ -15,6 +15,7 @@ import tyro
 from backends.interface import Execution
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 from backends.recipe import TrainingRecipe
+from studies.datasets import check_rule
 from studies.plan.command import Flag, check_at_least, check_at_most, check_distinct, read_recorded, settings_from
 from studies.store.cells import FACTORS
 
@@ -39,9 +40,18 @@ class StudySettings:
         str,
         Flag(
             help="digits, swiss_roll, swiss_roll_thin, mixture, italy_power_demand, or the path of an .npz with train,"
-            " test[, levels]"
+            " test[, levels]: uint8 images (N, H, W[, C]) as they are, whole numbers 0..K-1 with levels=K, or floats"
+            " (N, H, W, C), (N, L, C) or (N, D) near unit scale, continuous"
         ),
     ] = "digits"
+    scale: Annotated[
+        str,
+        Flag(
+            help="how a file's continuous data are scaled, by the columns or channels of the training set: none, standard"
+            " (mean 0, standard deviation 1) or minmax (-1 to 1); likelihoods are then in the file's own units, samples"
+            " and their metrics in scaled ones"
+        ),
+    ] = "none"
     objectives: Annotated[
         tuple[str, ...], Flag(help="epsilon_mse (L_simple), posterior_kl (L_vlb), target_mse, hybrid")
     ] = ("epsilon_mse", "posterior_kl")
@@ -248,6 +258,7 @@ def check_settings(settings: StudySettings) -> None:
     for name, value, known in chosen:
         if value not in known:
             raise ValueError(f"--{name} is one of {', '.join(known)}, got {value!r}")
+    check_rule(settings.scale)
     check_distinct(settings, [factor.setting for factor in FACTORS])
 
 
