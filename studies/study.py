@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backends.networks import UNetSettings
 from core.variances import as_variance
-from studies.datasets import Dataset, load_dataset
+from studies.datasets import DATASETS, Dataset, in_words, load_dataset
 from studies.plan import compiling
 from studies.plan.costs import cell_seconds
 from studies.plan.machine import default_jobs, uses_gpu
@@ -37,7 +37,7 @@ def run_and_report(
     settings = settings.replace(backends=tuple(dict.fromkeys(cell.backend for cell in cells)))  # as resolved
     if settings.seeds_until is not None:
         check_sequential(settings, cells)
-    dataset = load_dataset(settings.dataset, settings.test_examples)
+    dataset = load_dataset(settings.dataset, settings.test_examples, settings.scale)
     print(announcement(settings, cells, dataset), flush=True)
     outcome = run_study(study, settings, cells, argv, dataset, executor)
     closing = ""
@@ -69,6 +69,7 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         f"{len(cells)} cells on {settings.dataset}" + (f" ({varied})" if varied else "") + f", {jobs} side by side:",
         f"  {settings.train_steps} steps of batch {settings.batch_size}, T = {settings.num_steps}, "
         f"then the test bound and {settings.samples} samples of each",
+        *_data(settings, dataset),
         *_compiling(settings, cells, dataset.shape),
         f"  results in {settings.out}; stop at any time, the same command goes on from there",
     ]
@@ -80,6 +81,18 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         minutes = rounds * cell_seconds(network, settings, len(dataset.test)) / 60
         lines.append(f"  about {minutes:,.0f} minutes on CPU cores like those of 2024")
     return "\n".join(lines)
+
+
+def _data(settings: StudySettings, dataset: Dataset) -> list[str]:
+    """Lines on a file: what its numbers were taken for, how they are scaled, and what looks odd about them."""
+    if settings.dataset in DATASETS:
+        return []
+    lines = [f"  data: {in_words(dataset)}"]
+    if dataset.scale is not None:
+        lines.append(
+            f"  scaled by {dataset.scale.rule}: likelihoods are in the file's own units, samples and their metrics not"
+        )
+    return lines + [f"  note: {remark}" for remark in dataset.remarks]
 
 
 def _compiling(settings: StudySettings, cells: Sequence[Cell], shape: tuple[int, ...]) -> list[str]:

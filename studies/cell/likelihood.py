@@ -16,6 +16,7 @@ from studies.cell.measured import measured
 from studies.cell.model import TrainedModel
 from studies.cell.probability_flow import EXACT_UP_TO, FlowSettings, evaluate_flow, flow_rows
 from studies.cell.rate_distortion import rate_distortion_rows
+from studies.cell.units import in_units_of_file
 from studies.datasets import Dataset
 from studies.plan.batches import evaluation_batch
 from studies.plan.settings import StudySettings
@@ -31,7 +32,7 @@ FLOW_BOUND_EVALUATIONS = 500
 
 
 def likelihood(model: TrainedModel, dataset: Dataset, settings: StudySettings, report: Report) -> list[Row]:
-    """All rows about the likelihood of the test set, and the seconds that each part took."""
+    """All rows about the likelihood of the test set, in the units of its file, and the seconds that each part took."""
     terms = model.placed.bound_terms()
     batch = evaluation_batch(model.placed.network.settings, model.placed.execution.device)
     rows = []
@@ -40,7 +41,7 @@ def likelihood(model: TrainedModel, dataset: Dataset, settings: StudySettings, r
         part_rows = part(model, terms, dataset, settings, batch, report)
         if part_rows:
             rows += [*part_rows, measured(f"{stage}_seconds", time.perf_counter() - begun)]
-    return rows
+    return in_units_of_file(rows, dataset)
 
 
 def bound(

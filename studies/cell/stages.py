@@ -55,7 +55,7 @@ def run_recorded(run: Path, cells: Sequence[Cell], report: Report) -> None:
 def run_group(run: Path, cells: Sequence[Cell], settings: StudySettings, report: Report) -> None:
     """Runs the cells and writes their folders; `report` is told the `cell` too, and when one has ended."""
     started = time.perf_counter()
-    dataset = dataset_of(run, settings.dataset, settings.test_examples)
+    dataset = dataset_of(run, settings.dataset, settings.test_examples, settings.scale)
     records: list[Record] = []
     for cell in cells:
         with failure_noted([RunFolder(run).cell(cell.id)]):
@@ -72,7 +72,9 @@ def run_group(run: Path, cells: Sequence[Cell], settings: StudySettings, report:
 def run_cell(run: Path, cell: Cell, settings: StudySettings, report: Report) -> None:
     """Runs one cell whose failure is raised, not noted; rows.csv comes last and marks it finished."""
     started = time.perf_counter()
-    context = make_context(run, cell, settings, dataset_of(run, settings.dataset, settings.test_examples), report)
+    context = make_context(
+        run, cell, settings, dataset_of(run, settings.dataset, settings.test_examples, settings.scale), report
+    )
     (trained,) = train([Record(context)], started)
     finish_cell(context, trained)
 

@@ -162,7 +162,7 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
     """Tabulates the cell's model and compares the estimators; rows.csv comes last and marks it finished."""
     settings = read_recorded(out, EstimatorSettings)
     trained = read_settings(settings.models)
-    dataset = dataset_of(settings.models, trained.dataset, trained.test_examples)
+    dataset = dataset_of(settings.models, trained.dataset, trained.test_examples, trained.scale)
     sizes = example_counts(settings, len(dataset.test))
     test = dataset.test[: max(sizes)]
     model = load_model(settings.models, cell, trained, dataset, settings.device)

@@ -70,7 +70,7 @@ def finished_cells(settings: EstimatorSettings) -> list[Cell]:
 def test_size(settings: EstimatorSettings) -> int:
     """The number of the run's test examples."""
     trained = read_settings(settings.models)
-    return len(dataset_of(settings.models, trained.dataset, trained.test_examples).test)
+    return len(dataset_of(settings.models, trained.dataset, trained.test_examples, trained.scale).test)
 
 
 def _models(settings: EstimatorSettings) -> tuple[list[Cell], StudySettings]:
@@ -101,7 +101,7 @@ def _train_models(settings: EstimatorSettings, argv: Sequence[str]) -> None:
     """Trains the models; nothing is done where they are finished."""
     cells, models = _models(settings)
     print(f"training {len(cells)} models on digits, {models.train_steps} steps each, in {models.out}", flush=True)
-    outcome = run_study(STUDY, models, cells, argv, load_dataset(models.dataset, models.test_examples))
+    outcome = run_study(STUDY, models, cells, argv, load_dataset(models.dataset, models.test_examples, models.scale))
     for cell_id, reason in outcome.failed.items():
         print(f"failed: {cell_id}: {reason}")
 

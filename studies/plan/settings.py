@@ -18,6 +18,7 @@ from core.objectives import OBJECTIVES
 from core.predictions import PREDICTIONS
 from core.samplers import SAMPLERS
 from core.variances import FIRST_VARIANCES, VARIANCES
+from studies.datasets.scale import NONE, RULES
 from studies.plan.command import Flag, check_at_least, check_at_most, check_distinct, read_recorded, settings_from
 from studies.plan.fields import Names
 from studies.plan.flags import parse_flags
@@ -46,9 +47,19 @@ class StudySettings:
         str,
         Flag(
             help="digits, swiss_roll, swiss_roll_thin, mixture, italy_power_demand, or the path of an .npz with train,"
-            " test[, levels]"
+            " test[, levels]: uint8 images (N, H, W[, C]) as they are, whole numbers 0..K-1 with levels=K, or floats"
+            " (N, H, W, C), (N, L, C) or (N, D) near unit scale, continuous"
         ),
     ] = "digits"
+    scale: Annotated[
+        str,
+        Names((NONE, *RULES)),
+        Flag(
+            help="how a file's continuous data are scaled, by the columns or channels of the training set: none,"
+            " standard (mean 0, standard deviation 1) or minmax (-1 to 1); likelihoods are then in the file's own units, samples"
+            " and their metrics in scaled ones"
+        ),
+    ] = "none"
     objectives: Annotated[
         tuple[str, ...],
         Names(OBJECTIVES),

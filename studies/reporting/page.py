@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from studies.reporting.contrasts import sample_metrics
@@ -168,6 +169,15 @@ def _method(run: Run) -> list[str]:
         lines.append(
             f"Reverse variance at t = 1, where β̃₁ is 0: {FIRST_VARIANCE.get(name, name)} (first_variance = {name})."
             " The decoder term depends on it strongly."
+        )
+    if (factor := run.reference.get("scale_factor")) is not None:
+        lines.append(
+            f"The data were scaled by “{settings.get('scale')}”, with a centre and a factor for each column or channel"
+            " from the training set alone (scale_centre and scale_factor in reference.npz). Bounds, floors and"
+            " likelihoods are those of the data in the file’s own units: those of the scaled data and"
+            f" {plain(float(np.mean(np.log2(factor))), 4)} bits/dim, the mean log₂ of the factors. Errors of x₀,"
+            " samples, their metrics and pictures are of the scaled data; a sample times the factor plus the centre is"
+            " in the file’s units."
         )
     if "clip_x_0" in settings:
         clip = settings["clip_x_0"]

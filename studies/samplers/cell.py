@@ -30,7 +30,7 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
     """Samples and scores the cell; rows.csv comes last and marks it finished."""
     settings = read_recorded(out, SamplerSettings)
     trained = read_settings(settings.run)
-    dataset = dataset_of(settings.run, trained.dataset, trained.test_examples)
+    dataset = dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale)
     model = load_model(settings.run, cell, trained, dataset, settings.device)
     todo = chains(settings, model.process.num_steps)
     total, done = sum(chain.steps for chain in todo), 0

@@ -29,7 +29,7 @@ def sampled_cells(settings: SamplerSettings) -> list[Cell]:
     ready = [cell for cell in asked_cells(settings.run, settings.cells) if is_trained(settings.run, cell)]
     if not ready:
         raise ValueError(f"{settings.run} has no finished cell to sample; run its study to the end first")
-    dataset_of(settings.run, trained.dataset, trained.test_examples)
+    dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale)
     for cell in ready:
         check_backend(cell.backend)
         if not chains(settings, num_steps(cell, trained)):

@@ -22,6 +22,9 @@ COLUMNS = (*FACTOR_NAMES, "step", "t", "t_last", "sampler", "metric", "value", "
 
 Row = dict[str, Any]
 
+LATER_SETTINGS = {"scale": "none"}
+"""Settings that older runs do not name, and what theirs were."""
+
 
 def row(metric: str, value: float, unit: str, **more: Any) -> Row:
     """One measurement, of some of COLUMNS; the cell's factors are put in front of it when it is written."""
@@ -149,7 +152,7 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
     path = folder.settings
     if path.is_file():
         try:
-            there = folder.read_settings()
+            there = {**LATER_SETTINGS, **folder.read_settings()}
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError(f"{path} is not a settings file; give another folder with --out") from None
         # These change how a run runs, or how many cells it has, not what a cell of it computes.
