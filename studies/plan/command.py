@@ -72,12 +72,12 @@ def read_recorded(folder: Path, kind: type[S]) -> S:
     """The settings recorded in a study's folder, of whichever study. A ValueError in one line where there are none."""
     recorded = RunFolder(folder)
     recorded.check()
+    values = recorded.read_settings()
+    values.pop("study", None)
     try:
-        values = recorded.read_settings()
-        values.pop("study", None)
         return settings_from(values, kind)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError(f"{recorded.settings} holds no study's settings; give the folder a study wrote") from None
+    except ValueError as error:
+        raise ValueError(f"{recorded.settings}: {error}") from None
 
 
 def settings_from(values: Mapping[str, Any], kind: type[S]) -> S:

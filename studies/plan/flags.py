@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
@@ -14,17 +15,18 @@ import tyro
 
 from studies.plan.command import Flag
 from studies.plan.fields import field_types, fields_from
-from studies.store.folder import read_json
+from studies.store.folder import RunFolder, read_json
 
 S = TypeVar("S")
 
 CONFIG = Annotated[
     Path | None,
     Flag(
-        help="starting values: a run's settings.json, or the run's folder; a preset goes over them, and the other flags"
+        help="starting values: a run's folder, or its file of settings; a preset goes over them, and the other flags"
         " over both"
     ),
 ]
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LONGEST = 400
 """Characters of a bad command line that are repeated."""
 
@@ -57,7 +59,7 @@ def parse_flags(
             parsed = tyro.cli(command, args=list(argv), description=description, config=(tyro.conf.OmitArgPrefixes,))
     except SystemExit as ended:
         if ended.code:
-            raise ValueError(_one_line(said.getvalue())) from None
+            raise ValueError(one_line(said.getvalue())) from None
         raise
     given = {name: value for group in groups for name, value in vars(getattr(parsed, group)).items()}
     given.pop("config")
@@ -81,15 +83,13 @@ def _grouped(kind: Any, groups: Mapping[str, str], default: Mapping[str, Any]) -
 
 def _configured(path: Path, kind: Any) -> dict[str, Any]:
     """The settings in a file, or in a run's folder."""
-    path = path / "settings.json" if path.is_dir() else path
+    path = RunFolder(path).settings if path.is_dir() else path
     try:
         values = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError(f"--config {path} is not a settings file; give a run's settings.json or its folder") from None
+    except ValueError as error:
+        raise ValueError(f"--config {error}") from None
     except OSError as error:
-        raise ValueError(
-            f"--config {path}: {error.strerror}; give a run's settings.json, or the folder it is in"
-        ) from None
+        raise ValueError(f"--config {path}: {error.strerror}; give a run's folder, or its file of settings") from None
     study = values.pop("study", None)
     try:
         return fields_from(values, kind)
@@ -100,22 +100,23 @@ def _configured(path: Path, kind: Any) -> dict[str, Any]:
 def _last(argv: Sequence[str], flag: str) -> str | None:
     """The value of a flag given as "--flag value" or "--flag=value", the last of them; None where it is not given."""
     value = None
-    for word, following in zip(argv, [*argv[1:], None], strict=True):
+    for i, word in enumerate(argv):
         if word == flag:
-            value = following
+            value = argv[i + 1] if i + 1 < len(argv) else None
         elif word.startswith(f"{flag}="):
             value = word.removeprefix(f"{flag}=")
     return value
 
 
-def _one_line(box: str) -> str:
-    """The first paragraph of a box of words drawn for a terminal."""
-    words = []
-    for line in box.splitlines():
-        line = line.strip(" │")
-        if not line or line.startswith("─"):
-            break
-        if not line.startswith("╭"):
-            words.append(line)
-    text = " ".join(words).rstrip(".")
+def one_line(box: str) -> str:
+    """The first paragraph of what tyro says in a box, drawn in colours, in lines, or in ASCII."""
+    _, *lines = (line.strip(" │") for line in COLOUR.sub("", box).strip().splitlines() or [""])
+    if lines and _is_rule(lines[0]):
+        del lines[0]
+    paragraph = itertools.takewhile(lambda line: line and not _is_rule(line), lines)
+    text = (" ".join(paragraph) or " ".join(box.split())).rstrip(".")
     return f"{text if len(text) <= LONGEST else text[:LONGEST] + '...'}; --help lists the flags and what they take"
+
+
+def _is_rule(line: str) -> bool:
+    return bool(line) and set(line) <= set("─-╰╯")

@@ -89,5 +89,9 @@ def read_schedule(folder: Path, start: Schedule) -> Schedule:
     if not path.is_file():
         raise ValueError(f"{folder} holds no {FILE} of its learned schedule; the cell has not finished training")
     with path.open(newline="") as file:
-        log_snr = [float(row["log_snr"]) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    try:
+        log_snr = [float(row["log_snr"]) for row in rows]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path}: expected a column log_snr of numbers; was it written by a study?") from None
     return from_log_snr(log_snr, f"learned from {start.name}")

@@ -23,6 +23,7 @@ from studies.plan.command import Flag, check_at_least, check_at_most, check_dist
 from studies.plan.fields import Names
 from studies.plan.flags import parse_flags
 from studies.store.cells import FACTORS
+from studies.store.folder import RunFolder
 
 DTYPES = ("float32", "float64", "bfloat16")
 TIMESTEPS = ("uniform", "stratified", "importance")
@@ -56,8 +57,8 @@ class StudySettings:
         Names((NONE, *RULES)),
         Flag(
             help="how a file's continuous data are scaled, by the columns or channels of the training set: none,"
-            " standard (mean 0, standard deviation 1) or minmax (-1 to 1); likelihoods are then in the file's own units,"
-            " samples and their metrics in scaled ones"
+            " standard (mean 0, standard deviation 1) or minmax (-1 to 1); likelihoods are then in the file's own"
+            " units, samples and their metrics in scaled ones"
         ),
     ] = "none"
     objectives: Annotated[
@@ -286,4 +287,9 @@ def from_json(text: str) -> StudySettings:
 
 def read_settings(run: Path) -> StudySettings:
     """The settings of the run in a folder. A ValueError in one line where the folder holds no run."""
-    return read_recorded(run, StudySettings)
+    settings = read_recorded(run, StudySettings)
+    try:
+        check_settings(settings)
+    except ValueError as error:
+        raise ValueError(f"{RunFolder(run).settings}: {error}") from None
+    return settings

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from studies.datasets import DATASETS, Dataset, load_dataset
-from studies.store.files import write_arrays
+from studies.store.files import read_arrays, write_arrays
 from studies.store.folder import RunFolder
 
 REFERENCE_EXAMPLES = 256
@@ -51,12 +51,10 @@ def _scale_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
 def check_data(run: Path, name: str, dataset: Dataset) -> None:
     """ValueError where the run, if there is one, was begun with other data."""
     path = RunFolder(run).reference
-    if not path.is_file():
+    recorded = read_arrays(path)
+    if "digest" not in recorded:
         return
-    with np.load(path, allow_pickle=False) as recorded:
-        if "digest" not in recorded.files:
-            return
-        there = str(recorded["digest"])
+    there = str(recorded["digest"])
     if there != (now := digest_of(name, dataset)):
         raise ValueError(
             f"{run} was begun with other data than {name} holds now (digest {there[:12]} there, {now[:12]} now); "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 
 from backends.whole_files import clear_abandoned, is_unfinished, write_whole
 from studies.store.cells import FACTOR_NAMES, TEXT_FACTORS, Cell, chosen_cells
-from studies.store.folder import CellFolder, RunFolder
+from studies.store.folder import CellFolder, RunFolder, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +43,17 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that `write_arrays` wrote; none where there is no file. ValueError in one line for another file."""
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: expected arrays, got {error}; was it written to the end?") from None
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
@@ -113,17 +126,26 @@ def finished_besides(run: Path, cells: Sequence[Cell]) -> list[Cell]:
 
 def failure(run: Path, cell_id: str) -> str | None:
     """The one-line reason of a failed cell, or None."""
-    path = RunFolder(run).cell(cell_id).failure
-    if not path.is_file():
+    return reason_of(RunFolder(run).cell(cell_id))
+
+
+def reason_of(folder: CellFolder) -> str | None:
+    """The one-line reason that the cell of a folder failed, or None."""
+    if not folder.failure.is_file():
         return None
-    lines = path.read_text(errors="replace").splitlines()
-    return lines[0] if lines else "it left no reason"
+    lines = folder.failure.read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[0].strip() if lines and lines[0].strip() else "no reason was recorded"
 
 
 def first_stage(run: Path) -> int | None:
     """How many seeds set the number of the run's seeds; None where it was fixed beforehand."""
     path = RunFolder(run).sequential
-    return int(json.loads(path.read_text())["first_stage"]) if path.is_file() else None
+    if not path.is_file():
+        return None
+    first = read_json(path).get("first_stage")
+    if type(first) is not int:
+        raise ValueError(f"{path}: expected a number first_stage, got {first!r}; was it written by a study?")
+    return first
 
 
 def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
@@ -151,10 +173,7 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
     folder = RunFolder(run)
     path = folder.settings
     if path.is_file():
-        try:
-            there = {**LATER_SETTINGS, **folder.read_settings()}
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise ValueError(f"{path} is not a settings file; give another folder with --out") from None
+        there = {**LATER_SETTINGS, **folder.read_settings()}
         # These change how a run runs, or how many cells it has, not what a cell of it computes.
         free = {"jobs", "threads", "together", "out", "preset", "seeds", "seeds_until", "cells", "tensorboard"}
         differing = [key for key in wanted if key not in free and there.get(key) != wanted[key]]

@@ -87,7 +87,7 @@ def test_what_others_are_writing_stays(tmp_path):
         files.open_run(other, to_json(StudySettings()), "compare_objectives")
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b"", "it left no reason"), (b"\xff broken\n", "\ufffd broken")])
+@pytest.mark.parametrize(("content", "reason"), [(b"", "no reason was recorded"), (b"\xff broken\n", "\ufffd broken")])
 def test_a_reason_that_is_none_is_still_a_failure(tmp_path, content, reason):
     folder = RunFolder(tmp_path).cell("c")
     folder.path.mkdir(parents=True)
