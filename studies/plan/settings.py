@@ -47,8 +47,8 @@ class StudySettings:
     scale: Annotated[
         str,
         Flag(
-            help="how a file's continuous data are scaled, by the columns or channels of the training set: none, standard"
-            " (mean 0, standard deviation 1) or minmax (-1 to 1); likelihoods are then in the file's own units, samples"
+            help="how a file's continuous data are scaled, by the columns or channels of the training set: none,"
+            " standard (mean 0, deviation 1) or minmax (-1 to 1); likelihoods are then in the file's own units, samples"
             " and their metrics in scaled ones"
         ),
     ] = "none"
