@@ -57,8 +57,8 @@ class StudySettings:
         Names((NONE, *RULES)),
         Flag(
             help="how a file's continuous data are scaled, by the columns or channels of the training set: none,"
-            " standard (mean 0, standard deviation 1) or minmax (-1 to 1); likelihoods are then in the file's own"
-            " units, samples and their metrics in scaled ones"
+            " standard (mean 0, deviation 1) or minmax (-1 to 1); likelihoods are then in the file's own units, samples"
+            " and their metrics in scaled ones"
         ),
     ] = "none"
     objectives: Annotated[
