@@ -17,6 +17,7 @@ DEFAULT: dict[str, Any] = {
     "preset": "default",
     "out": Path("runs/objectives"),
     "dataset": "digits",
+    "scale": "none",
     "objectives": ("epsilon_mse", "posterior_kl"),
     "backends": (),
     "predictions": ("epsilon",),
