@@ -15,6 +15,7 @@ DEFAULT: dict[str, Any] = {
     "preset": "default",
     "out": Path("runs/objectives"),
     "dataset": "digits",
+    "scale": "none",
     "objectives": ("epsilon_mse", "posterior_kl"),
     "backends": (),
     "predictions": ("epsilon",),
@@ -61,6 +62,7 @@ SMOKE: dict[str, Any] = {
     "widths": (8, 16),
     "seeds": 2,
     "num_steps": 100,
+    "schedules": ("cosine",),
     "train_steps": 60,
     "warmup_steps": 10,
     "batch_size": 32,
@@ -182,6 +184,16 @@ def test_flags_go_over_presets_and_presets_over_bases(tmp_path):
     seen = started("sohl_dickstein_2015", tmp_path, *words)
     asked = {"preset": "smoke", "num_steps": 30, "train_steps": 60, "sample_steps": 10, "dataset": "swiss_roll_thin"}
     assert {name: seen.settings[name] for name in asked} == asked
+
+
+@pytest.mark.parametrize("script", BASES)
+def test_a_preset_leaves_a_study_the_factors_that_it_is_about(script, tmp_path):
+    """Smoke has a schedule of its own, which a study of schedules does without."""
+    seen = started(script, tmp_path, "--preset", "smoke", "--num-steps", "30", "--seeds", "1")
+    factors = {name: value for name, value in BASES[script].items() if name in DEFAULT and name.endswith("s")}
+    factors = {name: value for name, value in factors.items() if isinstance(value, list)}
+    assert {name: seen.settings[name] for name in factors} == factors
+    assert seen.settings["schedules"] == factors.get("schedules", ["cosine"])
 
 
 def test_the_cells_of_the_schedules(tmp_path):
