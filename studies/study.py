@@ -11,6 +11,7 @@ from studies.datasets import DATASETS, Dataset, in_words, load_dataset
 from studies.plan import compiling
 from studies.plan.costs import cell_seconds
 from studies.plan.machine import default_jobs, uses_gpu
+from studies.plan.schedules import left_at_the_end
 from studies.plan.settings import StudySettings
 from studies.run.executor import Executor
 from studies.run.runner import run_study
@@ -70,6 +71,7 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         f"  {settings.train_steps} steps of batch {settings.batch_size}, T = {settings.num_steps}, "
         f"then the test bound and {settings.samples} samples of each",
         *_data(settings, dataset),
+        *(f"  note: {remark}" for remark in _schedules(settings, cells)),
         *_compiling(settings, cells, dataset.shape),
         f"  results in {settings.out}; stop at any time, the same command goes on from there",
     ]
@@ -93,6 +95,12 @@ def _data(settings: StudySettings, dataset: Dataset) -> list[str]:
             f"  scaled by {dataset.scale.rule}: likelihoods are in the file's own units, samples and their metrics not"
         )
     return lines + [f"  note: {remark}" for remark in dataset.remarks]
+
+
+def _schedules(settings: StudySettings, cells: Sequence[Cell]) -> list[str]:
+    """A remark on each schedule whose chain does not end in noise."""
+    remarks = [left_at_the_end(words, settings.num_steps) for words in dict.fromkeys(cell.schedule for cell in cells)]
+    return [remark for remark in remarks if remark]
 
 
 def _compiling(settings: StudySettings, cells: Sequence[Cell], shape: tuple[int, ...]) -> list[str]:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from studies.reporting.contrasts import sample_metrics
 from studies.reporting.figures import figures_of, write_figures
+from studies.reporting.last_step import method_lines
 from studies.reporting.names import full_name_of
 from studies.reporting.numbers import count, plain
 from studies.reporting.plotting import Plot, images
@@ -170,6 +171,7 @@ def _method(run: Run) -> list[str]:
             f"Reverse variance at t = 1, where β̃₁ is 0: {FIRST_VARIANCE.get(name, name)} (first_variance = {name})."
             " The decoder term depends on it strongly."
         )
+    lines += method_lines(run)
     if (factor := run.reference.get("scale_factor")) is not None:
         lines.append(
             f"The data were scaled by “{settings.get('scale')}”, with a centre and a factor for each column or channel"

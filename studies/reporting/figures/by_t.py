@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.reporting.contrasts import by_cell, contrast
+from studies.reporting.last_step import at_last_step
 from studies.reporting.names import name_of
 from studies.reporting.plotting import DASHES, INK, Panel, Plot, label_of, linear_axis, log_axis, positive_axis
 from studies.reporting.view import View
@@ -66,9 +67,9 @@ def spent_by_t(view: View) -> Plot | None:
     return Plot(
         "bound-by-t",
         "Where in t the bound is spent",
-        "t = 1 is the decoder term, t = T pure noise; t is on a log scale. The running total ends at the bound less its"
-        " prior term; the running difference shows which steps make one bound lower than the other, with 95 % intervals"
-        f" (paired by seed{', pooled over frameworks' if len(view.backends) > 1 else ''}).",
+        f"t = 1 is the decoder term, t = T {at_last_step(view.run)}; t is on a log scale. The running total ends at the"
+        " bound less its prior term; the running difference shows which steps make one bound lower than the other, with"
+        f" 95 % intervals (paired by seed{', pooled over frameworks' if len(view.backends) > 1 else ''}).",
         panels,
         pd.concat([table.assign(panel=panel) for panel, table in tables.items()]),
         view.keys(),

@@ -64,6 +64,7 @@ SMOKE: dict[str, Any] = {
     "widths": (8, 16),
     "seeds": 2,
     "num_steps": 100,
+    "schedules": ("cosine",),
     "train_steps": 60,
     "warmup_steps": 10,
     "batch_size": 32,
@@ -230,7 +231,11 @@ def test_flags_go_over_presets_and_presets_over_bases(tmp_path):
 @pytest.mark.parametrize(
     ("script", "values", "cells"),
     [
-        ("compare_parameterizations", {"predictions": ["epsilon", "v"], "dataset": "swiss_roll", "seeds": 1}, 8),
+        (
+            "compare_parameterizations",
+            {"predictions": ["epsilon", "v"], "schedules": ["cosine"], "dataset": "swiss_roll", "seeds": 1},
+            8,
+        ),
         (
             "compare_schedules",
             {
