@@ -16,8 +16,8 @@ from studies.plan.settings import StudySettings
 from studies.run.executor import Executor
 from studies.run.runner import run_study
 from studies.run.seeds import add_seeds, check_sequential
+from studies.store import files
 from studies.store.cells import FACTORS, Cell
-from studies.store.files import finished_besides
 from studies.store.folder import RunFolder
 
 
@@ -47,8 +47,8 @@ def run_and_report(
 
     from studies.reporting.page import make_report  # matplotlib and pandas, only needed now
 
-    if not outcome.finished:
-        print(f"no cell finished; the reasons are in {RunFolder(settings.out).cells}")
+    if not any(files.has_rows(folder) for folder in RunFolder(settings.out).every_cell()):
+        print(f"no cell has measured anything; the reasons are in {RunFolder(settings.out).cells}")
         return 1
     added = "" if add_to_run is None else add_to_run(settings.out)
     closing_table, report = make_report(settings.out)
@@ -75,7 +75,7 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         *_compiling(settings, cells, dataset.shape),
         f"  results in {settings.out}; stop at any time, the same command goes on from there",
     ]
-    if earlier := len(finished_besides(settings.out, cells)):
+    if earlier := len(files.finished_besides(settings.out, cells)):
         lines.append(f"  {earlier} more cells of an earlier command are finished there, and stay in results and report")
     network = settings.network(dataset.shape, learns_variance=False)
     if isinstance(network, UNetSettings) and not uses_gpu(settings.device):

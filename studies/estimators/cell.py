@@ -28,6 +28,7 @@ from studies.plan.command import read_recorded
 from studies.plan.settings import read_settings
 from studies.run.process import Report, one_after_another, run_in_process
 from studies.store import files
+from studies.store.cell_rows import CellRows
 from studies.store.cells import Cell
 from studies.store.data import dataset_of
 from studies.store.files import Row
@@ -176,16 +177,15 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
             lambda done, total: report("tabulate", done, total),
         )  # fmt: skip
         save_table(folder.path / TABLE, table)
-    rows: list[Row] = []
+    rows = CellRows(folder, cell, COLUMNS)
     for done, size in enumerate(sizes):
         report("compare", done, len(sizes))
         part = table.first(size)
         size_rows, cost = compare(part, model.process, settings, dataset.dims)
         if settings.network_repeats:
             size_rows += with_network(terms, model.process, test[:size], part, cost, settings.network_repeats)
-        rows += [{**size_row, "examples": size} for size_row in size_rows]
-    description = load_backend(cell.backend).describe(model.placed.execution)
-    files.write_finished(folder, cell, description, rows, COLUMNS)
+        rows.add(f"{size} examples", [{**size_row, "examples": size} for size_row in size_rows])
+    rows.finish(load_backend(cell.backend).describe(model.placed.execution))
 
 
 if __name__ == "__main__":

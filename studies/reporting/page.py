@@ -146,7 +146,10 @@ def _missing(run: Run) -> list[str]:
     if not run.unfinished:
         return []
     named = ", ".join(cell.id for cell in run.unfinished)
-    return [f"Not finished yet: {named}. The same command goes on with them; what is said here is about the others."]
+    return [
+        f"Not finished yet: {named}. The same command goes on with them; of them this has what their first stages"
+        " measured, if anything."
+    ]
 
 
 def _method(run: Run) -> list[str]:

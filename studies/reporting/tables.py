@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from studies.metrics.registry import METRICS
+from studies.reporting.blanks import blank_metrics, blanks_of
 from studies.reporting.bound_table import bound_tables
 from studies.reporting.contrasts import Contrast
 from studies.reporting.names import difference_name, name_of, quantity, sampler_name
-from studies.reporting.numbers import listed, plain, plus_minus, seconds
+from studies.reporting.numbers import count, listed, plain, plus_minus, seconds
 from studies.reporting.plotting import DARK, FAINT, GRID, PALETTE, PARTS
 from studies.reporting.view import View
 from studies.statistics import (
@@ -100,7 +101,8 @@ def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tupl
     for column in columns:
         table = view.values(*column)
         by_seed = table[key].dropna() if key in table else pd.Series(dtype=float)
-        texts.append(plus_minus(mean_interval(by_seed.to_numpy())) if len(by_seed) else "–")
+        fewer = f" ({count(len(by_seed), 'seed')})" if len(by_seed) < of_cell["seed"].nunique() else ""
+        texts.append(plus_minus(mean_interval(by_seed.to_numpy())) + fewer if len(by_seed) else "–")
     spent = of_cell[of_cell["metric"] == "train_seconds"]["value"]
     if _cost_column(view):
         texts.append(seconds(float(spent.median())) if len(spent) else "–")
@@ -219,7 +221,8 @@ def metric_notes(view: View, sampler: str | None = None) -> dict[str, Any]:
     another is named.
     """
     sampler = sampler or view.main_sampler
-    known = [METRICS[name] for name in view.sample_metrics if name in METRICS] if sampler else []
+    names = [*(view.sample_metrics if sampler else []), *blank_metrics(view.cells)]
+    known = [METRICS[name] for name in dict.fromkeys(names) if name in METRICS]
     notes = []
     for metric in known:
         least = view.floor(metric.name, sampler)
@@ -231,12 +234,13 @@ def metric_notes(view: View, sampler: str | None = None) -> dict[str, Any]:
                 "ideal": f"{metric.ideal:g}",
                 "floor": "–" if least is None else plain(least, 3),
                 "bias": metric.bias_note.replace(" x ", " × ").replace("-0", "−0").replace("^(-", "^(−"),
+                "blank": blanks_of(view.cells, metric.name),
             }
         )
+    drawn = f" ({sampler_name(sampler)}{_sizes(view, sampler)})" if sampler else ""
     caption = (
         "Ideal: what two endless sets from one distribution get. Floor: what held-out training data get against test"
-        f" data at the sample size used ({sampler_name(str(sampler))}{_sizes(view, sampler)}); its distance from the"
-        " ideal is the bias there."
+        f" data at the sample size used{drawn}; its distance from the ideal is the bias there."
     )
     return {"rows": notes, "caption": caption}
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 import pandas as pd
 
+from studies.reporting.blanks import blank_sentences
 from studies.reporting.contrasts import levels_in
 from studies.reporting.names import full_name_of, name_of, quantity, sampler_name
 from studies.reporting.numbers import count, in_sentence, listed, plain, plus_minus, seconds, size_of
@@ -314,13 +315,13 @@ def _caution(view: View) -> str | None:
 
 
 def trouble(run: Run) -> list[str]:
-    """What went wrong: cells that failed or diverged, samples that are not finite."""
+    """What went wrong: cells that failed or diverged, samples that are not finite, metrics that are blank."""
     sentences = []
     if run.failed:
         named = "; ".join(f"{cell.id} ({cell.failure})" for cell in run.failed)
         sentences.append(
-            f"{count(len(run.failed), 'cell')} failed: {named}. A seed is left out of each comparison that needs a"
-            f" failed cell."
+            f"{count(len(run.failed), 'cell')} failed: {named}. What they had measured before is in the tables; a seed is"
+            f" left out of each comparison that needs what they lack."
         )
     diverged = run.rows[run.rows["metric"] == "diverged"]
     if len(diverged):
@@ -336,4 +337,4 @@ def trouble(run: Run) -> list[str]:
             for row in broken.itertuples()
         )
         sentences.append(f"Samples with values that are not finite: {named}.")
-    return sentences
+    return sentences + blank_sentences(run.cells)

@@ -154,6 +154,11 @@ class View:
         return PALETTE[self._place[recipe] % len(PALETTE)]
 
     @cached_property
+    def cells(self) -> tuple[CellRecord, ...]:
+        """The cells of the dataset, finished or not."""
+        return tuple(cell for cell in self.run.cells if str(cell.factors.get("dataset")) == str(self.dataset))
+
+    @cached_property
     def _place(self) -> dict[Hashable, int]:
         """Which of the recipes each is."""
         return {recipe: place for place, recipe in enumerate(self.recipes)}

@@ -33,8 +33,8 @@ def measure_and_report(
     files.gather_results(out, [folder.id for folder in RunFolder(out).every_cell()])
     for cell_id, reason in outcome.failed.items():
         print(f"failed: {cell_id}: {reason}")
-    if not outcome.finished:
-        print(f"no cell finished; the reasons are in {RunFolder(out).cells}")
+    if not any(files.has_rows(folder) for folder in RunFolder(out).every_cell()):
+        print(f"no cell has measured anything; the reasons are in {RunFolder(out).cells}")
         return 1
     table, path = report(out)
     print(table)

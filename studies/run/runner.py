@@ -52,7 +52,8 @@ def run_study(
 ) -> Outcome:
     """Runs what is not finished yet, and leaves results.csv up to date; settings and cells have been checked.
 
-    Results hold all finished cells of the run: of a command that asks for fewer seeds than an earlier one, those too.
+    Results hold what all cells of the run have measured, finished or not: of a command that asks for fewer seeds than an
+    earlier one, those too.
 
     `study` and `argv` are the script's name and arguments, recorded so that the report can say how to repeat
     it; `dataset` is the settings' own. `executor`: where the cells run; None: in processes on this machine.
@@ -74,7 +75,7 @@ def run_study(
             watchers.append(stack.enter_context(EventLog(run, cells, settings.recipe())))
         groups = groups_of(todo, settings, dataset.shape, jobs, uses_gpu(settings.device))
         unwritten = run_groups(executor or LocalProcesses(CELL, settings.threads), run, groups, jobs, *watchers)
-    files.gather_results(run, [cell.id for cell in (*cells, *files.finished_besides(run, cells))])
+    files.gather_results(run, [cell.id for cell in (*cells, *files.begun_besides(run, cells))])
     return outcome_of(run, cells, unwritten)
 
 

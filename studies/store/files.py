@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 COLUMNS = (*FACTOR_NAMES, "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
+REASON, STAGE = "reason", "stage"
+"""Further columns of what an unfinished cell has measured: of a blank, why; and the stage that a row is of."""
 
 Row = dict[str, Any]
 
@@ -31,6 +33,11 @@ LATER_SETTINGS = {"scale": "none"}
 def row(metric: str, value: float, unit: str, **more: Any) -> Row:
     """One measurement, of some of COLUMNS; the cell's factors are put in front of it when it is written."""
     return {"metric": metric, "value": float(value), "unit": unit, **more}
+
+
+def blank(metric: str, reason: str, **more: Any) -> Row:
+    """A measurement that could not be made, and why. No table of results has a row of it; the cell's record has."""
+    return {"metric": metric, REASON: reason, **more}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -80,10 +87,21 @@ def read_rows(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 
 
-def write_record(folder: CellFolder, cell: Cell, description: Mapping[str, str] | None = None) -> None:
-    """Which cell the folder is of, and, of one that has finished, what it ran on."""
+def write_record(
+    folder: CellFolder, cell: Cell, description: Mapping[str, str] | None = None, blanks: Sequence[Row] = ()
+) -> None:
+    """Which cell the folder is of, and, of one that has finished, what it ran on and the blanks of its table."""
     described = {} if description is None else {"description": dict(description)}
-    write_json(folder.record, {"factors": asdict(cell), **described})
+    left_blank = {"blanks": list(blanks)} if blanks else {}
+    write_json(folder.record, {"factors": asdict(cell), **described, **left_blank})
+
+
+def write_partial(
+    folder: CellFolder, cell: Cell, stages: Mapping[str, Sequence[Row]], columns: Sequence[str] = COLUMNS
+) -> None:
+    """What the cell's stages have measured so far, blanks too, each by the name of its stage."""
+    rows = [{**asdict(cell), **stage_row, STAGE: stage} for stage, rows in stages.items() for stage_row in rows]
+    write_rows(folder.partial, rows, (*columns, REASON, STAGE))
 
 
 def write_finished(
@@ -93,11 +111,37 @@ def write_finished(
     rows: Iterable[Row],
     columns: Sequence[str] = COLUMNS,
 ) -> None:
-    """Marks the cell finished: its record, then its rows; nothing is left to go on from, and no earlier failure."""
-    write_record(folder, cell, description)
-    write_rows(folder.rows, [{**asdict(cell), **row} for row in rows], columns)
-    folder.state.unlink(missing_ok=True)
-    folder.failure.unlink(missing_ok=True)
+    """Marks the cell finished: its record, then its rows; nothing is left to go on from, and no earlier failure.
+
+    Blanks among the rows go to the record.
+    """
+    rows = list(rows)
+    write_record(folder, cell, description, [row for row in rows if REASON in row])
+    write_rows(folder.rows, [{**asdict(cell), **row} for row in rows if REASON not in row], columns)
+    for left in (folder.partial, folder.state, folder.failure):
+        left.unlink(missing_ok=True)
+
+
+def has_rows(folder: CellFolder) -> bool:
+    """Whether anything that the cell measured is there: all of it, or what its stages did before one of them failed."""
+    return folder.rows.is_file() or folder.partial.is_file()
+
+
+def read_measured(folder: CellFolder) -> pd.DataFrame:
+    """The rows of a cell that `has_rows`, whether it has finished or not."""
+    if folder.rows.is_file():
+        return read_rows(folder.rows)
+    partial = read_rows(folder.partial)
+    return partial[partial[REASON].isna()].drop(columns=[REASON, STAGE])
+
+
+def read_blanks(folder: CellFolder) -> list[Row]:
+    """The blanks of a cell: of one that has finished those of its record, else those of the stages that have ended."""
+    if folder.rows.is_file() or not folder.partial.is_file():
+        return list(folder.read_record().get("blanks", []))
+    partial = read_rows(folder.partial)
+    blanks = partial.loc[partial[REASON].notna(), ["metric", "sampler", REASON]]
+    return [{name: value for name, value in row.items() if isinstance(value, str)} for row in blanks.to_dict("records")]
 
 
 def is_finished(run: Path, cell_id: str) -> bool:
@@ -117,10 +161,15 @@ def asked_cells(run: Path, selection: Sequence[str]) -> list[Cell]:
 
 
 def finished_besides(run: Path, cells: Sequence[Cell]) -> list[Cell]:
-    """The run's finished cells that are not among `cells`: further seeds of the same recipes, in the same order."""
+    """The run's finished cells that are not among `cells`, as `begun_besides` has them."""
+    return [cell for cell in begun_besides(run, cells) if is_finished(run, cell.id)]
+
+
+def begun_besides(run: Path, cells: Sequence[Cell]) -> list[Cell]:
+    """The run's cells that are not among `cells`: further seeds of the same recipes, in the same order."""
     place = {replace(cell, seed=0): i for i, cell in enumerate(cells)}
     asked = set(cells)
-    besides = [cell for cell in asked_cells(run, ()) if cell not in asked and is_finished(run, cell.id)]
+    besides = [cell for cell in asked_cells(run, ()) if cell not in asked]
     return sorted(besides, key=lambda cell: (cell.seed, place.get(replace(cell, seed=0), len(cells))))
 
 
@@ -149,11 +198,12 @@ def first_stage(run: Path) -> int | None:
 
 
 def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
-    """Joins the rows of the finished cells into results.csv."""
+    """Joins what the cells have measured into results.csv, also of those that failed on the way or were stopped."""
     import pandas as pd
 
     folder = RunFolder(run)
-    frames = [read_rows(folder.cell(cell_id).rows) for cell_id in cell_ids if is_finished(run, cell_id)]
+    cells = [folder.cell(cell_id) for cell_id in cell_ids]
+    frames = [read_measured(cell) for cell in cells if has_rows(cell)]
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     for column in ("step", "t", "t_last"):
         frame[column] = frame[column].astype("Int64")

@@ -35,6 +35,11 @@ class CellFolder:
         return self.path / "rows.csv"
 
     @property
+    def partial(self) -> Path:
+        """What a cell that has not finished has measured, every stage's rows from when it ends; gone when it has."""
+        return self.path / "partial.csv"
+
+    @property
     def failure(self) -> Path:
         """Why the cell failed: the reason as one line, then the traceback."""
         return self.path / "failed.txt"

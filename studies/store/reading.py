@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from studies.store.cells import FACTOR_NAMES, FACTORS, LATER_FACTORS
-from studies.store.files import COLUMNS, first_stage, read_arrays, read_rows, reason_of
+from studies.store.files import COLUMNS, REASON, first_stage, read_arrays, read_blanks, read_rows, reason_of
 from studies.store.folder import CellFolder, RunFolder
 from studies.store.recipes import recipes_of
 
@@ -31,14 +31,24 @@ FIRST_STAGE = "first_stage"
 
 
 @dataclass(frozen=True)
+class Blank:
+    """A measurement that could not be made, and why; `sampler` is None for one that no chain was drawn for."""
+
+    metric: str
+    sampler: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class CellRecord:
-    """One cell's folder: its factors, its description, and how it ended."""
+    """One cell's folder: its factors, its description, how it ended, and what could not be measured."""
 
     folder: Path
     factors: dict[str, Any]
     description: dict[str, Any]
     failure: str | None
     finished: bool
+    blanks: tuple[Blank, ...] = ()
 
     @property
     def id(self) -> str:
@@ -158,6 +168,7 @@ def _read_cell(folder: CellFolder) -> CellRecord:
         description=description,
         failure=failure,
         finished=folder.rows.is_file() and failure is None,
+        blanks=tuple(Blank(row["metric"], row.get("sampler"), row[REASON]) for row in read_blanks(folder)),
     )
 
 
