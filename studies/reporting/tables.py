@@ -16,6 +16,7 @@ from studies.reporting.contrasts import Contrast
 from studies.reporting.names import difference_name, name_of, quantity, sampler_name
 from studies.reporting.numbers import count, listed, plain, plus_minus, seconds
 from studies.reporting.plotting import DARK, FAINT, GRID, PALETTE, PARTS
+from studies.reporting.ranked_table import ranked_rows
 from studies.reporting.view import View
 from studies.statistics import (
     complete_seeds,
@@ -29,6 +30,7 @@ from studies.store.reading import FIRST_STAGE, RUN, recipe_factors
 from studies.store.recipes import SEPARATOR
 
 MOST_SAMPLE_COLUMNS = 3
+MOST_RANKED_COLUMNS = 4
 SHARES = (PALETTE[0], PALETTE[2], FAINT, PALETTE[3], PARTS[3], PARTS[1], GRID)  # in the order of the terms
 HEADINGS = {RUN: "Run", **{factor.name: factor.heading for factor in FACTORS}}
 
@@ -71,7 +73,13 @@ def dataset_tables(view: View) -> dict[str, Any]:
     sampler = view.main_sampler
     drawn = f" Samples: {sampler_name(sampler)}." if sampler else ""
     differences = _differences(view, columns)
+    ranked_columns = [column for column in columns if column[0] != "epsilon_mse" or len(columns) <= MOST_RANKED_COLUMNS]
+    ranked_columns = ranked_columns[:MOST_RANKED_COLUMNS]
     return {
+        "folded": view.many,
+        "ranked": ranked_rows(view, ranked_columns),
+        "ranked_columns": [_column(view, *column) for column in ranked_columns],
+        "ranked_caption": _ranked_caption(view),
         "title": name_of(view.dataset) if view.run.rows["dataset"].nunique() > 1 else "",
         "caption": "Means over seeds ± the half width of their 95 % interval (Student’s t). Seeds share their draws, so"
         " cells are better compared by the paired differences below than by these intervals." + drawn,
@@ -90,13 +98,25 @@ def dataset_tables(view: View) -> dict[str, Any]:
     }
 
 
+def _ranked_caption(view: View) -> str:
+    title = view.quantity(view.primary[0]).title
+    frameworks = ", pooled over frameworks" if len(view.backends) > 1 else ""
+    caption = (
+        f"Best {title} first: means over seeds ± the half width of their 95 % interval{frameworks}. Behind: how far from"
+        " the best, by differences within seeds; with more than two recipes these intervals are widened to hold jointly"
+        " (Bonferroni over all pairs). Rank: the ranks that these intervals leave possible; the recipes beside the bar"
+        " cannot be told from the best."
+    )
+    return caption + (" Those set apart are not ranked: one number for them is a median." if view.apart else "")
+
+
 def _cost_column(view: View) -> list[dict[str, Any]]:
     return [{"title": "Training", "notes": ["median"]}] if "train_seconds" in view.metrics else []
 
 
 def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
     recipe, backend = key
-    of_cell = view.rows[(view.rows["recipe"] == recipe) & (view.rows["backend"] == backend)]
+    of_cell = view.of_group(recipe, backend)
     texts = []
     for column in columns:
         table = view.values(*column)
@@ -119,7 +139,8 @@ def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tupl
 def _differences(view: View, columns: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
     """Rows of the difference table: every contrast that any column has.
 
-    In one order: against the first recipe, of frameworks, and of recipes that differ in one factor.
+    In one order: against the first recipe, of frameworks, and of recipes that differ in one factor. Of many recipes
+    pooled ones alone.
     """
     contrasts: dict[tuple, dict[tuple, Contrast]] = {}
     for metric, sampler in columns:
@@ -128,6 +149,8 @@ def _differences(view: View, columns: Sequence[tuple[str, str | None]]) -> list[
             *view.against_reference(metric, "backend", sampler),
             *view.one_factor_apart(metric, sampler),
         ):
+            if view.many and contrast.within is not None:
+                continue
             key = (contrast.factor, contrast.first, contrast.second, contrast.within)
             contrasts.setdefault(key, {})[metric, sampler] = contrast
     rows = []
