@@ -2,7 +2,9 @@
 
 The file's metadata, text by name, holds the network's settings as JSON, so that a checkpoint can be opened without
 being told what it is, and one of another network is refused. It also holds a digest of all that was written: a file
-that is damaged is refused, not computed with. One from before digests, or of another program, goes without.
+that is damaged is refused, not computed with. A file of `diffusers.UNet2DModel` has the settings in the config.json
+beside it (`unet2d_config`). Weights without either are taken at their word: that they fit the names and shapes of a
+network does not show that they are of its function.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from safetensors.numpy import save
 
 from backends.interface import Weights
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_weights
+from backends.unet2d_config import present_name, settings_beside
 from backends.whole_files import write_whole
 
 NETWORK_KEY = "network"
@@ -41,14 +44,21 @@ def save_weights(path: Path | str, weights: Mapping[str, NDArray[Any]], metadata
 
 
 def load_weights(path: Path | str) -> tuple[Weights, dict[str, str]]:
-    """The arrays and the metadata of a safetensors file. ValueError where it is not one, or not what was written."""
+    """The arrays and the metadata of a safetensors file.
+
+    ValueError where it is not one, is not what was written, and where the config.json beside it says that it is of a
+    `UNet2DModel` that ours is not. Without a config.json weights of a `UNet2DModel` are taken to be of DDPM's settings
+    (`unet2d_config.FIXED`), and of as many norm groups as the settings that they are loaded with.
+    """
     with _opened(path) as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = dict(file.metadata() or {})
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     signed = metadata.pop(DIGEST_KEY, None)
-    if signed is not None and signed != _digest(arrays, metadata):
+    if signed is not None and signed != _digest(weights, metadata):
         raise ValueError(f"{path} is damaged: its numbers or its metadata are not those that were written; restore it")
-    return arrays, metadata
+    if NETWORK_KEY not in metadata and settings_beside(path) is not None:
+        weights = {present_name(name): weight for name, weight in weights.items()}
+    return weights, metadata
 
 
 def save_network(
@@ -60,9 +70,11 @@ def save_network(
 
 
 def load_network_settings(path: Path | str) -> NetworkSettings:
-    """The settings that `save_network` wrote. ValueError for a file without them."""
+    """The settings that `save_network` wrote, or those of a `UNet2DModel` beside it. ValueError where neither is."""
     with _opened(path) as file:
         described = (file.metadata() or {}).get(NETWORK_KEY)
+    if described is None and (beside := settings_beside(path)) is not None:
+        return beside
     if described is None:
         raise ValueError(f"{path} does not say which network it is of; load it with load_weights and give the settings")
     try:

@@ -3,7 +3,8 @@
 Both frameworks build their own layers and load these weights, so that every cell of a study starts from the
 same numbers. Names and layouts are those of PyTorch's state dict: linear (out, in), convolution (out, in,
 width...), and for the U-Net those of `diffusers.UNet2DModel` with DDPM's settings, so that a published DDPM
-checkpoint loads into either framework, and what is trained here opens as a `UNet2DModel`.
+checkpoint loads into either framework, and what is trained here opens as a `UNet2DModel`. With other settings the same
+names and shapes are of another function: `unet2d_config` has those that ours is of.
 
 The U-Net (Ho et al. 2020, app. B): sinusoidal time embedding; per level `blocks_per_level` residual blocks down
 and one more up; attention where asked and in the middle; nearest-neighbour upsampling; stride-2 convolution

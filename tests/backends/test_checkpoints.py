@@ -139,3 +139,46 @@ def test_a_failed_write_leaves_the_older_file(tmp_path, monkeypatch):
         checkpoints.save_weights(path, {"a": np.ones(3)}, {})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def beside(folder, content):
+    """The path of weights without settings, with a config.json beside them."""
+    safetensors.numpy.save_file({"w": np.ones(2)}, folder / "diffusion_pytorch_model.safetensors")
+    (folder / "config.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder / "diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"_class_name": "UNet2DModel"}, "another function"),
+        (
+            {"_class_name": "UNet2DModel", "freq_shift": 1, "new_setting": 3},
+            r"new_setting 3 \(ours has none\)",
+        ),
+        ({"_class_name": "UNet2DModel", "block_out_channels": 8}, "is no settings of a network that can be read; move"),
+        ("{", "is no settings of a network that can be read; move it away from"),
+    ],
+)
+def test_a_config_of_another_function_is_one_clear_error(content, message, tmp_path):
+    path = beside(tmp_path, content)
+    for load in (checkpoints.load_weights, checkpoints.load_network_settings):
+        with pytest.raises(ValueError, match=message) as caught:
+            load(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [{"_class_name": "AutoencoderKL"}, {}, []])
+def test_a_config_of_something_else_says_nothing(content, tmp_path):
+    path = beside(tmp_path, content)
+    assert checkpoints.load_weights(path)[1] == {}
+    with pytest.raises(ValueError, match="does not say which network it is of"):
+        checkpoints.load_network_settings(path)
+
+
+def test_a_checkpoint_of_ours_needs_no_config(tmp_path):
+    """Its own metadata say what it is of, whatever lies beside it."""
+    beside(tmp_path, {"_class_name": "UNet2DModel"})
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoints.save_network(path, initial_weights(UNET, 0), UNET)
+    assert checkpoints.load_network(path)[1] == UNET
