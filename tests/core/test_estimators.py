@@ -322,7 +322,7 @@ def test_variances_of_few_draws_are_pooled_along_the_scale():
         share_excess=np.zeros(4),
     )
     scale = np.array([1.0, 1.0, 10.0, 100.0])
-    pooled = (3 * 1.0 + 3 * 2.0 + 39 * 3.0) / 45
+    pooled = (3 * 1.0 + 3 * 2.0 + 3 * 3.0) / 9  # 3 degrees of freedom each: the fourth's 39 count as many
     np.testing.assert_allclose(
         with_pooled_variance(moments, 1, scale).variance, [7.0, pooled, 100 * pooled, 30_000], rtol=1e-12
     )

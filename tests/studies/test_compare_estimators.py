@@ -15,6 +15,7 @@ import pytest
 from backends import installed_backends
 from backends.checkpoints import save_network
 from backends.networks import initial_weights
+from core.estimators import strata_of
 from core.reverse import reverse_process
 from core.schedules import linear
 from core.timesteps import uniform
@@ -57,7 +58,7 @@ def study(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_step_has_a_column_near_it(table):
     """Each t up to 100 its own; beyond, the tabulated step nearest to it."""
-    steps = tabulated_steps(T)
+    steps = tabulated_steps(strata_of(PROCESS))
     assert steps[:100].tolist() == list(range(1, 101))
     for t in range(1, T + 1):
         assert abs(steps[table.column[t]] - t) == np.min(np.abs(steps - t))
