@@ -23,6 +23,7 @@ from studies.statistics import seeds_to_resolve
 from studies.store.reading import Run, recipe_factors
 
 LITTLE = 0.05  # of the difference between recipes: below this the framework is said to matter little
+MOST_NAMED = 3  # metrics of a cell with values that are not finite
 MANY = 200  # seeds: beyond this "more seeds" is no longer advice
 
 
@@ -337,4 +338,16 @@ def trouble(run: Run) -> list[str]:
             for row in broken.itertuples()
         )
         sentences.append(f"Samples with values that are not finite: {named}.")
-    return sentences + blank_sentences(run.cells)
+    return sentences + _not_finite(run) + blank_sentences(run.cells)
+
+
+def _not_finite(run: Run) -> list[str]:
+    """The cells with values that are not finite, which tables and figures leave out."""
+    lost = run.rows[~np.isfinite(run.rows["value"].astype(np.float64))]
+    cells = []
+    for (recipe, backend, seed), group in lost.groupby(["recipe", "backend", "seed"], sort=False):
+        titles = list(dict.fromkeys(in_sentence(quantity(str(metric)).title) for metric in group["metric"]))
+        more = [f"{len(titles) - MOST_NAMED} more"] if len(titles) > MOST_NAMED else []
+        where = f"{name_of(recipe)} in {name_of(backend)}, seed {seed}"
+        cells.append(f"{where} ({listed(titles[:MOST_NAMED] + more)})")
+    return [f"Values that are not finite, left out of tables and figures: {'; '.join(cells)}."] if cells else []

@@ -18,7 +18,7 @@ from studies.reporting.numbers import count
 from studies.reporting.page import about, as_figure, template
 from studies.reporting.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.reporting.tables import aligned, metric_notes
-from studies.reporting.view import View
+from studies.reporting.view import View, finite_rows
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
@@ -43,7 +43,7 @@ def write_report(out: Path) -> Path:
 def _view_of(out: Path) -> View:
     """The run has one dataset."""
     run = read_run(out)
-    return View(run, levels(run.rows, "dataset")[0], run.rows)
+    return View(run, levels(run.rows, "dataset")[0], finite_rows(run.rows))
 
 
 def _write(view: View, out: Path) -> Path:
