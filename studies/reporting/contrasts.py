@@ -164,7 +164,8 @@ def by_t(rows: pd.DataFrame) -> pd.DataFrame:
     """The bound spent up to and including step t, in bits/dim, for every cell: columns recipe, backend, seed, t, value.
 
     From `bound_at_t`, the mean per step over runs of steps: within a run the total rises in a straight line. The steps
-    are the ends of every run of any cell, so that cells with different runs can be subtracted.
+    are the ends of every run of any cell, so that cells with different runs can be subtracted. A cell that lacks some
+    of its runs, where its model gave no finite value, is left out.
     """
     spent = rows[rows["metric"] == "bound_at_t"]
     ends = np.unique(spent["t_last"].to_numpy(dtype=np.int64))
@@ -173,6 +174,8 @@ def by_t(rows: pd.DataFrame) -> pd.DataFrame:
         cell = cell.sort_values("t")
         last = cell["t_last"].to_numpy(dtype=np.float64)
         size = last - cell["t"].to_numpy(dtype=np.float64) + 1
+        if size.sum() != last[-1]:
+            continue
         total = np.cumsum(size * cell["value"].to_numpy())
         cumulative = np.interp(ends, np.append(0.0, last), np.append(0.0, total))
         parts.append(pd.DataFrame({"recipe": recipe, "backend": backend, "seed": seed, "t": ends, "value": cumulative}))

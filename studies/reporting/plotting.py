@@ -280,7 +280,13 @@ def _handle(key: Key) -> Patch | Line2D:
 
 
 def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
-    """A log axis from `low` to `high` with plain labels (0.01, 1, 1,000), few enough not to collide."""
+    """A log axis from `low` to `high` with plain labels (0.01, 1, 1,000), few enough not to collide.
+
+    A linear one where the values have no such range: all of them 0 or alike, or one too large for a float.
+    """
+    if not 0 < low < high < math.inf:
+        linear_axis(ax, which)
+        return
     axis = ax.xaxis if which == "x" else ax.yaxis
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     (ax.set_xlim if which == "x" else ax.set_ylim)(low, high)

@@ -24,6 +24,7 @@ from studies.store.reading import Run, recipe_factors
 
 LITTLE = 0.05  # of the difference between recipes: below this the framework is said to matter little
 MOST_NAMED = 5  # recipes: a sentence about more names a few of them
+MOST_METRICS = 3  # of a cell with values that are not finite
 MANY = 200  # seeds: beyond this "more seeds" is no longer advice
 
 
@@ -375,4 +376,16 @@ def trouble(run: Run) -> list[str]:
             between="; ",
         )
         sentences.append(f"Samples with values that are not finite: {named}.")
-    return sentences + blank_sentences(run.cells)
+    return sentences + _not_finite(run) + blank_sentences(run.cells)
+
+
+def _not_finite(run: Run) -> list[str]:
+    """The cells with values that are not finite, which tables and figures leave out."""
+    lost = run.rows[~np.isfinite(run.rows["value"].astype(np.float64))]
+    cells = []
+    for (recipe, backend, seed), group in lost.groupby(["recipe", "backend", "seed"], sort=False):
+        titles = list(dict.fromkeys(in_sentence(quantity(str(metric)).title) for metric in group["metric"]))
+        more = [f"{len(titles) - MOST_METRICS} more"] if len(titles) > MOST_METRICS else []
+        where = f"{name_of(recipe)} in {name_of(backend)}, seed {seed}"
+        cells.append(f"{where} ({listed(titles[:MOST_METRICS] + more)})")
+    return [f"Values that are not finite, left out of tables and figures: {some(cells, between='; ')}."] if cells else []

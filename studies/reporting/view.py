@@ -311,10 +311,18 @@ class View:
 
 
 def views_of(run: Run) -> tuple[View, ...]:
-    """A view of every dataset of the run, in the order of its rows."""
-    return tuple(
-        View(run, dataset, run.rows[run.rows["dataset"] == dataset]) for dataset in levels(run.rows, "dataset")
-    )
+    """A view of every dataset of the run, in the order of its rows.
+
+    A value that is not finite, of a model that has diverged, is left out here, as one that was never measured: no mean,
+    ranking or axis can hold it. `verdict.trouble` names it.
+    """
+    rows = finite_rows(run.rows)
+    return tuple(View(run, dataset, rows[rows["dataset"] == dataset]) for dataset in levels(rows, "dataset"))
+
+
+def finite_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have a number for a value."""
+    return rows[np.isfinite(rows["value"].astype(np.float64))]
 
 
 def cells_with_samples(

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from studies.reporting.blanks import blank_sentences
 from studies.reporting.figures import write_figures
 from studies.reporting.names import family_name, name_of, quantity, unit_of
 from studies.reporting.numbers import count
 from studies.reporting.page import about, as_figure, template
 from studies.reporting.plotting import INK, MARKERS, REFERENCE_DASH, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.reporting.tables import aligned, metric_notes
-from studies.reporting.view import View
+from studies.reporting.view import View, finite_rows
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
@@ -42,13 +43,14 @@ def write_report(out: Path) -> Path:
 def _view_of(out: Path) -> View:
     """The run has one dataset."""
     run = read_run(out)
-    return View(run, levels(run.rows, "dataset")[0], run.rows)
+    return View(run, levels(run.rows, "dataset")[0], finite_rows(run.rows))
 
 
 def _write(view: View, out: Path) -> Path:
     run = view.run
     plot = quality_by_evaluations(view)
-    write_figures([plot], RunFolder(out).figures)
+    plots = [] if plot is None else [plot]
+    write_figures(plots, RunFolder(out).figures)
     table = table_of(view)
     finished = sum(cell.finished for cell in run.cells)
     page = template("samplers/report.html").render(
@@ -56,12 +58,12 @@ def _write(view: View, out: Path) -> Path:
         kicker=f"Samplers · {run.name} · {finished} of {count(len(run.cells), 'cell')} finished",
         headline=headline(view),
         sentences=sentences(view),
-        trouble=[f"Failed: {cell.id}: {cell.failure}" for cell in run.failed],
+        trouble=_trouble(run),
         table=[(name_of(recipe), family_name(family), values) for recipe, family, values in table.rows],
         colours=[Key("", view.colour(recipe)) for recipe, _, _ in table.rows],
         steps=[f"{n:,}" for n in table.steps],
         floor=None if table.floor is None else label_of(table.floor),
-        figures=[as_figure(plot)],
+        figures=[as_figure(plot) for plot in plots],
         method=_method(run),
         metrics=metric_notes(view),
         run=about(run),
@@ -73,11 +75,22 @@ def _write(view: View, out: Path) -> Path:
 
 def _closing_table(view: View) -> str:
     """The answer, the table of distances and the numbers behind the answer, as plain text."""
-    return "\n".join([headline(view), "", *aligned(table_lines(table_of(view))), "", *sentences(view)])
+    table = aligned(table_lines(table_of(view)))
+    return "\n".join([headline(view), "", *table, "", *sentences(view), *blank_sentences(view.run.cells)])
 
 
-def quality_by_evaluations(view: View) -> Plot:
-    """Every metric against network evaluations: colour and line style are the recipe's, the mark the sampler's."""
+def _trouble(run: Run) -> list[str]:
+    """What went wrong: cells that failed, whose finished chains are in the tables, and metrics that are blank."""
+    return [f"Failed: {cell.id}: {cell.failure}" for cell in run.failed] + blank_sentences(run.cells)
+
+
+def quality_by_evaluations(view: View) -> Plot | None:
+    """Every metric against network evaluations: colour and line style are the recipe's, the mark the sampler's.
+
+    None where no chain's samples have a score.
+    """
+    if not view.sample_metrics:
+        return None
     families: list[Family] = levels(with_chains(view.rows[view.rows["sampler"].notna()]), "family")
     names: dict[Hashable, str] = {family: family_name(family) for family in families}
     table, panels = means_by_evaluations(view), []
@@ -92,7 +105,8 @@ def quality_by_evaluations(view: View) -> Plot:
         panels.append(
             Panel(
                 f"{about_it.title[0].upper()}{about_it.title[1:]}",
-                f"{about_it.title}{better} against network evaluations. {spoken}. Floor {label_of(least)}.",
+                f"{about_it.title}{better} against network evaluations. {spoken}."
+                + (f" Floor {label_of(least)}." if np.isfinite(least) else ""),
                 _draw(view, mean, families, least, unit_of(about_it)),
             )
         )
@@ -135,9 +149,12 @@ def _draw(
                 group["steps"], group["mean"], color=view.colour(recipe), linestyle=view.dash(recipe),
                 marker=MARKERS[look % len(MARKERS)], markersize=4.5, linewidth=1.5,
             )  # fmt: skip
-        ax.axhline(least, color=INK, linestyle=REFERENCE_DASH, linewidth=1.1)
+        if np.isfinite(least):
+            ax.axhline(least, color=INK, linestyle=REFERENCE_DASH, linewidth=1.1)
         log_axis(ax, "x", float(mean["steps"].min()) / 1.15, float(mean["steps"].max()) * 1.15)
-        low, high = (edge([*mean["mean"][np.isfinite(mean["mean"])], least]) for edge in (min, max))
+        drawn = np.array([*mean["mean"], least])
+        drawn = drawn[np.isfinite(drawn)]
+        low, high = (drawn.min(), drawn.max()) if len(drawn) else (0.0, 0.0)
         if low > 0 and high > LOG_FROM * low:
             log_axis(ax, "y", low / 1.1, high * 1.1)
         else:
