@@ -6,6 +6,7 @@ Progress goes to standard output as one JSON object a line, a failure to a file 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,9 @@ from studies.store.folder import CellFolder, RunFolder
 
 ENDED = "ended"
 """The stage in which a group says that one of its cells has ended, well or not."""
+
+DRESSING = re.compile(r"\x1b\[[0-9;]*m|\{\{function_node [^}]*\}\} ?")
+WRAPPING = re.compile(r"Exception encountered when calling |Graph execution error:|Detected at node |File \"")
 
 News = dict[str, Any]
 """One report of a cell, as `print_progress` writes it."""
@@ -46,9 +50,18 @@ def failure_noted(folders: Iterable[CellFolder]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        reason = f"{type(error).__name__}: {cause_in(str(error)) or 'no message'}"
         for folder in folders:
             files.write_text(folder.failure, f"{reason}\n\n{traceback.format_exc()}")
+
+
+def cause_in(message: str) -> str:
+    """The line of an error's message that says what was wrong: the first, but for where Keras and TensorFlow put it.
+
+    Keras begins with the layer that it happened in, TensorFlow with where the operation was defined.
+    """
+    lines = (DRESSING.sub("", line).strip() for line in message.splitlines())
+    return next((line for line in lines if line and not WRAPPING.match(line)), "")
 
 
 def one_after_another(body: Callable[[Path, Cell, Report], None]) -> GroupBody:
