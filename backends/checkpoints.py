@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +90,47 @@ def described_network(settings: NetworkSettings) -> str:
 
 
 def network_described(text: str) -> NetworkSettings:
-    """The settings that `described_network` wrote. ValueError for a network that is not known."""
-    fields: dict[str, Any] = json.loads(text)
-    kind = fields.pop("kind")
-    if kind not in _NETWORKS:
+    """The settings that `described_network` wrote. ValueError for a network that is not known, and for anything else.
+
+    A field that is not there has its default, except the shape.
+    """
+    try:
+        values: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or "kind" not in values:
+        raise ValueError("a network that is not described: its settings are no JSON object with a kind")
+    kind = values.pop("kind")
+    if not isinstance(kind, str) or kind not in _NETWORKS:
         raise ValueError(f"an unknown network {kind!r}; known: {', '.join(_NETWORKS)}")
-    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-    return _NETWORKS[kind](**settings)
+    types = {field.name: str(field.type) for field in fields(_NETWORKS[kind])}
+    unknown = sorted(values.keys() - types.keys())
+    if unknown or "shape" not in values:
+        said = f"unknown {', '.join(unknown)}" if unknown else "no shape"
+        raise ValueError(f"a network described in another way: {kind} with {said}; it has {', '.join(types)}")
+    for name, value in values.items():
+        if not _IS_OF[types[name]](value):
+            raise ValueError(f"a network described in another way: {name} is {types[name]}, got {str(value)[:80]}")
+    return _NETWORKS[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int
+
+
+_IS_OF: dict[str, Callable[[Any], bool]] = {
+    "tuple[int, ...]": lambda value: isinstance(value, list) and all(map(_is_count, value)),
+    "int": _is_count,
+    "bool": lambda value: isinstance(value, bool),
+}
+"""Whether what JSON gives is of a field's type, by the type's name in the source."""
 
 
 def load_network(path: Path | str, settings: NetworkSettings | None = None) -> tuple[Weights, NetworkSettings]:
-    """The weights and settings of a checkpoint; given `settings`, a ValueError where it is of another network."""
+    """The weights and settings of a checkpoint; given `settings`, a ValueError where it is of another network.
+
+    Also where weights are not finite: every output would be NaN.
+    """
     saved = load_network_settings(path)
     if settings is not None and saved != settings:
         wanted, there = asdict(settings), asdict(saved)
@@ -112,6 +142,11 @@ def load_network(path: Path | str, settings: NetworkSettings | None = None) -> t
         )
     weights, _ = load_weights(path)
     check_weights(saved, weights)
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{path}: weight {name} has NaN or infinite values; train it anew, or load it with load_weights"
+            )
     return weights, saved
 
 

@@ -23,7 +23,6 @@ from studies.plan.command import Flag, check_at_least, check_at_most, check_dist
 from studies.plan.fields import Names
 from studies.plan.flags import parse_flags
 from studies.store.cells import FACTORS
-from studies.store.folder import RunFolder
 
 DTYPES = ("float32", "float64", "bfloat16")
 TIMESTEPS = ("uniform", "stratified", "importance")
@@ -294,9 +293,4 @@ def from_json(text: str) -> StudySettings:
 
 def read_settings(run: Path) -> StudySettings:
     """The settings of the run in a folder. A ValueError in one line where the folder holds no run."""
-    settings = read_recorded(run, StudySettings)
-    try:
-        check_settings(settings)
-    except ValueError as error:
-        raise ValueError(f"{RunFolder(run).settings}: {error}") from None
-    return settings
+    return read_recorded(run, StudySettings)
