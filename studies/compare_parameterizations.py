@@ -36,7 +36,7 @@ BASE = {
 
 SMOKE = {
     "out": Path("runs/smoke-parameterizations"),
-    "dataset": "swiss_roll",
+    "dataset": "mixture",
     "predictions": ("epsilon", "v"),
     "seeds": 1,
 }

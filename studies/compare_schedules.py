@@ -29,7 +29,7 @@ BASE = {
 
 SMOKE = {
     "out": Path("runs/smoke-schedules"),
-    "dataset": "swiss_roll",
+    "dataset": "mixture",
     "schedules": tuple(f"{name}:{length}" for name in ("linear-scaled", "cosine", "learned") for length in (50, 100)),
     "seeds": 1,
 }
