@@ -229,18 +229,21 @@ def test_flags_go_over_presets_and_presets_over_bases(tmp_path):
 @pytest.mark.parametrize(
     ("script", "values", "cells"),
     [
-        ("compare_parameterizations", {"predictions": ["epsilon", "v"], "dataset": "mixture", "seeds": 1}, 8),
+        (
+            "compare_parameterizations",
+            {
+                "predictions": ["epsilon", "v"], "objectives": ["posterior_kl", "target_mse"],
+                "variances": ["learned_diagonal", "beta_tilde"], "dataset": "mixture", "seeds": 1,
+            },
+            6,
+        ),
         (
             "compare_schedules",
             {
-                "schedules": [
-                    "linear-scaled:50", "linear-scaled:100", "cosine:50", "cosine:100", "learned:50", "learned:100",
-                ],
-                "dataset": "mixture",
-                "seeds": 1,
-                "sample_steps": 10,
+                "schedules": ["linear-scaled:100", "cosine:100", "cosine:50", "learned:100"], "dataset": "mixture",
+                "seeds": 1, "sample_steps": 10,
             },
-            10,
+            7,
         ),
         (
             "sohl_dickstein_2015",
