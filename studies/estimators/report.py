@@ -204,7 +204,7 @@ def figure(rows: pd.DataFrame) -> Plot:
         "Per test example, by number of test examples. A pilot’s or history’s cost is shared by all of them.",
         panels,
         costs[[*FACTOR_NAMES, "examples", "estimator", "value"]],
-        [Key(NAMES[name], colours[name], marker=MARKERS[0]) for name in SHOWN],
+        [Key(NAMES[name], colours[name]) for name in SHOWN],
     )
 
 

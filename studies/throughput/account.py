@@ -44,7 +44,7 @@ def sentences(case: Case, dtype: str) -> Iterator[str]:
     whole = sum(facts.account.values())
     rate = facts.flops["train"] / 1e9 / counted / ceiling[0]
     yield (
-        f"{ours.label}: convolutions and products take {100 * counted / whole:.0f} % of a step and run "
+        f"convolutions and products of {ours.label} take {100 * counted / whole:.0f} % of a step and run "
         f"at {100 * rate:.0f} % of the ceiling; the other {plain(1e3 * (whole - counted), 3)} ms keep a step from it"
     )
 

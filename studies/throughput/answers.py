@@ -125,11 +125,11 @@ def _answer_sentence(answer: Answer) -> str:
     parts = ", ".join(
         f"{name} × {share:.2f}" for name, share in time_to_verdict.shares(answer.usual, answer.ours).items()
     )
+    factor = f"{plain(max(answer.factor, 1 / answer.factor), 2)} times {'shorter' if answer.factor >= 1 else 'longer'}"
     return (
         f"Time to a verdict on the {answer.title} on one worker: {answer.usual.seconds:,.0f} s the usual way "
         f"({answer.peer}, full sweep, full chain, t {usual_spread.timesteps}, independent seeds), "
-        f"{answer.ours.seconds:,.0f} s ours (t {our_spread.timesteps}): {plain(answer.factor, 2)} times "
-        f"shorter; {parts}."
+        f"{answer.ours.seconds:,.0f} s ours (t {our_spread.timesteps}): {factor}; {parts}."
     )
 
 

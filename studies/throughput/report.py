@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from backends import BACKENDS
 from studies.plan.command import read_recorded
 from studies.reporting.figures import write_figures
 from studies.reporting.names import NAMES
-from studies.reporting.numbers import count, plain
+from studies.reporting.numbers import count, listed, plain
 from studies.reporting.page import about, again, as_figure, template
 from studies.reporting.plotting import FAINT, INK, PALETTE, Panel, Plot
 from studies.reporting.tables import aligned
@@ -73,8 +73,8 @@ def make_report(out: Path) -> tuple[str, Path]:
     head, said = headline(cases), sentences(settings, cases, grown)
     titled = tables(settings, cases)
     closing = [head, ""]
-    for title, table in titled:
-        closing += [title, *aligned(table), ""]
+    for title, caption, table in titled:
+        closing += [title, *aligned(table), *[caption] * bool(caption), ""]
 
     results = pd.DataFrame([speed.row() for case in cases for speed in speeds(case)])
     files.write_text(RunFolder(out).results, results.to_csv(index=False))
@@ -112,15 +112,26 @@ def _record(out: Path, cases: Sequence[Case]) -> Run:
     return Run(out.resolve().name, out, folder.read_settings(), environment, pd.DataFrame(), ())
 
 
-def tables(settings: ThroughputSettings, cases: Sequence[Case]) -> list[tuple[str, Table]]:
-    result: list[tuple[str, Table]] = []
+def tables(settings: ThroughputSettings, cases: Sequence[Case]) -> list[tuple[str, str, Table]]:
+    """Title, what is to be said of it, and rows of every table."""
+    result: list[tuple[str, str, Table]] = []
     for case in cases:
         title = f"{_network(case)}, batch {case.batch}"
-        result.append((f"Training step: {title}", training_table(case)))
-        result.append((f"Evaluation, start and memory: {title}", evaluation_table(case)))
+        result.append((f"Training step: {title}", "", training_table(case)))
+        loops = _joined(loop_sentences(case))
+        result.append((f"Evaluation, start and memory: {title}", loops, evaluation_table(case)))
         if (operator_table := account.table(case)) is not None:
-            result.append((f"Where a training step goes, ms and share: {title}", operator_table))
-    return result if settings.run is None else result + answers.tables(settings.run, cases)
+            said = _joined(line for dtype in case.dtypes for line in account.sentences(case, dtype))
+            result.append((f"Where a training step goes, ms and share: {title}", said, operator_table))
+    if settings.run is None:
+        return result
+    return result + [(title, "", table) for title, table in answers.tables(settings.run, cases)]
+
+
+def _joined(clauses: Iterable[str]) -> str:
+    """One sentence of clauses; empty without any."""
+    text = "; ".join(clauses)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def training_table(case: Case) -> Table:
@@ -203,8 +214,9 @@ def headline(cases: Sequence[Case]) -> str:
 
 
 def sentences(settings: ThroughputSettings, cases: Sequence[Case], grown: pd.DataFrame | None) -> list[str]:
-    """Rates against ceiling and peers, whether compiling pays, the time to a verdict, and how cost grows."""
-    lines = [f"On {_network(case)}: {line}." for case in cases for line in case_sentences(case)]
+    """Rates against ceiling and peers and whether compiling pays, by case; the time to a verdict; how cost grows."""
+    by_case = {_network(case): "; ".join(case_sentences(case)) for case in cases}
+    lines = [f"On {network}: {said}." for network, said in by_case.items() if said]
     if settings.run is not None:
         lines += answers.sentences(settings.run, cases)
     return lines if grown is None else lines + growth.sentences(grown)
@@ -213,20 +225,27 @@ def sentences(settings: ThroughputSettings, cases: Sequence[Case], grown: pd.Dat
 def case_sentences(case: Case) -> Iterator[str]:
     for dtype in case.dtypes:
         yield from _torch_sentences(case, dtype)
-        yield from account.sentences(case, dtype)
-    for ours in map(Contestant, BACKENDS):
-        for loop in LOOPS:
-            if (ratio := loop_over_network(case, ours, loop)) is not None:
-                times = f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times"
-                yield f"{ours.label}: an evaluation in the {loop} loop takes {times} the bare network's time"
     for contestant in case.facts:
         if (ratio := time_over(case, contestant, contestant.in_float32())) is not None:
             times = f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times"
-            yield f"{contestant.label}: a step takes {times} one in {FLOAT32}"
+            yield f"{contestant.label} takes {times} a step's time in {FLOAT32}"
     for pair in compiled(case):
         steps = pair.steps
         after = f"pays after {steps:,.0f} steps" if math.isfinite(steps) else "does not pay: a step is no faster"
         yield f"compiling {pair.contestant.label} costs {pair.extra_seconds:.0f} s at the start and {after}"
+
+
+def loop_sentences(case: Case) -> Iterator[str]:
+    """What the loops of the bound and of a chain cost beside the network's own evaluations."""
+    for ours in map(Contestant, BACKENDS):
+        over = {loop: loop_over_network(case, ours, loop) for loop in LOOPS}
+        times = [
+            f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times in the {loop} loop"
+            for loop, ratio in over.items()
+            if ratio is not None
+        ]
+        if times:
+            yield f"an evaluation of {ours.label} takes {listed(times)} what the bare network's takes"
 
 
 def _torch_sentences(case: Case, dtype: str) -> Iterator[str]:

@@ -461,12 +461,13 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
     assert said.splitlines()[0] == headline
     assert f"<h1>{headline}</h1>" in page
     for sentence in (
-        "On digits: torch reaches 100 % of the convolution ceiling.",
-        "torch does 2.00 (2.00 to 2.00) times the operations a second of the best peer, diffusers.",
-        "torch, bfloat16 reaches 50 % of the convolution ceiling.",
+        "On digits: torch reaches 100 % of the convolution ceiling; torch does 2.00 (2.00 to 2.00) times the operations"
+        " a second of the best peer, diffusers;",
+        "torch, bfloat16 reaches 50 % of the convolution ceiling; ",
         "torch, bfloat16 does 1.25 (1.25 to 1.25) times the operations a second of the best peer, diffusers, bf",
-        "torch, bfloat16: a step takes 0.800 (0.800 to 0.800) times one in float32.",
-        "torch: an evaluation in the bound loop takes 1.00 (1.00 to 1.00) times the bare network's time.",
+        "torch, bfloat16 takes 0.800 (0.800 to 0.800) times a step's time in float32; ",
+        "An evaluation of torch takes 1.00 (1.00 to 1.00) times in the bound loop and 1.00 (1.00 to 1.00) times in the"
+        " sample loop what the bare network's takes.",
         "compiling torch costs 30 s at the start and pays after 57 steps.",
         "Time grows as n to the power of: steps 1.0",
     ):
