@@ -29,8 +29,13 @@ LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
 
 
 def make_report(out: Path) -> tuple[str, Path]:
-    """Writes the report from the folder alone; returns the table to close with and the page's path."""
+    """Writes the report from the folder alone; returns the table to close with and the page's path.
+
+    ValueError in one line where the folder is of another study, or has no results yet.
+    """
     run = read_results(out)
+    if run.rows["sampler"].isna().all():
+        raise ValueError(f"{RunFolder(out).results} has no samples; give the folder of a compare_samplers study")
     view = View(run, levels(run.rows, "dataset")[0], run.rows)  # a run has one dataset
     return _closing_table(view), _write(view, out)
 
@@ -38,8 +43,8 @@ def make_report(out: Path) -> tuple[str, Path]:
 def _write(view: View, out: Path) -> Path:
     """Writes figures/quality-by-evaluations.{png,pdf,svg,csv} and the page."""
     run = view.run
-    plot = quality_by_evaluations(view)
-    write_figures([plot], RunFolder(out).figures)
+    plots = [quality_by_evaluations(view)] if view.sample_metrics else []  # none where no sample is finite
+    write_figures(plots, RunFolder(out).figures)
     table = table_of(view)
     finished = sum(cell.finished for cell in run.cells)
     page = template("samplers/report.html").render(
@@ -52,7 +57,7 @@ def _write(view: View, out: Path) -> Path:
         colours=[Key("", view.colour(recipe)) for recipe, _, _ in table.rows],
         steps=[f"{n:,}" for n in table.steps],
         floor=None if table.floor is None else label_of(table.floor),
-        figures=[as_figure(plot)],
+        figures=[as_figure(plot) for plot in plots],
         method=_method(read_recorded(out, SamplerSettings)),
         metrics=metric_notes(view),
         run=about(run),

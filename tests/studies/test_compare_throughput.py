@@ -426,8 +426,8 @@ def test_a_race_goes_on_without_those_that_fail(tmp_path):
     assert found.facts[ours].memory_bytes > 10**7
 
 
-def test_the_report_is_written_from_the_folder_alone(tmp_path):
-    """Tables, sentences and figures from a race whose figures are known."""
+def make_throughput_run(folder: Path) -> Path:
+    """The folder of a study of speed with one race: a round takes torch about a second, and others known multiples."""
     rounds = [1.0, 1.1, 0.9, 1.05, 1.2, 1.0]
     raced = case(
         {
@@ -445,12 +445,19 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
         dict.fromkeys(("train", "network", "bound", "sample", "convolution"), 1e9),
     )
     raced.facts[TORCH.once_compiled()].first_seconds["train"] = 31.0
-    files.write_text(tmp_path / "cases" / "digits.json", raced.to_json())
-    files.write_text(tmp_path / "settings.json", to_json(ThroughputSettings(out=tmp_path))[:-2] + ', "study": ""}')
-    record_environment(tmp_path, "compare_throughput", [])
+    files.write_text(folder / "cases" / "digits.json", raced.to_json())
+    settings = json.loads(to_json(ThroughputSettings(out=folder)))
+    files.write_json(folder / "settings.json", {"study": "compare_throughput", **settings})
+    record_environment(folder, "compare_throughput", [])
     grown = [("steps", n, 0.1 * n, 1e8) for n in (25, 50, 100)] + [("T", n, math.nan, 1e8) for n in (100, 1000)]
     columns = ["quantity", "n", "seconds", "bytes"]
-    files.write_text(tmp_path / "growth.csv", pd.DataFrame(grown, columns=columns).to_csv(index=False))
+    files.write_text(folder / "growth.csv", pd.DataFrame(grown, columns=columns).to_csv(index=False))
+    return folder
+
+
+def test_the_report_is_written_from_the_folder_alone(tmp_path):
+    """Tables, sentences and figures from a race whose figures are known."""
+    make_throughput_run(tmp_path)
     said, path = make_report(tmp_path)
     assert path == tmp_path / "report.html"
     page = path.read_text().replace("&#39;", "'")
