@@ -25,7 +25,7 @@ from studies.reporting.verdict import MOST_NAMED, findings, headline, trouble, v
 from studies.reporting.view import View, views_of
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
-from studies.store.reading import FIRST_STAGE, Run, levels, read_run, side_by_side
+from studies.store.reading import FIRST_STAGE, Run, levels, read_results, read_run, side_by_side
 
 MOST_TERMINAL_COLUMNS = 3  # of metrics, so that a line fits a terminal
 PAPERS = (
@@ -44,9 +44,9 @@ def make_report(run_folder: Path) -> tuple[str, Path]:
 
     Both are of one reading and ask the same views, so that no ranking or contrast is computed twice.
     """
-    run = read_run(run_folder)
+    run = read_results(run_folder)
     views = views_of(run)
-    path = _write(run, views, [run], run_folder, _again(run_folder))
+    path = _write(run, views, [run], run_folder, again(run_folder))
     return _closing_table(run, views), path
 
 
@@ -56,14 +56,14 @@ def write_report(run_folder: Path) -> Path:
     ValueError in one line where the folder is not a run's.
     """
     run = read_run(run_folder)
-    return _write(run, views_of(run), [run], run_folder, _again(run_folder))
+    return _write(run, views_of(run), [run], run_folder, again(run_folder))
 
 
 def write_comparison(runs: Sequence[Path], out: Path) -> Path:
     """Several runs in one report in the folder `out`, with the run as a factor; cells are paired by seed."""
-    read = [read_run(folder) for folder in runs]
+    read = [read_results(folder) for folder in runs]
     both = side_by_side(read)
-    return _write(both, views_of(both), read, out, f"{_again(*runs)} --out {out}")
+    return _write(both, views_of(both), read, out, f"{again(*runs)} --out {out}")
 
 
 def closing_table(run_folder: Path) -> str:
@@ -72,7 +72,7 @@ def closing_table(run_folder: Path) -> str:
     return _closing_table(run, views_of(run))
 
 
-def _again(*runs: Path) -> str:
+def again(*runs: Path) -> str:
     """The command that makes the report of these folders again."""
     return f"python studies/report.py {' '.join(str(folder) for folder in runs)}"
 
@@ -96,7 +96,7 @@ def _closing_table(run: Run, views: Sequence[View]) -> str:
     return "\n".join(lines + verdict_sentences(run, views) + _missing(run))
 
 
-def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, again: str) -> Path:
+def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, command: str) -> Path:
     plots = figures_of(views)
     write_figures(plots, RunFolder(out).figures)
     sound = findings(views)
@@ -114,7 +114,7 @@ def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, agai
         metrics=metric_notes(views[0]) if views else {"rows": [], "caption": ""},
         runs=[about(each) for each in runs],
         papers=PAPERS,
-        again=again,
+        again=command,
     )
     path = RunFolder(out).page
     write_text(path, page)

@@ -5,48 +5,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from studies.plan.command import read_recorded
 from studies.reporting.blanks import blank_sentences
 from studies.reporting.figures import write_figures
 from studies.reporting.names import family_name, name_of, quantity, unit_of
 from studies.reporting.numbers import count
-from studies.reporting.page import about, as_figure, template
+from studies.reporting.page import about, again, as_figure, template
 from studies.reporting.plotting import INK, MARKERS, REFERENCE_DASH, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.reporting.tables import aligned, metric_notes
 from studies.reporting.view import View, finite_rows
+from studies.samplers.settings import SamplerSettings
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
-from studies.store.reading import Run, levels, read_run
+from studies.store.reading import Run, levels, read_results
 from studies.store.sampler_chains import Family
 
 LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
 
 
 def make_report(out: Path) -> tuple[str, Path]:
-    """Writes the report from the folder alone; returns the table to close with and the page's path."""
-    view = _view_of(out)
-    path = _write(view, out)
-    return _closing_table(view), path
+    """Writes the report from the folder alone; returns the table to close with and the page's path.
 
-
-def write_report(out: Path) -> Path:
-    """Writes figures/quality-by-evaluations.{png,pdf,svg,csv} and report.html from the folder alone."""
-    return _write(_view_of(out), out)
-
-
-def _view_of(out: Path) -> View:
-    """The run has one dataset."""
-    run = read_run(out)
-    return View(run, levels(run.rows, "dataset")[0], finite_rows(run.rows))
+    ValueError in one line where the folder is of another study, or has no results yet.
+    """
+    run = read_results(out)
+    if run.rows["sampler"].isna().all():
+        raise ValueError(f"{RunFolder(out).results} has no samples; give the folder of a compare_samplers study")
+    view = View(run, levels(run.rows, "dataset")[0], finite_rows(run.rows))  # a run has one dataset
+    return _closing_table(view), _write(view, out)
 
 
 def _write(view: View, out: Path) -> Path:
+    """Writes figures/quality-by-evaluations.{png,pdf,svg,csv} and the page."""
     run = view.run
     plot = quality_by_evaluations(view)
     plots = [] if plot is None else [plot]
@@ -64,9 +60,10 @@ def _write(view: View, out: Path) -> Path:
         steps=[f"{n:,}" for n in table.steps],
         floor=None if table.floor is None else label_of(table.floor),
         figures=[as_figure(plot) for plot in plots],
-        method=_method(run),
+        method=_method(read_recorded(out, SamplerSettings)),
         metrics=metric_notes(view),
         run=about(run),
+        again=again(out),
     )
     path = RunFolder(out).page
     write_text(path, page)
@@ -165,12 +162,11 @@ def _draw(
     return draw
 
 
-def _method(run: Run) -> list[str]:
-    settings: dict[str, Any] = run.settings
-    clip = settings.get("clip_x_0")
+def _method(settings: SamplerSettings) -> list[str]:
+    clip = settings.clip_x_0
     return [
-        f"{settings['samples']} samples of every cell and chain, by the weights’ moving average, as trained in"
-        f" {settings['run']}. All chains and all cells of a seed start from the same x_T, and the chains that add noise"
+        f"{settings.samples} samples of every cell and chain, by the weights’ moving average, as trained in"
+        f" {settings.run}. All chains and all cells of a seed start from the same x_T, and the chains that add noise"
         " add the same noise at the same position.",
         "The guess of x₀ is not clipped while sampling (clip_x_0 is off)."
         if clip is None
@@ -178,6 +174,6 @@ def _method(run: Run) -> list[str]:
         "Ratios are taken within a cell and averaged, in their log, over the frameworks of a seed; the seeds carry the"
         " interval (Student’s t, 95 %). The Fréchet distance of so few samples is mostly bias, which the floor shares:"
         " the excess over it is what the model adds.",
-        f"dpm_solver is drawn up to {settings['dpm_solver_up_to']} steps. Its spacing by log SNR visits whole steps of"
+        f"dpm_solver is drawn up to {settings.dpm_solver_up_to} steps. Its spacing by log SNR visits whole steps of"
         " the chain trained on, as even in log SNR as they allow.",
     ]

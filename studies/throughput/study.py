@@ -48,10 +48,10 @@ def run_and_report(settings: ThroughputSettings, argv: Sequence[str]) -> int:
         rows = measure(settings.device, settings.threads, settings.out / "logs", lambda line: print(line, flush=True))
         files.write_text(settings.out / GROWTH_FILE, rows.to_csv(index=False))
 
-    from studies.throughput.report import closing_tables, write_report  # matplotlib, only needed now
+    from studies.throughput.report import make_report  # matplotlib, only needed now
 
-    report = write_report(settings.out)
-    print(closing_tables(settings.out))
+    closing_tables, report = make_report(settings.out)
+    print(closing_tables)
     for line in failed:
         print(f"failed: {line}")
     print(f"report: {report}")

@@ -59,7 +59,7 @@ def page(request, tmp_path_factory) -> Path:
     """The page of each study that has one of its own."""
     folder = tmp_path_factory.mktemp("browser") / request.param
     if request.param == "compare_samplers":
-        return samplers_report.write_report(make_sampler_run(folder))
+        return samplers_report.make_report(make_sampler_run(folder))[1]
     return write_report(with_truth(make_run(folder)))
 
 
