@@ -14,6 +14,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
 from studies.plan.command import exit_with_one_line
+from studies.run.watch import DRAWING
 
 
 def main(argv: list[str]) -> int:
@@ -25,6 +26,8 @@ def main(argv: list[str]) -> int:
     chosen = parser.parse_args(argv)
     try:
         from studies.reporting.page import make_report, write_comparison
+
+        print(DRAWING, flush=True)
 
         if len(chosen.runs) == 1:
             closing_table, report = make_report(chosen.runs[0])

@@ -15,6 +15,7 @@ from studies.plan.settings import StudySettings
 from studies.run.executor import Executor
 from studies.run.runner import run_study
 from studies.run.seeds import add_seeds, check_sequential
+from studies.run.watch import DRAWING
 from studies.store.cells import FACTORS, Cell
 from studies.store.files import finished_besides
 from studies.store.folder import RunFolder
@@ -50,6 +51,7 @@ def run_and_report(
         print(f"no cell finished; the reasons are in {RunFolder(settings.out).cells}")
         return 1
     added = "" if add_to_run is None else add_to_run(settings.out)
+    print(DRAWING, flush=True)
     closing_table, report = make_report(settings.out)
     print(closing_table)
     if added:

@@ -14,7 +14,7 @@ from studies.reporting.figures import write_figures
 from studies.reporting.names import name_of
 from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Key, Panel, Plot, log_axis
-from studies.reporting.tables import aligned
+from studies.reporting.terminal import aligned, terminal_width
 from studies.store.cells import FACTOR_NAMES
 from studies.store.files import read_rows, write_text
 from studies.store.folder import RunFolder
@@ -67,7 +67,8 @@ def closing_table(out: Path) -> str:
     rows = with_later_factors(read_rows(RunFolder(out).results))
     lines: list[str] = []
     for name, part in _models(rows):
-        lines += [name, *aligned(cost_table(part)), "", *aligned(calibration_table(part)), ""]
+        width = terminal_width()
+        lines += [name, *aligned(cost_table(part), width), "", *aligned(calibration_table(part), width), ""]
     return "\n".join(lines + verdict(rows))
 
 

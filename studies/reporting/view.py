@@ -68,6 +68,11 @@ class View:
         return int(self.rows["seed"].nunique())
 
     @cached_property
+    def seeds_of(self) -> dict[Hashable, int]:
+        """How many seeds each recipe has rows of."""
+        return {recipe: int(n) for recipe, n in self.rows.groupby("recipe", sort=False)["seed"].nunique().items()}
+
+    @cached_property
     def metrics(self) -> frozenset[str]:
         """The names of every metric that has rows."""
         return frozenset(self.rows["metric"])

@@ -16,7 +16,8 @@ from studies.reporting.names import family_name, name_of, quantity, unit_of
 from studies.reporting.numbers import count
 from studies.reporting.page import about, as_figure, template
 from studies.reporting.plotting import INK, MARKERS, REFERENCE_DASH, Key, Panel, Plot, label_of, linear_axis, log_axis
-from studies.reporting.tables import aligned, metric_notes
+from studies.reporting.tables import metric_notes
+from studies.reporting.terminal import aligned, terminal_width, wrapped
 from studies.reporting.view import View
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text
@@ -73,7 +74,10 @@ def _write(view: View, out: Path) -> Path:
 
 def _closing_table(view: View) -> str:
     """The answer, the table of distances and the numbers behind the answer, as plain text."""
-    return "\n".join([headline(view), "", *aligned(table_lines(table_of(view))), "", *sentences(view)])
+    width = terminal_width()
+    words = [line for sentence in sentences(view) for line in wrapped(sentence, width)]
+    table = aligned(table_lines(table_of(view)), width)
+    return "\n".join([*wrapped(headline(view), width), "", *table, "", *words])
 
 
 def quality_by_evaluations(view: View) -> Plot:

@@ -16,7 +16,7 @@ from studies.plan.command import read_recorded
 from studies.reporting.figures import write_figures
 from studies.reporting.numbers import plain
 from studies.reporting.plotting import FAINT, INK, PALETTE, Panel, Plot
-from studies.reporting.tables import aligned
+from studies.reporting.terminal import aligned, terminal_width
 from studies.statistics import Interval
 from studies.store import files
 from studies.store.folder import RunFolder
@@ -90,7 +90,7 @@ def closing_tables(out: Path) -> str:
     """All tables and sentences as plain text."""
     lines: list[str] = []
     for title, table in tables(out):
-        lines += [title, *aligned(table), ""]
+        lines += [title, *aligned(table, terminal_width()), ""]
     return "\n".join(lines + sentences(out))
 
 
