@@ -99,7 +99,9 @@ def _ranked_caption(view: View) -> str:
 
 
 def _cost_column(view: View) -> list[dict[str, Any]]:
-    return [{"title": "Training", "notes": ["median"]}] if "train_seconds" in view.metrics else []
+    measured_by = {"train_seconds": "by the clock", "train_processor_seconds": "on the processor"}
+    metric = view.cost_metric
+    return [] if metric is None else [{"title": "Training", "notes": ["median", measured_by[metric]]}]
 
 
 def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tupl
         table = view.values(*column)
         by_seed = table[key].dropna() if key in table else pd.Series(dtype=float)
         texts.append(plus_minus(mean_interval(by_seed.to_numpy())) if len(by_seed) else "–")
-    spent = of_cell[of_cell["metric"] == "train_seconds"]["value"]
+    spent = of_cell[of_cell["metric"] == view.cost_metric]["value"]
     if _cost_column(view):
         texts.append(seconds(float(spent.median())) if len(spent) else "–")
     return {

@@ -323,12 +323,14 @@ def _rounded_up(percent: float) -> float:
 
 
 def _cost_sentence(view: View) -> str | None:
-    spent = view.of_metric("train_seconds")
-    if spent.empty:
+    if view.cost_metric is None:
         return None
+    spent = view.of_metric(view.cost_metric)
     medians = spent.groupby("backend", sort=False)["value"].median()
     parts = [f"{seconds(value)} in {name_of(backend)}" for backend, value in medians.items()]
-    sentence = f"Training one cell took {listed(parts)} (median)."
+    by_clock = "by the clock, other load on the machine included"
+    measured_by = by_clock if view.cost_metric == "train_seconds" else "of processor time"
+    sentence = f"Training one cell took {listed(parts)} (median, {measured_by})."
     shared = view.of_metric("trained_together")["backend"].unique()
     if len(shared):
         names = listed([name_of(backend) for backend in shared])
