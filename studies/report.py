@@ -15,6 +15,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
 
 from studies.plan.command import exit_with_one_line
+from studies.run.watch import DRAWING
 from studies.store.folder import RunFolder
 
 MakeReport = Callable[[Path], tuple[str, Path]]
@@ -87,12 +88,15 @@ def main(argv: list[str]) -> int:
     try:
         if len(chosen.runs) == 1:
             (folder,) = chosen.runs
-            closing_table, report = report_of(folder)(folder)
+            make_report = report_of(folder)
+            print(DRAWING, flush=True)
+            closing_table, report = make_report(folder)
             print(closing_table)
         else:
             check_comparison(chosen.runs, chosen.out)
             from studies.reporting.page import write_comparison
 
+            print(DRAWING, flush=True)
             report = write_comparison(chosen.runs, chosen.out)
     except (ValueError, ImportError, OSError) as error:
         exit_with_one_line(error)

@@ -16,6 +16,7 @@ from studies.plan.settings import StudySettings
 from studies.run.executor import Executor
 from studies.run.runner import run_study
 from studies.run.seeds import add_seeds, check_sequential
+from studies.run.watch import DRAWING
 from studies.store import files
 from studies.store.cells import FACTORS, Cell
 from studies.store.folder import RunFolder
@@ -51,6 +52,7 @@ def run_and_report(
         print(f"no cell has measured anything; the reasons are in {RunFolder(settings.out).cells}")
         return 1
     added = "" if add_to_run is None else add_to_run(settings.out)
+    print(DRAWING, flush=True)
     closing_table, report = make_report(settings.out)
     print(closing_table)
     if added:

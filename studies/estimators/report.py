@@ -19,7 +19,7 @@ from studies.reporting.names import name_of
 from studies.reporting.numbers import count, plain
 from studies.reporting.page import about, again, as_figure, template
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Key, Panel, Plot, log_axis
-from studies.reporting.tables import aligned
+from studies.reporting.terminal import aligned, terminal_width
 from studies.store.cells import FACTOR_NAMES
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
@@ -83,7 +83,8 @@ def closing_table(rows: pd.DataFrame) -> str:
     """The answer, the tables of every model and what else the numbers say, as plain text."""
     lines = [headline(rows), ""]
     for name, part in _models(rows):
-        lines += [name, *aligned(cost_table(part)), "", *aligned(calibration_table(part)), ""]
+        width = terminal_width()
+        lines += [name, *aligned(cost_table(part), width), "", *aligned(calibration_table(part), width), ""]
     return "\n".join(lines + sentences(rows))
 
 

@@ -46,7 +46,9 @@ class Contrast:
     """How many seeds set the number of seeds; None where it was fixed beforehand."""
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        differences = self.differences.sort_index()
+        differences = self.differences
+        if not differences.index.is_monotonic_increasing:
+            differences = differences.sort_index()
         first = 0 if self.first_stage is None else int(np.sum(differences.index < self.first_stage))
         if 2 <= first < len(differences):
             return sequential_interval(differences.to_numpy(), first=first, confidence=confidence)
@@ -108,8 +110,12 @@ def contrast(
 def _of_level(table: pd.DataFrame, factor: str, level: Hashable) -> dict[Hashable, NDArray[np.float64]]:
     """The columns of a recipe by framework, or of a framework by recipe."""
     place = table.columns.names.index(factor)
-    values = table.to_numpy()
-    return {key[1 - place]: values[:, i] for i, key in enumerate(table.columns.to_numpy()) if key[place] == level}
+    known, others = table.columns.levels[place], table.columns.levels[1 - place]
+    if level not in known:
+        return {}
+    values, codes = table.to_numpy(), table.columns.codes
+    there = np.flatnonzero(codes[place] == known.get_loc(level))
+    return {others[codes[1 - place][i]]: values[:, i] for i in there}
 
 
 def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Hashable, Hashable | None]]:

@@ -56,7 +56,7 @@ def _row(view: View, recipe: Hashable, columns: Sequence[tuple[str, str | None]]
         tied=ranks is not None and ranks.start == 1,
         recipe=name_of(recipe),
         colour=view.colour(recipe),
-        seeds=int(view.rows[view.rows["recipe"] == recipe]["seed"].nunique()),
+        seeds=view.seeds_of[recipe],
         behind=EN_DASH if lead is None else plus_minus(lead),
         shown=tuple(_mean(view, recipe, *column, spread=not apart) for column in columns),
         apart=apart,

@@ -68,6 +68,11 @@ class View:
         return int(self.rows["seed"].nunique())
 
     @cached_property
+    def seeds_of(self) -> dict[Hashable, int]:
+        """How many seeds each recipe has rows of."""
+        return {recipe: int(n) for recipe, n in self.rows.groupby("recipe", sort=False)["seed"].nunique().items()}
+
+    @cached_property
     def metrics(self) -> frozenset[str]:
         """The names of every metric that has rows."""
         return frozenset(self.rows["metric"])
@@ -216,6 +221,19 @@ class View:
             return difference is not None and difference.interval(confidence).low > 0
 
         return rank_ranges([recipe for recipe in self.order if recipe in ranked.means], better)
+
+    @cached_property
+    def cost_metric(self) -> str | None:
+        """The seconds of training that compare cells best: the processor's, where all have them and none used a GPU.
+
+        Otherwise those by the clock, which other load on the machine makes longer; None without either.
+        """
+        spent = self.of_metric("train_seconds")
+        devices = [str(cell.description.get("device", "cpu")) for cell in self.run.cells if cell.finished]
+        on_processor = all(device.lower().startswith("cpu") for device in devices)
+        if on_processor and len(self.of_metric("train_processor_seconds")) == len(spent) > 0:
+            return "train_processor_seconds"
+        return "train_seconds" if len(spent) else None
 
     @property
     def many(self) -> bool:

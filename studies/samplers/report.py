@@ -17,7 +17,8 @@ from studies.reporting.names import family_name, name_of, quantity, unit_of
 from studies.reporting.numbers import count
 from studies.reporting.page import about, again, as_figure, template
 from studies.reporting.plotting import INK, MARKERS, REFERENCE_DASH, Key, Panel, Plot, label_of, linear_axis, log_axis
-from studies.reporting.tables import aligned, metric_notes
+from studies.reporting.tables import metric_notes
+from studies.reporting.terminal import aligned, terminal_width, wrapped
 from studies.reporting.view import View, finite_rows
 from studies.samplers.settings import SamplerSettings
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
@@ -72,8 +73,11 @@ def _write(view: View, out: Path) -> Path:
 
 def _closing_table(view: View) -> str:
     """The answer, the table of distances and the numbers behind the answer, as plain text."""
-    table = aligned(table_lines(table_of(view)))
-    return "\n".join([headline(view), "", *table, "", *sentences(view), *blank_sentences(view.run.cells)])
+    width = terminal_width()
+    said = [*sentences(view), *blank_sentences(view.run.cells)]
+    words = [line for sentence in said for line in wrapped(sentence, width)]
+    table = aligned(table_lines(table_of(view)), width)
+    return "\n".join([*wrapped(headline(view), width), "", *table, "", *words])
 
 
 def _trouble(run: Run) -> list[str]:

@@ -24,7 +24,7 @@ from studies.reporting.figures.conditional import FILE as CONDITIONAL
 from studies.reporting.figures.gain import FILE as GAIN
 from studies.reporting.names import name_of
 from studies.reporting.numbers import plain, plus_minus
-from studies.reporting.tables import aligned
+from studies.reporting.terminal import aligned, terminal_width
 from studies.statistics.intervals import mean_interval
 from studies.store.cells import FACTOR_NAMES, Cell
 from studies.store.data import dataset_of
@@ -56,7 +56,7 @@ def add_to_run(out: Path) -> str:
         seeds = str(int(gain_row["seeds"])) if gain_row["seeds"] else ""
         lines.append([gain_row["name"], gain_row["framework"], seeds, gain_row["bound_text"], gain_row["gain_text"]])
     title = "Lower bound on the log likelihood of a test point, in bits of density (higher is better):"
-    return "\n".join([title, "", *aligned(lines), ""])
+    return "\n".join([title, "", *aligned(lines, terminal_width()), ""])
 
 
 def gains(run: Run, dataset: Dataset) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from studies.reporting.names import NAMES
 from studies.reporting.numbers import count, listed, plain
 from studies.reporting.page import about, again, as_figure, template
 from studies.reporting.plotting import FAINT, INK, PALETTE, Panel, Plot
-from studies.reporting.tables import aligned
+from studies.reporting.terminal import aligned, terminal_width, wrapped
 from studies.statistics import Interval
 from studies.store import files
 from studies.store.folder import RunFolder
@@ -72,9 +72,10 @@ def make_report(out: Path) -> tuple[str, Path]:
     grown = pd.read_csv(out / GROWTH_FILE) if (out / GROWTH_FILE).is_file() else None
     head, said = headline(cases), sentences(settings, cases, grown)
     titled = tables(settings, cases)
-    closing = [head, ""]
+    width = terminal_width()
+    closing = [*wrapped(head, width), ""]
     for title, caption, table in titled:
-        closing += [title, *aligned(table), *[caption] * bool(caption), ""]
+        closing += [title, *aligned(table, width), *(wrapped(caption, width) if caption else []), ""]
 
     results = pd.DataFrame([speed.row() for case in cases for speed in speeds(case)])
     files.write_text(RunFolder(out).results, results.to_csv(index=False))
@@ -99,7 +100,8 @@ def make_report(out: Path) -> tuple[str, Path]:
         again=again(out),
     )
     files.write_text(RunFolder(out).page, page)
-    return "\n".join([*closing, *said]), RunFolder(out).page
+    words = [line for sentence in said for line in wrapped(sentence, width)]
+    return "\n".join([*closing, *words]), RunFolder(out).page
 
 
 def _record(out: Path, cases: Sequence[Case]) -> Run:

@@ -33,7 +33,8 @@ OF_ALL = (glance, multiples)
 """What speaks of all recipes even where they are many; the other figures then show the best."""
 MAKERS = (
     glance, effects, gain, table2, multiples, losses, drift, spent_by_t, split_by_term, above_floor,
-    rate_and_distortion, learned_schedules, samples, conditional, quality, quality_by_steps, denoising, neighbours, cost,
+    rate_and_distortion, learned_schedules, samples, conditional, quality, quality_by_steps, denoising, neighbours,
+    cost,
 )  # fmt: skip
 """In the order of the report; each makes its figure of a View, or None."""
 

@@ -28,7 +28,7 @@ def multiples(view: View) -> Plot | None:
     if curves.empty:
         return None
     means = curves.groupby(["recipe", "step"], sort=False)["mean"].mean().reset_index()
-    by_recipe = {recipe: curve for recipe, curve in means.groupby("recipe", sort=False)}
+    by_recipe = dict(tuple(means.groupby("recipe", sort=False)))
     drawn = [recipe for recipe in view.order if recipe in by_recipe][:MOST_PANELS]
     limits = _limits(means)
     panels = [_panel(place, recipe, by_recipe, limits) for place, recipe in enumerate(drawn, 1)]
