@@ -72,7 +72,7 @@ def trajectories(
         strips: list[Strip] = [(label, colour, path[:, i]) for label, colour, path, _ in chains]
         steps = [f"{t}" for t in chains[0][3]]
         about = f"The guess of x0 for noise {i + 1} at t = {', '.join(steps)}"
-        panels += sheets(f"Noise {i + 1}", about, strips, limits_of(real), heads=steps)
+        panels += sheets(f"Noise {i + 1}", about, strips, limits_of(real), heads=[f"t={steps[0]}", *steps[1:]])
     return panels
 
 

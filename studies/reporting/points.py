@@ -83,7 +83,7 @@ def scatter(title: str, real: Array | None, array: Array, colour: str, plane: Pl
         if real is not None:
             ax.plot(*plane(real).T, ".", color=FAINT, markersize=5, alpha=0.5, markeredgewidth=0)
         ax.plot(*plane(array[:MOST_POINTS]).T, ".", color=colour, markersize=8, alpha=0.8, markeredgewidth=0)
-        _frame(ax, real if real is not None else array, plane)
+        frame(ax, real if real is not None else array, plane)
 
     alt = f"Scatter plot of {min(len(array), MOST_POINTS)} samples over real test data in grey: {title}."
     return Panel(title, alt, draw, height=WIDTH)
@@ -104,7 +104,7 @@ def _draw_paths(real: Array | None, path: Array, colour: str, plane: Plane) -> C
             line = plane(path[:, i])
             ax.plot(*line.T, color=colour, linewidth=1.2, alpha=0.8)
             ax.plot(*line[-1], "o", color=colour, markersize=6, markeredgecolor=PAPER)
-        _frame(ax, real if real is not None else path.reshape(-1, path.shape[-1]), plane)
+        frame(ax, real if real is not None else path.reshape(-1, path.shape[-1]), plane)
 
     return draw
 
@@ -126,7 +126,7 @@ def _draw_line(real: Array | None, path: Array, steps: Array, colour: str) -> Ca
     return draw
 
 
-def _frame(ax: Axes, around: Array, plane: Plane) -> None:
+def frame(ax: Axes, around: Array, plane: Plane) -> None:
     """Sets axes a little wider than the data `around`: equal ones, but for principal components.
 
     Panels with the same data then share their frame, and samples far outside are cut off rather than shrink the rest.
@@ -159,7 +159,7 @@ def _around(values: Array) -> tuple[float, float]:
 
 
 def _around_most(values: Array) -> tuple[float, float]:
-    """An axis a quarter wider than the middle 99 % of the finite values on either side: a few far ones do not set it."""
+    """An axis a quarter wider on either side than the middle 99 % of the finite values: a few far ones do not set it."""
     finite = values[np.isfinite(values)]
     low, high = (float(edge) for edge in np.quantile(finite, [0.005, 0.995])) if len(finite) else (0.0, 0.0)
     margin = 0.25 * (high - low)

@@ -107,8 +107,7 @@ def sheets(
             ax.set_ylim(height, 0)
             ax.set_aspect("equal", anchor="NW")
             for j, head in enumerate(heads):
-                text = f"t={head}" if j == 0 else head
-                ax.text(j + 0.5, top / 2, text, ha="center", va="center", size=9.5, color=FAINT)
+                ax.text(j + 0.5, top / 2, head, ha="center", va="center", size=9.5, color=FAINT)
             for k, (words, colour, array) in enumerate(part):
                 y = top + k * pitch
                 ax.plot(0.16 * units / ACROSS, y + label / 2, "s", color=colour, markersize=6)

@@ -18,6 +18,7 @@ from studies.reporting.page import about, as_figure, template
 from studies.reporting.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.reporting.tables import aligned, metric_notes
 from studies.reporting.view import View
+from studies.samplers.between import interpolations
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
@@ -35,7 +36,7 @@ def make_report(out: Path) -> tuple[str, Path]:
 
 
 def write_report(out: Path) -> Path:
-    """Writes figures/quality-by-evaluations.{png,pdf,svg,csv} and report.html from the folder alone."""
+    """Writes figures/*.{png,pdf,svg,csv} and report.html from the folder alone."""
     return _write(_view_of(out), out)
 
 
@@ -47,8 +48,8 @@ def _view_of(out: Path) -> View:
 
 def _write(view: View, out: Path) -> Path:
     run = view.run
-    plot = quality_by_evaluations(view)
-    write_figures([plot], RunFolder(out).figures)
+    plots = [plot for plot in (quality_by_evaluations(view), interpolations(view)) if plot is not None]
+    write_figures(plots, RunFolder(out).figures)
     table = table_of(view)
     finished = sum(cell.finished for cell in run.cells)
     page = template("samplers/report.html").render(
@@ -61,7 +62,7 @@ def _write(view: View, out: Path) -> Path:
         colours=[Key("", view.colour(recipe)) for recipe, _, _ in table.rows],
         steps=[f"{n:,}" for n in table.steps],
         floor=None if table.floor is None else label_of(table.floor),
-        figures=[as_figure(plot)],
+        figures=[as_figure(plot) for plot in plots],
         method=_method(run),
         metrics=metric_notes(view),
         run=about(run),
