@@ -1,11 +1,13 @@
 """Weights on disk as safetensors, the same for every backend: no framework is imported and no pickle is read.
 
 The file's metadata, text by name, holds the network's settings as JSON, so that a checkpoint can be opened without
-being told what it is, and one of another network is refused.
+being told what it is, and one of another network is refused. It also holds a digest of all that was written: a file
+that is damaged is refused, not computed with. One from before digests, or of another program, goes without.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,20 +24,31 @@ from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_
 from backends.whole_files import write_whole
 
 NETWORK_KEY = "network"
+DIGEST_KEY = "sha256"
 _NETWORKS: dict[str, type[UNetSettings] | type[MLPSettings]] = {"unet": UNetSettings, "mlp": MLPSettings}
 
 
 def save_weights(path: Path | str, weights: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Writes arrays and their metadata to `path`, whole or not at all: an older file there stays until then."""
+    """Writes arrays and their metadata to `path`, whole or not at all: an older file there stays until then.
+
+    Equal arrays and metadata are equal bytes, so that files compare by their hashes.
+    """
     # C order, because the file has no other: the bytes of a transposed view would be read back scrambled.
-    content = save({name: np.array(array, order="C") for name, array in weights.items()}, dict(metadata))
-    write_whole(Path(path), lambda file: file.write(content))
+    arrays = {name: np.array(array, order="C") for name, array in weights.items()}
+    signed = {**metadata, DIGEST_KEY: _digest(arrays, metadata)}
+    content = _in_order(save(arrays, signed))
+    write_whole(Path(path), lambda file: file.writelines(content))
 
 
 def load_weights(path: Path | str) -> tuple[Weights, dict[str, str]]:
-    """The arrays and the metadata of a safetensors file. ValueError where it is not one."""
+    """The arrays and the metadata of a safetensors file. ValueError where it is not one, or not what was written."""
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = dict(file.metadata() or {})
+    signed = metadata.pop(DIGEST_KEY, None)
+    if signed is not None and signed != _digest(arrays, metadata):
+        raise ValueError(f"{path} is damaged: its numbers or its metadata are not those that were written; restore it")
+    return arrays, metadata
 
 
 def save_network(
@@ -95,3 +108,26 @@ def _opened(path: Path | str) -> Any:
         return safe_open(path, framework="numpy")
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file, or not a whole one ({error})") from error
+
+
+def _digest(arrays: Weights, metadata: Mapping[str, str]) -> str:
+    """SHA-256 of names, dtypes, shapes and numbers, and of the metadata, in the order of their names."""
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _in_order(content: bytes) -> tuple[bytes, bytes, memoryview]:
+    """A safetensors file with the metadata in the order of its names, where the library has them as they fall.
+
+    Its parts: the header's length, the header as JSON, filled up to 8 bytes as the format has it, and the numbers.
+    https://huggingface.co/docs/safetensors/index#format
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little"), text, memoryview(content)[end:]

@@ -34,6 +34,14 @@ BASE = {
     "variances": ("learned_diagonal", "beta_tilde", "learned_range"),
 }
 
+SMOKE = {
+    "out": Path("runs/smoke-parameterizations"),
+    "dataset": "swiss_roll",
+    "predictions": ("epsilon", "v"),
+    "seeds": 1,
+}
+"""Half of the table's rows, on points, whose network is small."""
+
 
 def table_cells(settings: StudySettings) -> list[Cell]:
     """The cells of the table, among the objectives and variances that were asked for."""
@@ -58,7 +66,7 @@ def table_cells(settings: StudySettings) -> list[Cell]:
 
 def main(argv: list[str]) -> int:
     def run() -> int:
-        settings = parse_settings(argv, description=__doc__ or "", base=BASE)
+        settings = parse_settings(argv, description=__doc__ or "", base=BASE, smoke=SMOKE)
         return run_and_report("compare_parameterizations", settings, table_cells, argv)
 
     return guarded(run)

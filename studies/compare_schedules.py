@@ -27,6 +27,14 @@ BASE = {
     "sample_steps": 50,
 }
 
+SMOKE = {
+    "out": Path("runs/smoke-schedules"),
+    "dataset": "swiss_roll",
+    "schedules": tuple(f"{name}:{length}" for name in ("linear-scaled", "cosine", "learned") for length in (50, 100)),
+    "seeds": 1,
+}
+"""The two shortest lengths, on points, whose network is small."""
+
 
 def schedule_cells(settings: StudySettings) -> list[Cell]:
     """The grid, without the epsilon MSE on learned schedules, which it cannot train, where the KL stands beside it."""
@@ -41,7 +49,7 @@ def schedule_cells(settings: StudySettings) -> list[Cell]:
 
 def main(argv: list[str]) -> int:
     def run() -> int:
-        settings = parse_settings(argv, description=__doc__ or "", base=BASE)
+        settings = parse_settings(argv, description=__doc__ or "", base=BASE, smoke=SMOKE)
         return run_and_report("compare_schedules", settings, schedule_cells, argv)
 
     return guarded(run)

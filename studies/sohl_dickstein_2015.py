@@ -41,10 +41,15 @@ BASE = {
     "full_samples": 0,
 }
 
+SMOKE = {name: BASE[name] for name in ("schedules", "num_steps", "sample_steps", "full_samples")} | {
+    "out": Path("runs/smoke-sohl_dickstein_2015"),
+}
+"""The paper's short chain, as it is, by the preset's short training."""
+
 
 def main(argv: list[str]) -> int:
     def run() -> int:
-        settings = parse_settings(argv, description=__doc__ or "", base=BASE)
+        settings = parse_settings(argv, description=__doc__ or "", base=BASE, smoke=SMOKE)
         return run_and_report("sohl_dickstein_2015", settings, grid, argv, gain_and_conditional_samples)
 
     return guarded(run)

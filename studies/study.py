@@ -7,16 +7,17 @@ from pathlib import Path
 
 from backends.networks import UNetSettings
 from core.variances import as_variance
-from studies.datasets import Dataset, load_dataset
+from studies.datasets import DATASETS, Dataset, in_words, load_dataset
 from studies.plan import compiling
 from studies.plan.costs import cell_seconds
 from studies.plan.machine import default_jobs, uses_gpu
+from studies.plan.schedules import left_at_the_end
 from studies.plan.settings import StudySettings
 from studies.run.executor import Executor
 from studies.run.runner import run_study
 from studies.run.seeds import add_seeds, check_sequential
+from studies.store import files
 from studies.store.cells import FACTORS, Cell
-from studies.store.files import finished_besides
 from studies.store.folder import RunFolder
 
 
@@ -37,7 +38,7 @@ def run_and_report(
     settings = settings.replace(backends=tuple(dict.fromkeys(cell.backend for cell in cells)))  # as resolved
     if settings.seeds_until is not None:
         check_sequential(settings, cells)
-    dataset = load_dataset(settings.dataset, settings.test_examples)
+    dataset = load_dataset(settings.dataset, settings.test_examples, settings.scale)
     print(announcement(settings, cells, dataset), flush=True)
     outcome = run_study(study, settings, cells, argv, dataset, executor)
     closing = ""
@@ -46,8 +47,8 @@ def run_and_report(
 
     from studies.reporting.page import make_report  # matplotlib and pandas, only needed now
 
-    if not outcome.finished:
-        print(f"no cell finished; the reasons are in {RunFolder(settings.out).cells}")
+    if not any(files.has_rows(folder) for folder in RunFolder(settings.out).every_cell()):
+        print(f"no cell has measured anything; the reasons are in {RunFolder(settings.out).cells}")
         return 1
     added = "" if add_to_run is None else add_to_run(settings.out)
     closing_table, report = make_report(settings.out)
@@ -69,10 +70,12 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         f"{len(cells)} cells on {settings.dataset}" + (f" ({varied})" if varied else "") + f", {jobs} side by side:",
         f"  {settings.train_steps} steps of batch {settings.batch_size}, T = {settings.num_steps}, "
         f"then the test bound and {settings.samples} samples of each",
+        *_data(settings, dataset),
+        *(f"  note: {remark}" for remark in _schedules(settings, cells)),
         *_compiling(settings, cells, dataset.shape),
         f"  results in {settings.out}; stop at any time, the same command goes on from there",
     ]
-    if earlier := len(finished_besides(settings.out, cells)):
+    if earlier := len(files.finished_besides(settings.out, cells)):
         lines.append(f"  {earlier} more cells of an earlier command are finished there, and stay in results and report")
     network = settings.network(dataset.shape, learns_variance=False)
     if isinstance(network, UNetSettings) and not uses_gpu(settings.device):
@@ -80,6 +83,24 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         minutes = rounds * cell_seconds(network, settings, len(dataset.test)) / 60
         lines.append(f"  about {minutes:,.0f} minutes on CPU cores like those of 2024")
     return "\n".join(lines)
+
+
+def _data(settings: StudySettings, dataset: Dataset) -> list[str]:
+    """Lines on a file: what its numbers were taken for, how they are scaled, and what looks odd about them."""
+    if settings.dataset in DATASETS:
+        return []
+    lines = [f"  data: {in_words(dataset)}"]
+    if dataset.scale is not None:
+        lines.append(
+            f"  scaled by {dataset.scale.rule}: likelihoods are in the file's own units, samples and their metrics not"
+        )
+    return lines + [f"  note: {remark}" for remark in dataset.remarks]
+
+
+def _schedules(settings: StudySettings, cells: Sequence[Cell]) -> list[str]:
+    """A remark on each schedule whose chain does not end in noise."""
+    remarks = [left_at_the_end(words, settings.num_steps) for words in dict.fromkeys(cell.schedule for cell in cells)]
+    return [remark for remark in remarks if remark]
 
 
 def _compiling(settings: StudySettings, cells: Sequence[Cell], shape: tuple[int, ...]) -> list[str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from studies.cell.bound import BoundEstimate, Terms, evaluate_bound, linear_denoiser
@@ -16,6 +18,7 @@ from studies.cell.measured import measured
 from studies.cell.model import TrainedModel
 from studies.cell.probability_flow import EXACT_UP_TO, FlowSettings, evaluate_flow, flow_rows
 from studies.cell.rate_distortion import rate_distortion_rows
+from studies.cell.units import in_units_of_file
 from studies.datasets import Dataset
 from studies.plan.batches import evaluation_batch
 from studies.plan.settings import StudySettings
@@ -30,17 +33,24 @@ FLOW_BOUND_EVALUATIONS = 500
 """Network evaluations per example for the bound of the flow's few examples: about what the flow takes itself."""
 
 
-def likelihood(model: TrainedModel, dataset: Dataset, settings: StudySettings, report: Report) -> list[Row]:
-    """All rows about the likelihood of the test set, and the seconds that each part took."""
+def likelihood(
+    model: TrainedModel, dataset: Dataset, settings: StudySettings, report: Report
+) -> dict[str, Callable[[], list[Row]]]:
+    """What is measured about the likelihood of the test set, stage by stage: rows, and the seconds that it took.
+
+    In the units of the test set's file.
+    """
     terms = model.placed.bound_terms()
     batch = evaluation_batch(model.placed.network.settings, model.placed.execution.device)
-    rows = []
-    for stage, part in (("bound", bound), ("floors", floors), ("flow", probability_flow)):
+
+    def timed(stage: str, part: Callable[..., list[Row]]) -> list[Row]:
         begun = time.perf_counter()
-        part_rows = part(model, terms, dataset, settings, batch, report)
-        if part_rows:
-            rows += [*part_rows, measured(f"{stage}_seconds", time.perf_counter() - begun)]
-    return rows
+        rows = part(model, terms, dataset, settings, batch, report)
+        seconds = [measured(f"{stage}_seconds", time.perf_counter() - begun)] if rows else []
+        return in_units_of_file([*rows, *seconds], dataset)
+
+    parts = {"bound": bound, "floors": floors, "flow": probability_flow}
+    return {stage: partial(timed, stage, part) for stage, part in parts.items()}
 
 
 def bound(

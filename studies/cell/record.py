@@ -20,6 +20,7 @@ from core.timesteps import SecondMoments
 from studies.cell.draws import training_draws
 from studies.cell.drift import Sketches
 from studies.cell.measured import measured
+from studies.cell.units import in_units_of_file
 from studies.datasets import Dataset
 from studies.plan.compiling import execution_of
 from studies.plan.settings import StudySettings
@@ -131,10 +132,10 @@ class Record:
             self.diverged = step
             return
         bits = float(bits_per_dim(kl.mean() * self.context.start.num_steps, self.context.dataset.dims))
-        curve = [
+        averages = [
             measured("train_epsilon_mse", mse.mean(), step=step),
             measured("train_posterior_kl", bits, step=step),
-            *lasted,
         ]
+        curve = [*in_units_of_file(averages, self.context.dataset), *lasted]
         self.rows += curve
         self.context.report("train", step, self.context.settings.train_steps, curve[0]["value"], rows=curve)

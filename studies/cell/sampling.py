@@ -15,7 +15,7 @@ from studies.cell.draws import sampler_noise, starting_noise
 from studies.cell.model import TrainedModel
 from studies.datasets import Dataset
 from studies.metrics import evaluate
-from studies.store.files import Row, row
+from studies.store.files import Row, blank, row
 from studies.store.sampler_chains import Chain
 
 SAMPLE_BATCH = 512
@@ -74,13 +74,20 @@ def draw_samples(
 
 
 def score(dataset: Dataset, name: str, samples: NDArray[np.float32], metrics: Sequence[str]) -> list[Row]:
-    """Sample metrics, each beside its floor: the same metric between train and test; and how many were compared."""
+    """Sample metrics, each beside its floor: the same metric between train and test; and how many were compared.
+
+    What the points do not define is a blank, as `files.blank` makes it.
+    """
     if not np.all(np.isfinite(samples)):
         return [row("samples_not_finite", int(np.sum(~np.isfinite(samples))), "values", sampler=name)]
     rows: list[Row] = []
     counted: dict[str, int] = {}
     for scored in evaluate(samples, dataset.train, dataset.test, labels=dataset.train_labels, names=metrics):
-        for metric, value in ((scored["metric"], scored["value"]), (f"{scored['metric']}_floor", scored["floor"])):
-            rows.append(row(metric, value, scored["unit"], sampler=name))
+        for metric, value, why_not in (
+            (scored["metric"], scored["value"], scored["why_no_value"]),
+            (f"{scored['metric']}_floor", scored["floor"], scored["why_no_floor"]),
+        ):
+            missing = blank(metric, why_not, sampler=name) if why_not else None
+            rows.append(missing or row(metric, value, scored["unit"], sampler=name))
         counted = {"scored_samples": scored["n_samples"], "scored_reference": scored["n_reference"]}
     return rows + [row(metric, count, "examples", sampler=name) for metric, count in counted.items()]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from studies.datasets import digits, files, italy_power_demand, mixture, swiss_roll
-from studies.datasets.dataset import Dataset
+from studies.datasets.dataset import Dataset, in_words
+from studies.datasets.scale import NONE
 
 DATASETS: dict[str, Callable[[], Dataset]] = {
     "digits": digits.load,
@@ -18,9 +19,14 @@ DATASETS: dict[str, Callable[[], Dataset]] = {
 """Datasets by name. Any other name must be the path of an .npz file."""
 
 
-def load_dataset(name: str, test_examples: int | None = None) -> Dataset:
-    """The dataset called `name`, or that of the .npz file at `name`; `test_examples` cuts the test set to its first."""
-    dataset = DATASETS[name]() if name in DATASETS else files.load(_npz_path(name))
+def load_dataset(name: str, test_examples: int | None = None, scale: str = NONE) -> Dataset:
+    """The dataset called `name`, or that of the .npz file at `name`; `test_examples` cuts the test set to its first.
+
+    `scale`: the rule that a file's continuous data are scaled by. ValueError where it is asked for of other data.
+    """
+    if name in DATASETS and scale != NONE:
+        raise ValueError(f"--scale is for a file of your own, got --scale {scale} for {name}, which has its scale")
+    dataset = DATASETS[name]() if name in DATASETS else files.load(_npz_path(name), scale)
     return dataset if test_examples is None else dataset.with_test_examples(test_examples)
 
 
@@ -45,4 +51,4 @@ def _npz_path(name: str) -> Path:
     return path
 
 
-__all__ = ["DATASETS", "Dataset", "check_dataset", "dataset_label", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "check_dataset", "dataset_label", "in_words", "load_dataset"]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core.gaussian import bin_width
 from core.oracles import Density, Distribution, EmpiricalDistribution
+from studies.datasets.scale import Scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +17,8 @@ class Dataset:
     """`train` (N, ...), `test` (M, ...) float64; `levels` K, or None for continuous data; labels (N,), (M,) if known.
 
     On K levels every value is -1 + 2k/(K-1). `truth` is the density that both sets were drawn from, where it is known.
-    A ValueError in one line names what is wrong with an array.
+    `scale` leads back to the units of the file, where the arrays were scaled. `remarks`: what was made of a file, for
+    whoever starts a study of it. A ValueError in one line names what is wrong with an array.
     """
 
     name: str
@@ -27,6 +29,8 @@ class Dataset:
     train_labels: NDArray[np.int64] | None = None
     test_labels: NDArray[np.int64] | None = None
     truth: Density | None = None
+    scale: Scale | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part, array in (("train", self.train), ("test", self.test)):
@@ -46,6 +50,11 @@ class Dataset:
     def dims(self) -> int:
         return int(np.prod(self.shape))
 
+    @property
+    def scale_bits(self) -> float:
+        """How many bits per dim a likelihood of the arrays lies below that of the file's own numbers: 0 if unscaled."""
+        return 0.0 if self.scale is None else self.scale.bits_per_dim
+
     def oracle(self) -> Distribution:
         """The density that the data are drawn from, or the training set itself where that is unknown."""
         return EmpiricalDistribution(self.train) if self.truth is None else self.truth
@@ -54,6 +63,19 @@ class Dataset:
         """The same data with only the first `count` test examples."""
         labels = None if self.test_labels is None else self.test_labels[:count]
         return replace(self, test=self.test[:count], test_labels=labels)
+
+
+def in_words(dataset: Dataset) -> str:
+    """What the data were taken for, in one line."""
+    *lengths, last = dataset.shape
+    channels = f"{last} channel{'s' if last > 1 else ''}"
+    kind = {
+        0: f"points of {last} numbers",
+        1: f"series of length {' '.join(map(str, lengths))} with {channels}",
+        2: f"images of {' x '.join(map(str, lengths))} with {channels}",
+    }[len(lengths)]
+    values = "continuous" if dataset.levels is None else f"on {dataset.levels} levels"
+    return f"{kind}, {values}, {len(dataset.train)} to train on and {len(dataset.test)} to test"
 
 
 def _check(what: str, array: NDArray[np.float64], levels: int | None) -> None:
@@ -78,5 +100,5 @@ def _check(what: str, array: NDArray[np.float64], levels: int | None) -> None:
         raise ValueError(
             f"the {what} should sit on {levels} levels from -1 to 1, "
             f"got {array[wrong].flat[0] if np.any(wrong) else array.flat[np.abs(array).argmax()]:g}; "
-            "rescale it, or leave levels out for continuous data"
+            f"store whole numbers 0 to {levels - 1}, or leave levels out for continuous data"
         )

@@ -1,4 +1,4 @@
-"""A user's own data: an .npz file with arrays `train`, `test` and, for discrete data, a number `levels`."""
+"""A user's own data: an .npz file with arrays `train`, `test` and, for data on levels, their number `levels`."""
 
 from __future__ import annotations
 
@@ -10,26 +10,33 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from core.gaussian import bin_width
 from studies.datasets.dataset import Dataset
+from studies.datasets.meaning import meaning_of
+from studies.datasets.scale import NONE
+from studies.datasets.unit_scale import on_unit_scale
 
 MOST_LEVELS = 2**24
 """As many as float32, which networks compute in, can tell apart in [-1, 1]."""
-PLAIN = 1 / 4
-"""How far, in steps from level to level, a value may lie from the level that it is taken for."""
 WRITE = "write it with numpy.savez"
 
 
-def load(path: Path) -> Dataset:
-    """The dataset in the file; nothing pickled is read. A ValueError in one line names what is wrong with it."""
-    arrays = _read(path)
+def load(path: Path, rule: str = NONE) -> Dataset:
+    """The dataset in the file, continuous data scaled by a rule's name; nothing pickled is read.
+
+    A ValueError in one line names what is wrong with it.
+    """
+    arrays, unused = _read(path)
     levels = _levels(path, arrays["levels"]) if "levels" in arrays else None
-    train, test = (_numbers(f"{part} set in {path}", arrays[part], levels) for part in ("train", "test"))
-    return Dataset(path.stem, train, test, levels, str(path.name))
+    parts = {f"{part} set in {path}": arrays[part] for part in ("train", "test")}
+    numbers = meaning_of(parts, levels, scaled=rule != NONE)
+    train, test = numbers.parts.values()
+    also = (f"arrays of the file that are not used: {', '.join(unused)}",) if unused else ()
+    dataset = Dataset(path.stem, train, test, numbers.levels, path.name, remarks=(*numbers.remarks, *also))
+    return dataset if numbers.levels is not None else on_unit_scale(dataset, str(path), rule)
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of the file as they are, `train` and `test` among them."""
+def _read(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """The arrays of the file as they are, `train` and `test` among them, and the names of those that are not used."""
     try:
         stored = np.load(path, allow_pickle=False)
         if not isinstance(stored, np.ndarray):
@@ -44,7 +51,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{path} holds one array, as an .npy file does; {WRITE}(path, train=..., test=...)")
     if not {"train", "test"} <= arrays.keys():
         raise ValueError(f"{path} should hold arrays train and test, got {', '.join(names) or 'none'}")
-    return arrays
+    return arrays, [name for name in names if name not in arrays]
 
 
 def _levels(path: Path, levels: NDArray[Any]) -> int:
@@ -57,30 +64,3 @@ def _levels(path: Path, levels: NDArray[Any]) -> int:
             "leave it out for continuous data"
         )
     return int(count)
-
-
-def _numbers(what: str, array: NDArray[Any], levels: int | None) -> NDArray[np.float64]:
-    """The array in float64: real numbers, each on its level where there are levels."""
-    if array.dtype.kind not in "iuf":
-        raise ValueError(
-            f"the {what} holds real numbers, as floats or integers, got {array.dtype}; "
-            "turn what it stands for into numbers first"
-        )
-    x = array.astype(np.float64)
-    return x if levels is None or levels < 2 else _on_levels(what, x, array.dtype, levels)
-
-
-def _on_levels(what: str, x: NDArray[np.float64], dtype: np.dtype[Any], levels: int) -> NDArray[np.float64]:
-    """`x` with what its dtype's rounding has moved off a level, -1 + 2k/(K-1), set on it.
-
-    A value computed in that dtype is off by half its epsilon, twice which is allowed. What is farther from any level
-    stays where it is, for the dataset to refuse.
-    """
-    step = bin_width(levels)
-    rounding = np.finfo(dtype).eps / step if dtype.kind == "f" else 0.0
-    if rounding > PLAIN:
-        raise ValueError(f"the {what} is {dtype}, which cannot tell {levels} levels apart; store it in a finer one")
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite, which no comparison holds for
-        k = np.rint((x + 1) / step)
-        plain = (np.abs((x + 1) / step - k) <= max(rounding, 1e-3)) & (k >= 0) & (k < levels)
-    return np.where(plain, -1 + 2 * k / (levels - 1), x)

@@ -28,6 +28,7 @@ from studies.plan.command import read_recorded
 from studies.plan.settings import read_settings
 from studies.run.process import Report, one_after_another, run_in_process
 from studies.store import files
+from studies.store.cell_rows import CellRows
 from studies.store.cells import Cell
 from studies.store.data import dataset_of
 from studies.store.files import Row
@@ -162,7 +163,7 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
     """Tabulates the cell's model and compares the estimators; rows.csv comes last and marks it finished."""
     settings = read_recorded(out, EstimatorSettings)
     trained = read_settings(settings.models)
-    dataset = dataset_of(settings.models, trained.dataset, trained.test_examples)
+    dataset = dataset_of(settings.models, trained.dataset, trained.test_examples, trained.scale)
     sizes = example_counts(settings, len(dataset.test))
     test = dataset.test[: max(sizes)]
     model = load_model(settings.models, cell, trained, dataset, settings.device)
@@ -176,16 +177,15 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
             lambda done, total: report("tabulate", done, total),
         )  # fmt: skip
         save_table(folder.path / TABLE, table)
-    rows: list[Row] = []
+    rows = CellRows(folder, cell, COLUMNS)
     for done, size in enumerate(sizes):
         report("compare", done, len(sizes))
         part = table.first(size)
         size_rows, cost = compare(part, model.process, settings, dataset.dims)
         if settings.network_repeats:
             size_rows += with_network(terms, model.process, test[:size], part, cost, settings.network_repeats)
-        rows += [{**size_row, "examples": size} for size_row in size_rows]
-    description = load_backend(cell.backend).describe(model.placed.execution)
-    files.write_finished(folder, cell, description, rows, COLUMNS)
+        rows.add(f"{size} examples", [{**size_row, "examples": size} for size_row in size_rows])
+    rows.finish(load_backend(cell.backend).describe(model.placed.execution))
 
 
 if __name__ == "__main__":

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
+from typing import Annotated, Any
 
 from studies.plan.command import Flag, check_at_least, check_at_most, check_own_folder
+from studies.plan.fields import Names
+from studies.plan.flags import parse_flags
 
 
 @dataclass(frozen=True)
 class EstimatorSettings:
     """Every setting of a study of estimators."""
 
+    preset: Annotated[
+        str,
+        Names(PRESETS),
+        Flag(
+            help="starting values: 'default', or 'smoke', which makes 40 estimates for at most 48 test examples, and"
+            " where no run is given trains its two models for 60 steps"
+        ),
+    ] = "default"
     run: Annotated[
         Path | None,
         Flag(help="a finished run whose models are evaluated; none given: trains two on digits first, in OUT/models"),
@@ -44,9 +52,26 @@ class EstimatorSettings:
         return self.run or self.out / "models"
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "smoke": {
+        "out": Path("runs/smoke-estimators"),
+        "examples": (16, 48),
+        "noise_draws": 4,
+        "repeats": 40,
+        "network_repeats": 4,
+        "train_steps": 60,
+    },
+}
+"""Changes to the default settings by name; the models trained where no run is given are of the same preset."""
+
+GROUPS = {"run": "preset", "comparison": "examples", "execution": "device"}
+"""The headings of --help, and the first setting under each."""
+
+
 def parse_estimator_settings(argv: Sequence[str], description: str) -> EstimatorSettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
-    settings = tyro.cli(EstimatorSettings, args=list(argv), description=description)
+    settings = parse_flags(EstimatorSettings, argv, description, GROUPS, presets=PRESETS)
     at_least = {"noise_draws": 2, "repeats": 20, "network_repeats": 0, "train_steps": 1, "jobs": 0, "threads": 1}
     check_at_least(settings, at_least)
     check_at_most(settings)

@@ -11,7 +11,7 @@ from studies.estimators.settings import EstimatorSettings, example_counts
 from studies.plan.command import to_json
 from studies.plan.grid import check_cells
 from studies.plan.machine import check_device, default_jobs
-from studies.plan.settings import StudySettings, read_settings
+from studies.plan.settings import PRESETS, StudySettings, read_settings
 from studies.run.environment import record_environment
 from studies.run.executor import LocalProcesses
 from studies.run.remeasure import measure_and_report
@@ -70,7 +70,7 @@ def finished_cells(settings: EstimatorSettings) -> list[Cell]:
 def test_size(settings: EstimatorSettings) -> int:
     """The number of the run's test examples."""
     trained = read_settings(settings.models)
-    return len(dataset_of(settings.models, trained.dataset, trained.test_examples).test)
+    return len(dataset_of(settings.models, trained.dataset, trained.test_examples, trained.scale).test)
 
 
 def _models(settings: EstimatorSettings) -> tuple[list[Cell], StudySettings]:
@@ -78,7 +78,8 @@ def _models(settings: EstimatorSettings) -> tuple[list[Cell], StudySettings]:
     backends = installed_backends()
     if not backends:
         raise ImportError("no backend is installed; pip install 'diffusion-objectives[torch]', or [keras], or both")
-    models = StudySettings(
+    models = StudySettings(**PRESETS[settings.preset]).replace(
+        preset=settings.preset,
         out=settings.models,
         objectives=tuple(objective for objective, _ in MODELS),
         variances=tuple(variance for _, variance in MODELS),
@@ -100,7 +101,7 @@ def _train_models(settings: EstimatorSettings, argv: Sequence[str]) -> None:
     """Trains the models; nothing is done where they are finished."""
     cells, models = _models(settings)
     print(f"training {len(cells)} models on digits, {models.train_steps} steps each, in {models.out}", flush=True)
-    outcome = run_study(STUDY, models, cells, argv, load_dataset(models.dataset, models.test_examples))
+    outcome = run_study(STUDY, models, cells, argv, load_dataset(models.dataset, models.test_examples, models.scale))
     for cell_id, reason in outcome.failed.items():
         print(f"failed: {cell_id}: {reason}")
 

@@ -3,10 +3,14 @@
 A metric of finitely many samples is not at its ideal even for a perfect model. The floor is what a perfect
 model would get: points held out of train stand in for the samples. Value and floor share N, M, the reference,
 the feature space and every seed.
+
+A metric that the points at hand do not define, because they are too few or hardly vary, is a blank: its value is NaN
+and the reason is beside it. The others are what they are without it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -17,10 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from studies.metrics.comparison import Comparison
 from studies.metrics.features import FeatureSpace, learn_features
-from studies.metrics.points import FloatArray, as_points, same_space
-from studies.metrics.registry import chosen
+from studies.metrics.points import FloatArray, NonConvergence, as_points, same_space
+from studies.metrics.registry import Metric, chosen
 
-LEAST = 20  # points in the samples, in test and in half of train: folds and neighbours need some
+LEAST = 20  # samples worth scoring, and the least `limit`: of fewer, every metric is mostly bias
 LIMIT = 2000  # the exact Wasserstein distance and the two-sample test take seconds there, and grow with the cube
 
 
@@ -35,7 +39,8 @@ def evaluate(
     limit: int | None = LIMIT,
     space: FeatureSpace | None = None,
 ) -> list[dict[str, Any]]:
-    """One row a metric: metric, value, floor, unit, direction, ideal, n_samples, n_reference, seed.
+    """One row a metric: metric, value, floor, why_no_value, why_no_floor, unit, direction, ideal, n_samples,
+    n_reference, seed.
 
     Samples (n, ...), train (L, ...) with `labels` (L,) or None, test (m, ...), any signal. `names` None means
     every metric that needs nothing but these. The reference is test, cut at random to M = min(m, limit); the
@@ -44,6 +49,9 @@ def evaluate(
     N points, the other teaches the feature space (unless `space` is given) and is the training set of the
     floor's memorisation test; the samples' own memorisation test searches all of train. Rows compare only at
     one seed, N and M.
+
+    A value or floor that the points do not define is NaN, with the reason in `why_no_value` or `why_no_floor`, which
+    are otherwise empty. ValueError for what is no set of points: NaN among them, or rows of different sizes.
     """
     metrics = chosen(names)
     generated, seen, unseen = _checked(samples, train, test)
@@ -53,20 +61,43 @@ def evaluate(
     reference = unseen[parts.reference]
     value = Comparison(generated[parts.samples], reference, seen, learn_space, seed)
     floor = Comparison(seen[parts.held_out], reference, seen[parts.rest], learn_space, seed)
-    return [
-        {
-            "metric": metric.name,
-            "value": float(metric.function(value)),
-            "floor": float(metric.function(floor)),
-            "unit": metric.unit,
-            "direction": metric.direction,
-            "ideal": metric.ideal,
-            "n_samples": len(value.samples),
-            "n_reference": len(reference),
-            "seed": seed,
-        }
-        for metric in metrics
-    ]
+    rows = []
+    for metric in metrics:
+        (of_samples, why_no_value), (of_real, why_no_floor) = (_computed(metric, each) for each in (value, floor))
+        rows.append(
+            {
+                "metric": metric.name,
+                "value": of_samples,
+                "floor": of_real,
+                "why_no_value": why_no_value,
+                "why_no_floor": why_no_floor,
+                "unit": metric.unit,
+                "direction": metric.direction,
+                "ideal": metric.ideal,
+                "n_samples": len(value.samples),
+                "n_reference": len(reference),
+                "seed": seed,
+            }
+        )
+    return rows
+
+
+def _computed(metric: Metric, comparison: Comparison) -> tuple[float, str]:
+    """The metric and "", or NaN and why these points do not define it: the one place where a metric becomes a blank.
+
+    A solver that does not converge is a reason too. Something missing, a package or a file, is not.
+    """
+    if min(len(comparison.samples), len(comparison.reference)) < metric.least:
+        return math.nan, (
+            f"needs at least {metric.least} points on either side, got {len(comparison.samples)} and"
+            f" {len(comparison.reference)}"
+        )
+    try:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            value = float(metric.function(comparison))
+    except (ValueError, ArithmeticError, NonConvergence) as error:
+        return math.nan, str(error).split("\n")[0]
+    return (value, "") if math.isfinite(value) else (math.nan, f"comes out as {value} for these points")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +129,7 @@ def _checked(samples: ArrayLike, train: ArrayLike, test: ArrayLike) -> tuple[Flo
     """The three sets as float64 in their own shapes, which FID needs; as points they must be finite and of one size."""
     sets = {"samples": samples, "train": train, "test": test}
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in sets.items()}
-    points = {
-        name: as_points(name, array, least=2 * LEAST if name == "train" else LEAST) for name, array in arrays.items()
-    }
+    points = {name: as_points(name, array, least=2 if name == "train" else 1) for name, array in arrays.items()}
     for name in ("samples", "test"):
         same_space(name, points[name], "train", points["train"])
     return arrays["samples"], arrays["train"], arrays["test"]

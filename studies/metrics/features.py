@@ -72,7 +72,7 @@ def learn_features(
     """phi learned from `train` (N, ...): a classifier's hidden layer given `labels` (N,), else an autoencoder's.
 
     Deterministic given its arguments. Raises ValueError for labels of another length or of a single class,
-    and for one point repeated.
+    for one point repeated, and for features that come out constant.
     """
     points = as_points("train", train, least=10)
     if width < 1 or max_epochs < 1:
@@ -81,10 +81,18 @@ def learn_features(
     if not np.ptp(points, axis=0).any():
         raise ValueError("train: expected points that differ, got one point repeated; pass the training set")
     centre, spread = points.mean(axis=0), _spread(points)
+    if not np.all((spread > 0) & np.isfinite(spread)):
+        raise ValueError(
+            f"train: expected variances that float64 holds, got {np.square(spread).min():.3g} to"
+            f" {np.square(spread).max():.3g}; rescale the points"
+        )
     network, converged = _fit((points - centre) / spread, classes, width, max_epochs, seed)
     layers = tuple(Layer(w, b) for w, b in zip(network.coefs_[:2], network.intercepts_[:2], strict=True))
     activations = _activations(layers, (points - centre) / spread)
     total_variance = float(activations.var(axis=0).sum())
+    # Of equal features the variance is that of rounding, which must not be scaled up to 1.
+    if total_variance <= float(np.mean(activations**2, axis=0).sum()) * (64 * np.finfo(np.float64).eps) ** 2:
+        raise ValueError("train: expected features that vary, got the same for every point; use another seed or width")
     return FeatureSpace(
         kind="autoencoder" if classes is None else "classifier",
         seed=seed,

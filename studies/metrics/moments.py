@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from studies.metrics.points import FloatArray, as_pair
 
@@ -30,8 +30,8 @@ class Moments:
     correlation: FloatArray
 
     @property
-    def varies(self) -> FloatArray:
-        """(D,) bool: the columns that are not constant."""
+    def varies(self) -> NDArray[np.bool_]:
+        """(D,): the columns that are not constant."""
         return self.deviation > 0
 
 

@@ -8,6 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 
 
+class NonConvergence(RuntimeError):
+    """A solver that stopped before it had the answer."""
+
+
 def as_points(name: str, values: ArrayLike, *, least: int = 2) -> FloatArray:
     """`values` (N, ...) flattened to (N, D) float64.
 

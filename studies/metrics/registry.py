@@ -21,8 +21,9 @@ class Metric:
     """One number about samples: unit, better direction, ideal value, and how it errs at finite sample size.
 
     `ideal` is what two sets from one distribution tend to as they grow; where that is `best_inside` the range, neither
-    direction is better throughout. `range`: the least and the largest value there can be, None where there are none.
-    `by_default` is False for a metric that needs more than the data.
+    direction is better throughout. `least`: with fewer samples, or fewer points of reference, it is not defined.
+    `range`: the least and the largest value there can be, None where there are none. `by_default` is False for a metric
+    that needs more than the data.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Metric:
     ideal: float
     bias_note: str
     function: Callable[[Comparison], float]
+    least: int
     range: tuple[float, float] | None = AT_LEAST_0
     best_inside: bool = False
     is_p_value: bool = False
@@ -47,6 +49,7 @@ def _mmd(multiple: float) -> Metric:
         ideal=0.0,
         bias_note="Unbiased: at the ideal its mean is 0, and single values fall below 0 as often as chance has it.",
         function=lambda comparison: comparison.mmd2[multiple],
+        least=2,
         range=None,
     )
 
@@ -60,6 +63,7 @@ _ALL = (
         ideal=0.0,
         bias_note="Too high by about (1/N + 1/M) times a factor that grows with the variance and the dimension.",
         function=lambda c: frechet_distance(c.samples, c.reference),
+        least=2,
     ),
     Metric(
         name="frechet_features",
@@ -69,6 +73,7 @@ _ALL = (
         ideal=0.0,
         bias_note="Too high by about (1/N + 1/M) times a factor that grows with width; compares in one space only.",
         function=lambda c: feature_frechet(c.samples, c.reference, c.learn_space()),
+        least=2,
     ),
     Metric(
         name="sliced_w2",
@@ -78,6 +83,7 @@ _ALL = (
         ideal=0.0,
         bias_note="Too high, by about N^(-1/2) at worst, whatever the dimension.",
         function=lambda c: sliced_wasserstein_2(c.samples, c.reference, seed=c.seed),
+        least=1,
     ),
     Metric(
         name="w2",
@@ -87,6 +93,7 @@ _ALL = (
         ideal=0.0,
         bias_note="Too high, by about N^(-1/D) in D > 4 dimensions: there most of it is floor.",
         function=lambda c: wasserstein_2(c.samples, c.reference),
+        least=1,
     ),
     *(_mmd(multiple) for multiple in MULTIPLES),
     Metric(
@@ -97,6 +104,7 @@ _ALL = (
         ideal=1.0,
         bias_note="Too low, more so in high dimension; an outlier in the reference raises it.",
         function=lambda c: c.precision_recall.precision,
+        least=4,
         range=FROM_0_TO_1,
     ),
     Metric(
@@ -107,6 +115,7 @@ _ALL = (
         ideal=1.0,
         bias_note="Too low, more so in high dimension; an outlier among the samples raises it.",
         function=lambda c: c.precision_recall.recall,
+        least=4,
         range=FROM_0_TO_1,
     ),
     Metric(
@@ -117,6 +126,7 @@ _ALL = (
         ideal=1.0,
         bias_note="Unbiased: at the ideal its mean is 1; above 1 the samples crowd the modes.",
         function=lambda c: c.density_coverage.density,
+        least=6,
         best_inside=True,
     ),
     Metric(
@@ -127,6 +137,7 @@ _ALL = (
         ideal=1.0,
         bias_note="At the ideal its mean is 1 - (M-1)...(M-5) / ((M+N-1)...(M+N-5)): 0.97 when N = M.",
         function=lambda c: c.density_coverage.coverage,
+        least=6,
         range=FROM_0_TO_1,
     ),
     Metric(
@@ -137,6 +148,7 @@ _ALL = (
         ideal=0.5,
         bias_note="Mean about 1/2 at the ideal; away from it too low, since the classifier learns from few points.",
         function=lambda c: c.two_sample.accuracy,
+        least=10,
         range=FROM_0_TO_1,
     ),
     Metric(
@@ -147,6 +159,7 @@ _ALL = (
         ideal=0.5,
         bias_note="Uniform at the ideal, in steps of 1/200; falls with the sample size if the sets differ at all.",
         function=lambda c: c.two_sample.p_value,
+        least=10,
         range=FROM_0_TO_1,
         is_p_value=True,
     ),
@@ -158,6 +171,7 @@ _ALL = (
         ideal=0.5,
         bias_note="Unbiased: at the ideal its mean is 1/2. Below it the samples are far from all data: no better.",
         function=lambda c: c.memorisation.nearer,
+        least=2,
         range=FROM_0_TO_1,
         best_inside=True,
     ),
@@ -169,6 +183,7 @@ _ALL = (
         ideal=0.5,
         bias_note="Uniform at the ideal; falls with the sample size when samples are nearer to train at all.",
         function=lambda c: c.memorisation.p_value,
+        least=20,
         range=FROM_0_TO_1,
         is_p_value=True,
     ),
@@ -180,6 +195,7 @@ _ALL = (
         ideal=0.0,
         bias_note="Too high by about (1/N + 1/M) times a large factor: published values use 50,000 samples.",
         function=lambda c: inception_frechet(c.samples, c.reference),
+        least=2,
         by_default=False,
     ),
 )

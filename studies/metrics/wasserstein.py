@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from studies.metrics.points import FloatArray, as_pair
+from studies.metrics.points import FloatArray, NonConvergence, as_pair
 
 MAX_PIVOTS = 10_000_000  # POT's default of 100,000 stops early from about a thousand points on
 
@@ -24,8 +24,8 @@ def wasserstein_2(samples: ArrayLike, reference: ArrayLike) -> float:
     """W_2 of samples (N, ...) and reference (M, ...) as empirical measures, in data units; lower is better.
 
     Bias: upwards, and slow to fade, about N^(-1/D) for D > 4 dimensions, so that in high dimension it is
-    mostly floor. Memory N M, time about (N + M)^3 at worst. Raises ImportError without POT, RuntimeError if
-    the linear program does not finish.
+    mostly floor. Memory N M, time about (N + M)^3 at worst. Raises ImportError without POT, NonConvergence
+    if the linear program does not finish.
     """
     from scipy.spatial.distance import cdist
 
@@ -43,7 +43,7 @@ def wasserstein_2(samples: ArrayLike, reference: ArrayLike) -> float:
         log=True,
     )
     if log.get("warning"):
-        raise RuntimeError(
+        raise NonConvergence(
             f"W_2 of {len(points)} and {len(others)} points: {log['warning']}; use fewer, or sliced_wasserstein_2"
         )
     return float(np.sqrt(max(float(mean_cost), 0.0) * largest))

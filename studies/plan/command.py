@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
+from studies.plan.fields import fields_from
 from studies.store.folder import RunFolder
 
 Flag = tyro.conf.arg
@@ -71,22 +72,17 @@ def read_recorded(folder: Path, kind: type[S]) -> S:
     """The settings recorded in a study's folder, of whichever study. A ValueError in one line where there are none."""
     recorded = RunFolder(folder)
     recorded.check()
+    values = recorded.read_settings()
+    values.pop("study", None)
     try:
-        values = recorded.read_settings()
-        values.pop("study", None)
         return settings_from(values, kind)
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
-        raise ValueError(f"{recorded.settings} holds no study's settings; give the folder a study wrote") from None
+    except ValueError as error:
+        raise ValueError(f"{recorded.settings}: {error}") from None
 
 
 def settings_from(values: Mapping[str, Any], kind: type[S]) -> S:
-    known = {field.name for field in dataclasses.fields(cast(Any, kind))}
-    unknown = sorted(values.keys() - known)
-    if unknown:
-        raise ValueError(f"settings file has unknown entries {', '.join(unknown)}; it was written by another version")
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    paths = {name: Path(values[name]) for name in ("out", "run") if values.get(name) is not None}
-    return kind(**{**values, **lists, **paths})
+    """The settings that a file holds, of whichever version. ValueError for unknown entries, and for other types."""
+    return kind(**fields_from(values, kind, names=False))
 
 
 def guarded(run: Callable[[], int]) -> int:
@@ -120,5 +116,5 @@ def interrupted_by_sigterm() -> Iterator[None]:
 
 def exit_with_one_line(error: Exception) -> NoReturn:
     """Ends the program as bad input should: one line on standard error, status 2."""
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
     raise SystemExit(2)

@@ -24,6 +24,12 @@ LEARNED_START = "linear-scaled"
 FILE = "schedule.csv"
 COLUMNS = ("t", "start_log_snr", "start_beta", "log_snr", "beta")
 MOST_STEPS = MOST_OF["num_steps"]
+MOST_LEFT = 0.01
+"""The largest alpha_bar_T of a chain that ends in noise.
+
+Above it x_T keeps more than a tenth of x_0, which samples, begun from pure noise, do without; and the prior term costs
+data of unit scale alpha_bar_T / 2 nats, more than 0.007 bits/dim.
+"""
 FIRST_REACH = LAST_REACH = 3.0
 """How far, in nats, log SNR may move at the ends; at t = 1 not at all where the data has a density (see below)."""
 
@@ -37,6 +43,19 @@ def schedule_of(words: str, num_steps: int) -> Schedule:
     """The schedule called "name" with T = num_steps, or "name:T" with a length of its own; a learned one's start."""
     _, name, length = _parts(words, num_steps)
     return make_schedule(name, length)
+
+
+def left_at_the_end(words: str, num_steps: int) -> str:
+    """A remark on a schedule, as its cells begin, whose chain does not end in noise; empty where it does."""
+    schedule = schedule_of(words, num_steps)
+    alpha_bar = float(schedule.alpha_bar[-1])
+    if alpha_bar <= MOST_LEFT:
+        return ""
+    begins_or_ends = "starts" if is_learned(words) else "ends"
+    return (
+        f"{words} with T = {schedule.num_steps} {begins_or_ends} at alpha_bar_T = {alpha_bar:.3g}: x_T is not noise, "
+        "and samples, which start from noise, are off; cosine ends in noise at any T"
+    )
 
 
 def check_different(schedules: Iterable[str], num_steps: int) -> None:
@@ -89,5 +108,9 @@ def read_schedule(folder: Path, start: Schedule) -> Schedule:
     if not path.is_file():
         raise ValueError(f"{folder} holds no {FILE} of its learned schedule; the cell has not finished training")
     with path.open(newline="") as file:
-        log_snr = [float(row["log_snr"]) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    try:
+        log_snr = [float(row["log_snr"]) for row in rows]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path}: expected a column log_snr of numbers; was it written by a study?") from None
     return from_log_snr(log_snr, f"learned from {start.name}")

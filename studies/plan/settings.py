@@ -5,18 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
+from backends import BACKENDS
 from backends.interface import Execution
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings
 from backends.recipe import TrainingRecipe
+from core.objectives import OBJECTIVES
+from core.predictions import PREDICTIONS
+from core.samplers import SAMPLERS
+from core.variances import FIRST_VARIANCES, VARIANCES
+from studies.datasets.scale import NONE, RULES
 from studies.plan.command import Flag, check_at_least, check_at_most, check_distinct, read_recorded, settings_from
+from studies.plan.fields import Names
+from studies.plan.flags import parse_flags
 from studies.store.cells import FACTORS
+from studies.store.folder import RunFolder
 
 DTYPES = ("float32", "float64", "bfloat16")
 TIMESTEPS = ("uniform", "stratified", "importance")
@@ -28,9 +35,11 @@ SHARE = " and ".join(factor.name for factor in FACTORS if factor.shares_program)
 class StudySettings:
     """Every setting of a study. A study is the grid of the factors in the plural: one cell for each combination."""
 
-    preset: Annotated[str, Flag(help="starting values: 'default' (digits, about 15 minutes on 2 cores) or 'smoke'")] = (
-        "default"
-    )
+    preset: Annotated[
+        str,
+        Names(PRESETS),
+        Flag(help="starting values: 'default', or 'smoke', a study in small, to try it"),
+    ] = "default"
     out: Annotated[Path, Flag(help="the run's folder; the same command with the same folder continues it")] = Path(
         "runs/objectives"
     )
@@ -39,18 +48,36 @@ class StudySettings:
         str,
         Flag(
             help="digits, swiss_roll, swiss_roll_thin, mixture, italy_power_demand, or the path of an .npz with train,"
-            " test[, levels]"
+            " test[, levels]: uint8 images (N, H, W[, C]) as they are, whole numbers 0..K-1 with levels=K, or floats"
+            " (N, H, W, C), (N, L, C) or (N, D) near unit scale, continuous"
         ),
     ] = "digits"
+    scale: Annotated[
+        str,
+        Names((NONE, *RULES)),
+        Flag(
+            help="how a file's continuous data are scaled, by the columns or channels of the training set: none,"
+            " standard (mean 0, deviation 1) or minmax (-1 to 1); likelihoods are then in the file's own units, samples"
+            " and their metrics in scaled ones"
+        ),
+    ] = "none"
     objectives: Annotated[
-        tuple[str, ...], Flag(help="epsilon_mse (L_simple), posterior_kl (L_vlb), target_mse, hybrid")
+        tuple[str, ...],
+        Names(OBJECTIVES),
+        Flag(help="epsilon_mse (L_simple), posterior_kl (L_vlb), target_mse, hybrid"),
     ] = ("epsilon_mse", "posterior_kl")
-    backends: Annotated[tuple[str, ...], Flag(help="torch, keras; none given: all that are installed")] = ()
-    predictions: Annotated[tuple[str, ...], Flag(help="what the network predicts: epsilon, x_0, mean, v, offset")] = (
-        "epsilon",
-    )
+    backends: Annotated[
+        tuple[str, ...], Names(BACKENDS), Flag(help="torch, keras; none given: all that are installed")
+    ] = ()
+    predictions: Annotated[
+        tuple[str, ...],
+        Names(PREDICTIONS),
+        Flag(help="what the network predicts: epsilon, x_0, mean, v, offset"),
+    ] = ("epsilon",)
     variances: Annotated[
-        tuple[str, ...], Flag(help="reverse variance: beta_tilde, beta, learned_range, learned_diagonal")
+        tuple[str, ...],
+        Names(VARIANCES),
+        Flag(help="reverse variance: beta_tilde, beta, learned_range, learned_diagonal"),
     ] = ("beta_tilde",)
     schedules: Annotated[
         tuple[str, ...],
@@ -71,6 +98,7 @@ class StudySettings:
     num_steps: Annotated[int, Flag(help="T, the length of the chain")] = 1000
     first_variance: Annotated[
         str,
+        Names(FIRST_VARIANCES),
         Flag(
             help="reverse variance at t = 1, where beta tilde is 0, of every kind: 'next' (beta tilde_2) or 'beta'"
             " (beta_1). With next, beta_tilde is fixedsmall and beta fixedlarge of the code of Ho et al. (2020) and of"
@@ -98,11 +126,13 @@ class StudySettings:
     ] = 0.999
     timesteps: Annotated[
         tuple[str, ...],
+        Names(TIMESTEPS),
         Flag(help="how training draws t: uniform, stratified, importance (by recorded second moments)"),
     ] = ("uniform",)
 
     dtypes: Annotated[
         tuple[str, ...],
+        Names(DTYPES),
         Flag(help="what the network computes in: float32, float64, bfloat16 (autocast; weights and losses in float32)"),
     ] = ("float32",)
 
@@ -123,7 +153,9 @@ class StudySettings:
     full_samples: Annotated[
         int, Flag(help="samples drawn by the whole chain of T steps beside them; 0: none; under 20 are not scored")
     ] = 64
-    sampler: Annotated[str, Flag(help="ancestral, ddim or dpm_solver, for the respaced chain")] = "ancestral"
+    sampler: Annotated[str, Names(SAMPLERS), Flag(help="ancestral, ddim or dpm_solver, for the respaced chain")] = (
+        "ancestral"
+    )
     clip_x_0: Annotated[float | None, Flag(help="bound x_0_hat to [-this, this] while sampling; None: off")] = None
 
     tensorboard: Annotated[
@@ -131,10 +163,13 @@ class StudySettings:
     ] = False
     device: Annotated[str, Flag(help="auto, cpu, cuda, mps")] = "auto"
     compile: Annotated[
-        str, Flag(help="torch.compile, and XLA for Keras: auto (where an estimate says that it pays), on or off")
+        str,
+        Names(CHOICES),
+        Flag(help="torch.compile, and XLA for Keras: auto (where an estimate says that it pays), on or off"),
     ] = "auto"
     together: Annotated[
         str,
+        Names(CHOICES),
         Flag(help=f"train cells that differ in {SHARE} alone as one program: auto (where faster), on or off"),
     ] = "auto"
     jobs: Annotated[int, Flag(help="cells that run side by side; 0: one a core on a CPU, one on a GPU")] = 0
@@ -178,6 +213,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "widths": (8, 16),
         "seeds": 2,
         "num_steps": 100,
+        "schedules": ("cosine",),
         "train_steps": 60,
         "warmup_steps": 10,
         "batch_size": 32,
@@ -189,36 +225,42 @@ PRESETS: dict[str, dict[str, Any]] = {
         "full_samples": 16,
     },
 }
-"""Changes to the default settings by name. "smoke" runs every part of a study in about a minute, for tests."""
+"""Changes to the default settings by name. "smoke" runs every part of a study in a minute or two, for a try.
+
+Its schedule is one that ends in noise within so few steps, as the unscaled linear one does not (alpha_bar_T = 0.36).
+"""
 
 
-def parse_settings(argv: Sequence[str], description: str, base: dict[str, Any] | None = None) -> StudySettings:
-    """The settings of a command line; bad values end the program with status 2 and one line.
+GROUPS = {
+    "run": "preset",
+    "data": "dataset",
+    "comparison": "objectives",
+    "network": "widths",
+    "training": "train_steps",
+    "measurement": "bound_evaluations",
+    "execution": "tensorboard",
+}
+"""The headings of --help, and the first setting under each."""
 
-    `base` holds a study's own defaults; the preset named in `argv` goes over them, and the other flags over
-    that.
+
+def parse_settings(
+    argv: Sequence[str],
+    description: str,
+    base: Mapping[str, Any] | None = None,
+    smoke: Mapping[str, Any] | None = None,
+) -> StudySettings:
+    """The settings of a command line, checked; a ValueError in one line for a value that no study could use.
+
+    `base` holds a study's own defaults; a settings file goes over them, the preset over that, and the other flags
+    over all. A preset leaves the study the factors that it is about; `smoke`: what it has otherwise in that preset.
     """
-    preset = _preset_named(argv)
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    default = StudySettings(**{**(base or {}), **PRESETS[preset], "preset": preset})
-    settings: StudySettings = tyro.cli(
-        StudySettings,
-        args=list(argv),
-        default=default,
-        description=description,
-    )
+    own = base or {}
+    factors = {factor.setting: own[factor.setting] for factor in FACTORS if factor.setting in own}
+    presets = {name: {**changes, **factors} for name, changes in PRESETS.items()}
+    presets["smoke"] |= smoke or {}
+    settings = parse_flags(StudySettings, argv, description, GROUPS, base, presets)
     check_settings(settings)
     return settings
-
-
-def _preset_named(argv: Sequence[str]) -> str:
-    for i, word in enumerate(argv):
-        if word == "--preset" and i + 1 < len(argv):
-            return argv[i + 1]
-        if word.startswith("--preset="):
-            return word.split("=", 1)[1]
-    return "default"
 
 
 def check_settings(settings: StudySettings) -> None:
@@ -242,12 +284,6 @@ def check_settings(settings: StudySettings) -> None:
         raise ValueError(
             f"--sample-steps is at most --num-steps, got {settings.sample_steps} of a chain of {settings.num_steps}"
         )
-    chosen = [(name, getattr(settings, name), CHOICES) for name in ("together", "compile")]
-    chosen += [("timesteps", how, TIMESTEPS) for how in settings.timesteps]
-    chosen += [("dtypes", dtype, DTYPES) for dtype in settings.dtypes]
-    for name, value, known in chosen:
-        if value not in known:
-            raise ValueError(f"--{name} is one of {', '.join(known)}, got {value!r}")
     check_distinct(settings, [factor.setting for factor in FACTORS])
 
 
@@ -258,4 +294,9 @@ def from_json(text: str) -> StudySettings:
 
 def read_settings(run: Path) -> StudySettings:
     """The settings of the run in a folder. A ValueError in one line where the folder holds no run."""
-    return read_recorded(run, StudySettings)
+    settings = read_recorded(run, StudySettings)
+    try:
+        check_settings(settings)
+    except ValueError as error:
+        raise ValueError(f"{RunFolder(run).settings}: {error}") from None
+    return settings

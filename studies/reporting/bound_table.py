@@ -87,9 +87,8 @@ def _table(view: View, title: str, caption: str, columns: tuple[Column, ...], ne
 def _row(view: View, recipe: Hashable, backend: Hashable, columns: list[Column]) -> dict[str, Any]:
     texts = []
     for column in columns:
-        rows = view.of_metric(column.metric)
-        of_group = rows[(rows["recipe"] == recipe) & (rows["backend"] == backend)]
-        values = of_group["value"].to_numpy(dtype=np.float64)
+        rows = view.of_group(recipe, backend)
+        values = rows[rows["metric"] == column.metric]["value"].to_numpy(dtype=np.float64)
         values = values[np.isfinite(values)]
         texts.append(column.written(values) if len(values) else "–")
     colour = view.colour(recipe)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from studies.reporting.names import quantity
 from studies.statistics import sequential_interval
@@ -89,21 +90,26 @@ def contrast(
     table: pd.DataFrame, factor: str, first: Hashable, second: Hashable, within: Hashable | None = None
 ) -> Contrast | None:
     """first - second by seed from the table of `values`; None where no seed has both sides."""
-    sides = [
-        table.xs(level, axis=1, level=factor) if level in table.columns.get_level_values(factor) else pd.DataFrame()
-        for level in (first, second)
-    ]
-    shared = [level for level in sides[0].columns if level in sides[1].columns and within in (None, level)]
+    sides = [_of_level(table, factor, level) for level in (first, second)]
+    shared = [level for level in sides[0] if level in sides[1] and within in (None, level)]
     if not shared:
         return None
-    apart = pd.DataFrame({level: sides[0][level] - sides[1][level] for level in shared})
+    apart = np.stack([sides[0][level] - sides[1][level] for level in shared], axis=1)
     # Where a framework's cells all failed, the others are compared without it.
-    complete = apart.dropna(axis=1, how="all").dropna()
-    if complete.empty:
+    apart = apart[:, ~np.isnan(apart).all(axis=0)]
+    complete = ~np.isnan(apart).any(axis=1)
+    if not apart.size or not complete.any():
         return None
-    left_out = tuple(seed for seed in table.index if seed not in complete.index)
-    mean = pd.Series(complete.to_numpy().mean(axis=1), index=complete.index)
+    left_out = tuple(table.index[~complete])
+    mean = pd.Series(apart[complete].mean(axis=1), index=table.index[complete])
     return Contrast(factor, first, second, within, mean, left_out, table.attrs.get(FIRST_STAGE))
+
+
+def _of_level(table: pd.DataFrame, factor: str, level: Hashable) -> dict[Hashable, NDArray[np.float64]]:
+    """The columns of a recipe by framework, or of a framework by recipe."""
+    place = table.columns.names.index(factor)
+    values = table.to_numpy()
+    return {key[1 - place]: values[:, i] for i, key in enumerate(table.columns.to_numpy()) if key[place] == level}
 
 
 def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Hashable, Hashable | None]]:

@@ -60,6 +60,14 @@ def listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
+def some(words: Sequence[str], most: int = 4, between: str = ", ") -> str:
+    """As `listed`; of more than `most` the first of them and how many there are besides: "a, b, c and 12 more"."""
+    words = list(words)
+    if len(words) <= most:
+        return listed(words) if between == ", " else between.join(words)
+    return f"{between.join(words[: most - 1])} and {len(words) - most + 1} more"
+
+
 def in_sentence(title: str) -> str:
     """A metric's title within a sentence: "sliced Wasserstein distance", but "Fréchet distance (data space)"."""
     first = title.split()[0]

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from studies.reporting.contrasts import sample_metrics
 from studies.reporting.figures import figures_of, write_figures
+from studies.reporting.last_step import method_lines
 from studies.reporting.names import full_name_of
-from studies.reporting.numbers import count, plain
+from studies.reporting.numbers import count, plain, some
 from studies.reporting.plotting import Plot, images
 from studies.reporting.tables import aligned, dataset_tables, metric_notes
-from studies.reporting.verdict import findings, headline, trouble, verdict_sentences
+from studies.reporting.verdict import MOST_NAMED, findings, headline, trouble, verdict_sentences
 from studies.reporting.view import View, views_of
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
@@ -33,6 +35,7 @@ PAPERS = (
     ("Kingma et al. (2021), Variational diffusion models", "https://arxiv.org/abs/2107.00630"),
     ("Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice", "https://arxiv.org/abs/2108.13264"),
 )  # fmt: skip
+BESIDE_VERDICT = ("effects", "first-samples")
 FIRST_VARIANCE = {"next": "β̃₂, the next step’s", "beta": "β₁"}
 
 
@@ -105,7 +108,8 @@ def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, agai
         sound=len(sound),
         datasets=[dataset_tables(view) for view in views],
         effects=[as_figure(plot) for plot in plots if plot.name.startswith("effects")],
-        figures=[as_figure(plot) for plot in plots if not plot.name.startswith("effects")],
+        first_samples=[as_figure(plot) for plot in plots if plot.name.startswith("first-samples")],
+        figures=[as_figure(plot) for plot in plots if not plot.name.startswith(BESIDE_VERDICT)],
         method=_method(run) + _between(runs),
         metrics=metric_notes(views[0]) if views else {"rows": [], "caption": ""},
         runs=[about(each) for each in runs],
@@ -143,8 +147,11 @@ def _kicker(run: Run, runs: Sequence[Run]) -> str:
 def _missing(run: Run) -> list[str]:
     if not run.unfinished:
         return []
-    named = ", ".join(cell.id for cell in run.unfinished)
-    return [f"Not finished yet: {named}. The same command goes on with them; what is said here is about the others."]
+    named = some([cell.id for cell in run.unfinished])
+    return [
+        f"Not finished yet: {named}. The same command goes on with them; of them this has what their first stages"
+        " measured, if anything."
+    ]
 
 
 def _method(run: Run) -> list[str]:
@@ -153,7 +160,7 @@ def _method(run: Run) -> list[str]:
     lines = [
         "All cells of a seed share initial weights, data order, steps t and noise; differences are taken within seeds"
         " and the seeds carry the intervals (paired Student’s t, 95 %).",
-        "Recipes: " + "; ".join(full_name_of(recipe) for recipe in levels(rows, "recipe")) + ".",
+        _recipes(rows),
     ]
     if (first := rows.attrs.get(FIRST_STAGE)) is not None:
         aim = settings.get("seeds_until")
@@ -168,6 +175,16 @@ def _method(run: Run) -> list[str]:
         lines.append(
             f"Reverse variance at t = 1, where β̃₁ is 0: {FIRST_VARIANCE.get(name, name)} (first_variance = {name})."
             " The decoder term depends on it strongly."
+        )
+    lines += method_lines(run)
+    if (factor := run.reference.get("scale_factor")) is not None:
+        lines.append(
+            f"The data were scaled by “{settings.get('scale')}”, with a centre and a factor for each column or channel"
+            " from the training set alone (scale_centre and scale_factor, recorded with the real examples). Bounds, floors and"
+            " likelihoods are those of the data in the file’s own units: those of the scaled data and"
+            f" {plain(float(np.mean(np.log2(factor))), 4)} bits/dim, the mean log₂ of the factors. Errors of x₀,"
+            " samples, their metrics and pictures are of the scaled data; a sample times the factor plus the centre is"
+            " in the file’s units."
         )
     if "clip_x_0" in settings:
         clip = settings["clip_x_0"]
@@ -196,6 +213,18 @@ def _method(run: Run) -> list[str]:
             f" python studies/compare_samplers.py --run {settings.get('out', 'RUN')}."
         )
     return lines
+
+
+def _recipes(rows: pd.DataFrame) -> str:
+    """The recipes with what their names stand for; many of them by the levels of each factor."""
+    recipes = levels(rows, "recipe")
+    if len(recipes) <= MOST_NAMED:
+        return "Recipes: " + "; ".join(full_name_of(recipe) for recipe in recipes) + "."
+    factors = [
+        f"{factor}: {', '.join(full_name_of(level) for level in dict.fromkeys(r.level(factor) for r in recipes))}"
+        for factor in recipes[0].factors
+    ]
+    return f"{count(len(recipes), 'recipe')}, of these levels. " + "; ".join(factors) + "."
 
 
 def _between(runs: Sequence[Run]) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from studies.reporting import points
 from studies.reporting.plotting import INK, Panel
-from studies.reporting.points import Plane, plane_of
+from studies.reporting.points import Line, Plane, plane_of
 from studies.reporting.strips import Strip, across, drawn, limits_of, pictures_in, sheets
 
 NEIGHBOURS_AT_ONCE = 2**22  # values: 32 MiB of float64
@@ -44,7 +44,10 @@ def real_and_made(title: str, real: Array | None, samples: Sequence[Strip], plan
     """
     first = samples[0][2]
     if first.ndim == 2 and first.shape[1] == 1:
-        return [points.histogram(f"{strip[0]}: {title}", real, [strip], [0], 0) for strip in samples]
+        return [
+            points.histogram(f"{label}: {title}", real, [Line(label, colour, "-", array)], 0)
+            for label, colour, array in samples
+        ]
     if first.ndim == 2:
         plane = plane or plane_of(first if real is None else real)
         return [points.scatter(f"{label}: {title}", real, array, colour, plane) for label, colour, array in samples]

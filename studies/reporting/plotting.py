@@ -39,8 +39,9 @@ from studies.store.files import write_text
 WIDTH = 340  # of a panel, in CSS pixels; at 72 dots per inch a point is one of them
 
 INK, FAINT, GRID, PAPER = "#1d2125", "#5f676e", "#dfe3e6", "#fefefd"
-# Okabe & Ito (2008), https://jfly.uni-koeln.de/color/, the ones with contrast on white first.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# The hues of Okabe & Ito (2008), https://jfly.uni-koeln.de/color/, blue and green darker, and purple for sky blue, so
+# that no two have the same grey on paper.
+PALETTE = ("#004c8c", "#d55e00", "#00795a", "#cc79a7", "#e69f00", "#5b1a6e")
 # Shares of a whole: not recipes, so no hue of theirs.
 PARTS = ("#39424a", "#8c96a0", "#c3cad1", "#a98f5c", "#6f5d36", "#d3bf92")
 DARK = {
@@ -48,21 +49,48 @@ DARK = {
     FAINT: "#a3acb4",
     GRID: "#363c42",
     PAPER: "#14171a",
-    "#0072b2": "#45a1e0",
+    "#004c8c": "#45a1e0",
     "#d55e00": "#f2803c",
-    "#009e73": "#2fbd90",
+    "#00795a": "#2fbd90",
+    "#5b1a6e": "#b98be0",
     "#39424a": "#dfe4e8",
     "#8c96a0": "#8f99a3",
     "#c3cad1": "#535c65",
 }
-DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
-MARKERS = ("o", "s", "^", "D")
+# A line style for each hue, so that lines are told apart without it.
+DASHES: tuple[Any, ...] = (
+    "-", (0, (4, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), (0, (9, 2)), (0, (4, 1.5, 1.2, 1.5, 1.2, 1.5)),
+)  # fmt: skip
+# Of what is no recipe: a floor, a start, what is compared with.
+REFERENCE_DASH = (0, (0.8, 2.4))
+MARKERS = ("o", "s", "^", "D", "v", "P")
 MARKER_PATHS = {
     "o": "M1 6a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z",
     "s": "M1.5 1.5h9v9h-9z",
     "^": "M6 1l5.5 10h-11z",
     "D": "M6 0.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+    "v": "M0.5 1h11l-5.5 10z",
+    "P": "M4 0.5h4v3.5h3.5v4h-3.5v3.5h-4v-3.5h-3.5v-4h3.5z",
 }
+MARKS_ON_A_LINE = 5
+
+
+def line_look(recipe: int, framework: int, points: int) -> dict[str, Any]:
+    """How matplotlib draws the line of the recipe and framework at these places, through so many points.
+
+    The recipe has the colour and the line style, the framework the mark: filled the first, hollow the others. Marks
+    stand at other points for each framework, so that both are seen where their lines coincide.
+    """
+    colour, every = PALETTE[recipe % len(PALETTE)], max(2, points // MARKS_ON_A_LINE)
+    return {
+        "color": colour,
+        "linestyle": DASHES[recipe % len(DASHES)],
+        "marker": MARKERS[framework % len(MARKERS)],
+        "markevery": ((every // 2 + framework * every // 2) % max(1, points), every),
+        "markersize": 5,
+        "markerfacecolor": colour if framework == 0 else PAPER,
+    }
+
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -96,22 +124,24 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot: `draw` fills an Axes, `alt` says in words what there is to see; `height` in pixels."""
+    """One plot: `draw` fills an Axes, `alt` says in words what there is to see; `height` and `width` in pixels."""
 
     title: str
     alt: str
     draw: Callable[[Axes], None]
     height: int = 250
+    width: int = WIDTH
 
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of the legend: a colour (swatch), a line style, or a marker."""
+    """An entry of the legend: a colour (swatch), a line style (of `DASHES`, or `REFERENCE_DASH`), or a marker."""
 
     label: str
     colour: str = FAINT
-    dash: int | None = None
+    dash: Any = None
     marker: str | None = None
+    hollow: bool = False
 
     @property
     def dark(self) -> str:
@@ -120,8 +150,7 @@ class Key:
     @property
     def dash_array(self) -> str:
         """The line style as an SVG line's `stroke-dasharray`."""
-        dash = DASHES[(self.dash or 0) % len(DASHES)]
-        return "none" if isinstance(dash, str) else " ".join(str(2 * x) for x in dash[1])
+        return "none" if isinstance(self.dash, str) else " ".join(str(2 * x) for x in self.dash[1])
 
     @property
     def marker_path(self) -> str:
@@ -196,20 +225,20 @@ def _write_figure(figure: Figure, path: Path, **options: Any) -> None:
 def _image(panel: Panel) -> Image:
     with style():
         layout = ConstrainedLayoutEngine(w_pad=2 / 72, h_pad=2 / 72)
-        figure = Figure(figsize=(WIDTH / 72, panel.height / 72), layout=layout)
+        figure = Figure(figsize=(panel.width / 72, panel.height / 72), layout=layout)
         panel.draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     light = _lean(buffer.getvalue())
     dark = re.sub("|".join(DARK), lambda matched: DARK[matched.group()], light)
-    return Image(panel.title, panel.alt, _uri(light), _uri(dark), WIDTH, panel.height)
+    return Image(panel.title, panel.alt, _uri(light), _uri(dark), panel.width, panel.height)
 
 
 def pixels(panel: Panel) -> NDArray[np.uint8]:
     """A panel as a picture (H, W, 3), on white."""
     with style():
         layout = ConstrainedLayoutEngine(w_pad=2 / 72, h_pad=2 / 72)
-        figure = Figure(figsize=(WIDTH / 72, panel.height / 72), dpi=144, layout=layout, facecolor="white")
+        figure = Figure(figsize=(panel.width / 72, panel.height / 72), dpi=144, layout=layout, facecolor="white")
         panel.draw(figure.subplots())
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -230,10 +259,11 @@ def _uri(svg: str) -> str:
 
 def _composite(plot: Plot) -> Figure:
     panels = list(plot.panels)
-    columns = min(3, len(panels))
+    wide = max(panel.width for panel in panels)
+    columns = min(3 * WIDTH // wide, len(panels))
     rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     heights = [max(panel.height for panel in row) + 24 for row in rows]
-    size = (columns * WIDTH / 72, (sum(heights) + 30) / 72)
+    size = (columns * wide / 72, (sum(heights) + 30) / 72)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for ax, panel in zip(axes.flat, panels, strict=False):
@@ -250,9 +280,12 @@ def _composite(plot: Plot) -> Figure:
 
 def _handle(key: Key) -> Patch | Line2D:
     if key.dash is not None:
-        return Line2D([], [], color=key.colour, linestyle=DASHES[key.dash % len(DASHES)], label=key.label)
+        return Line2D([], [], color=key.colour, linestyle=key.dash, label=key.label)
     if key.marker is not None:
-        return Line2D([], [], color=key.colour, linestyle="none", marker=key.marker, label=key.label)
+        face = PAPER if key.hollow else key.colour
+        return Line2D(
+            [], [], color=key.colour, linestyle="none", marker=key.marker, markerfacecolor=face, label=key.label
+        )
     return Patch(color=key.colour, label=key.label)
 
 
@@ -284,10 +317,11 @@ def positive_axis(ax: Axes, values: NDArray[np.float64]) -> None:
 
 
 def short(value: float) -> str:
-    """A tick's label: 0.001, 20, 1,000, 1e-6."""
+    """A tick's label: 0.001, 20, 1,000, 1e−6, 2.5e−6."""
     if value == 0 or 1e-4 <= abs(value) < 1e5:
         return f"{value:,.10g}".replace("-", "−")
-    return f"{value:.0e}".replace("e-0", "e−").replace("e-", "e−").replace("e+0", "e")
+    digits, exponent = f"{value:.4e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}".replace("-", "−")
 
 
 def bare(ax: Axes) -> None:

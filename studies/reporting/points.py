@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +16,34 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from studies.metrics.moments import moments
-from studies.reporting.plotting import DASHES, FAINT, GRID, INK, PAPER, WIDTH, Panel, linear_axis, log_axis, short
+from studies.reporting.plotting import (
+    FAINT,
+    GRID,
+    INK,
+    PAPER,
+    REFERENCE_DASH,
+    WIDTH,
+    Panel,
+    linear_axis,
+    log_axis,
+    short,
+)
 
 MOST_POINTS = 400
 MOST_BINS = 24
 MOST_PAIRED = 4  # columns drawn in pairs: six panels in the width of one
 
 Array = NDArray[np.float64]
-Cloud = tuple[str, str, Array]  # label, its colour, (n, D)
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Samples (n, D) that are drawn as a line: their label and look."""
+
+    label: str
+    colour: str
+    dash: Any
+    samples: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +78,11 @@ def plane_of(real: Array) -> Plane:
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])  # one of two signs, whatever the solver takes
     share = float(np.sum(values[:2] ** 2) / np.sum(values**2))
     return Plane(about.mean, axes / scale[:, None], share)
+
+
+def shared_plane(real: Array | None, shape: Sequence[int]) -> Plane | None:
+    """The plane that all pictures of points of several columns share; None for other data, or without real data."""
+    return plane_of(real) if real is not None and len(shape) == 1 and shape[0] > 1 else None
 
 
 def leading_columns(real: Array, most: int) -> NDArray[np.int64]:
@@ -159,7 +185,7 @@ def _around(values: Array) -> tuple[float, float]:
 
 
 def _around_most(values: Array) -> tuple[float, float]:
-    """An axis a quarter wider on either side than the middle 99 % of the finite values: a few far ones do not set it."""
+    """An axis a quarter wider on either side than the middle 99 % of the finite values; a few far ones do not count."""
     finite = values[np.isfinite(values)]
     low, high = (float(edge) for edge in np.quantile(finite, [0.005, 0.995])) if len(finite) else (0.0, 0.0)
     margin = 0.25 * (high - low)
@@ -186,28 +212,26 @@ def shares(values: Array, edges: Array) -> Array:
     return counts / max(1, len(values))
 
 
-def histogram(title: str, real: Array | None, clouds: Sequence[Cloud], dashes: Sequence[int], column: int) -> Panel:
+def histogram(title: str, real: Array | None, lines: Sequence[Line], column: int) -> Panel:
     """One column of real data, filled, and of samples, as lines."""
-    count = min(len(array) for _, _, array in clouds)
-    edges = bins_of((clouds[0][2] if real is None else real)[:, column], count)
+    count = min(len(line.samples) for line in lines)
+    edges = bins_of((lines[0].samples if real is None else real)[:, column], count)
 
     def draw(ax: Axes) -> None:
         if real is not None:
             ax.stairs(shares(real[:, column], edges), edges, fill=True, color=GRID)
             ax.stairs(shares(real[:, column], edges), edges, color=FAINT, linewidth=0.8)
-        for (_, colour, array), dash in zip(clouds, dashes, strict=True):
-            style = DASHES[dash % len(DASHES)]
-            ax.stairs(shares(array[:, column], edges), edges, color=colour, linewidth=1.5, linestyle=style)
+        for line in lines:
+            share = shares(line.samples[:, column], edges)
+            ax.stairs(share, edges, color=line.colour, linewidth=1.5, linestyle=line.dash)
         ax.set_xlim(edges[0], edges[-1])
         ax.set_ylim(bottom=0)
         linear_axis(ax, "x")
         linear_axis(ax, "y", 4)
         ax.set_ylabel("share")
 
-    alt = (
-        f"Histograms of {title}: real test data filled in grey, as lines {', '.join(label for label, _, _ in clouds)}."
-    )
-    return Panel(title, alt, draw, height=200)
+    words = ", ".join(line.label for line in lines)
+    return Panel(title, f"Histograms of {title}: real test data filled in grey, as lines {words}.", draw, height=200)
 
 
 def pairs(label: str, real: Array, array: Array, colour: str, columns: Sequence[int]) -> Panel:
@@ -248,7 +272,7 @@ def distances(lines: Sequence[tuple[str, str, Array]], real: Array | None) -> Pa
         for label, colour, distance in [*lines, *rest]:
             ranked = np.sort(distance)
             share = np.arange(1, len(ranked) + 1) / len(ranked)
-            ax.step(ranked, share, where="post", color=colour, linestyle="-" if label else DASHES[1])
+            ax.step(ranked, share, where="post", color=colour, linestyle="-" if label else REFERENCE_DASH)
         if len(above) and above.max() > 10 * above.min():
             log_axis(ax, "x", max(above.min(), 1e-4 * above.max()) / 1.2, above.max() * 1.2)
         else:
@@ -259,5 +283,5 @@ def distances(lines: Sequence[tuple[str, str, Array]], real: Array | None) -> Pa
         ax.set_ylabel("share of samples nearer")
 
     words = ", ".join(label for label, _, _ in lines)
-    alt = f"Share of samples nearer than a distance to their nearest training example: {words}; dashed, real test data."
+    alt = f"Share of samples nearer than a distance to their nearest training example: {words}; dotted, real test data."
     return Panel("Distance to the nearest training example", alt, draw)

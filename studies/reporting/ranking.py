@@ -6,7 +6,7 @@ hold jointly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,38 @@ def ranking(
             contrasts[recipe] = difference
     leads = {recipe: difference.interval(joint_confidence(pairs)) for recipe, difference in contrasts.items()}
     return Ranking(about, best, means, leads, contrasts, pairs) if leads else None
+
+
+FAR = 10.0
+
+
+def far_behind(means: Mapping[Hashable, float]) -> list[Hashable]:
+    """The recipes that did not train, by their mean in a metric of which lower is better.
+
+    Those whose distance from the best is more than `FAR` times that of the middle recipe (the better of two), more
+    than the size of the best, and more than 1. None of fewer than three.
+    """
+    if len(means) < 3:
+        return []
+    ordered = sorted(means.values())
+    best, middle = ordered[0], ordered[(len(ordered) - 1) // 2]
+    limit = max(FAR * (middle - best), abs(best), 1.0)
+    return [recipe for recipe, value in means.items() if value - best > limit]
+
+
+def rank_ranges(order: Sequence[Hashable], better: Callable[[Hashable, Hashable], bool]) -> dict[Hashable, range]:
+    """The ranks that each recipe may have, from 1: below all that are clearly better, above all that are clearly worse.
+
+    `order` is best first; `better` says whether a recipe is clearly better than one later in it. Where all its answers
+    hold jointly at some confidence, so do the ranks.
+    """
+    above, below = dict.fromkeys(order, 0), dict.fromkeys(order, 0)
+    for i, recipe in enumerate(order):
+        for other in order[i + 1 :]:
+            if better(recipe, other):
+                above[other] += 1
+                below[recipe] += 1
+    return {recipe: range(1 + above[recipe], len(order) - below[recipe] + 1) for recipe in order}
 
 
 def differences_by_range(spent: pd.DataFrame, first: Hashable, second: Hashable) -> list[tuple[str, Interval]] | None:

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from studies.metrics.registry import METRICS
+from studies.reporting.blanks import blank_metrics, blanks_of
 from studies.reporting.bound_table import bound_tables
 from studies.reporting.contrasts import Contrast
 from studies.reporting.names import difference_name, name_of, quantity, sampler_name
-from studies.reporting.numbers import listed, plain, plus_minus, seconds
+from studies.reporting.numbers import count, listed, plain, plus_minus, seconds
 from studies.reporting.plotting import DARK, FAINT, GRID, PALETTE, PARTS
+from studies.reporting.ranked_table import ranked_rows
 from studies.reporting.view import View
 from studies.statistics import (
     complete_seeds,
@@ -28,6 +30,7 @@ from studies.store.reading import FIRST_STAGE, RUN, recipe_factors
 from studies.store.recipes import SEPARATOR
 
 MOST_SAMPLE_COLUMNS = 3
+MOST_RANKED_COLUMNS = 4
 SHARES = (PALETTE[0], PALETTE[2], FAINT, PALETTE[3], PARTS[3], PARTS[1], GRID)  # in the order of the terms
 HEADINGS = {RUN: "Run", **{factor.name: factor.heading for factor in FACTORS}}
 
@@ -70,7 +73,13 @@ def dataset_tables(view: View) -> dict[str, Any]:
     sampler = view.main_sampler
     drawn = f" Samples: {sampler_name(sampler)}." if sampler else ""
     differences = _differences(view, columns)
+    ranked_columns = [column for column in columns if column[0] != "epsilon_mse" or len(columns) <= MOST_RANKED_COLUMNS]
+    ranked_columns = ranked_columns[:MOST_RANKED_COLUMNS]
     return {
+        "folded": view.many,
+        "ranked": ranked_rows(view, ranked_columns),
+        "ranked_columns": [_column(view, *column) for column in ranked_columns],
+        "ranked_caption": _ranked_caption(view),
         "title": name_of(view.dataset) if view.run.rows["dataset"].nunique() > 1 else "",
         "caption": "Means over seeds ± the half width of their 95 % interval (Student’s t). Seeds share their draws, so"
         " cells are better compared by the paired differences below than by these intervals." + drawn,
@@ -89,18 +98,31 @@ def dataset_tables(view: View) -> dict[str, Any]:
     }
 
 
+def _ranked_caption(view: View) -> str:
+    title = view.quantity(view.primary[0]).title
+    frameworks = ", pooled over frameworks" if len(view.backends) > 1 else ""
+    caption = (
+        f"Best {title} first: means over seeds ± the half width of their 95 % interval{frameworks}. Behind: how far from"
+        " the best, by differences within seeds; with more than two recipes these intervals are widened to hold jointly"
+        " (Bonferroni over all pairs). Rank: the ranks that these intervals leave possible; the recipes beside the bar"
+        " cannot be told from the best."
+    )
+    return caption + (" Those set apart are not ranked: one number for them is a median." if view.apart else "")
+
+
 def _cost_column(view: View) -> list[dict[str, Any]]:
     return [{"title": "Training", "notes": ["median"]}] if "train_seconds" in view.metrics else []
 
 
 def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
     recipe, backend = key
-    of_cell = view.rows[(view.rows["recipe"] == recipe) & (view.rows["backend"] == backend)]
+    of_cell = view.of_group(recipe, backend)
     texts = []
     for column in columns:
         table = view.values(*column)
         by_seed = table[key].dropna() if key in table else pd.Series(dtype=float)
-        texts.append(plus_minus(mean_interval(by_seed.to_numpy())) if len(by_seed) else "–")
+        fewer = f" ({count(len(by_seed), 'seed')})" if len(by_seed) < of_cell["seed"].nunique() else ""
+        texts.append(plus_minus(mean_interval(by_seed.to_numpy())) + fewer if len(by_seed) else "–")
     spent = of_cell[of_cell["metric"] == "train_seconds"]["value"]
     if _cost_column(view):
         texts.append(seconds(float(spent.median())) if len(spent) else "–")
@@ -117,7 +139,8 @@ def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tupl
 def _differences(view: View, columns: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
     """Rows of the difference table: every contrast that any column has.
 
-    In one order: against the first recipe, of frameworks, and of recipes that differ in one factor.
+    In one order: against the first recipe, of frameworks, and of recipes that differ in one factor. Of many recipes
+    pooled ones alone.
     """
     contrasts: dict[tuple, dict[tuple, Contrast]] = {}
     for metric, sampler in columns:
@@ -126,6 +149,8 @@ def _differences(view: View, columns: Sequence[tuple[str, str | None]]) -> list[
             *view.against_reference(metric, "backend", sampler),
             *view.one_factor_apart(metric, sampler),
         ):
+            if view.many and contrast.within is not None:
+                continue
             key = (contrast.factor, contrast.first, contrast.second, contrast.within)
             contrasts.setdefault(key, {})[metric, sampler] = contrast
     rows = []
@@ -219,7 +244,8 @@ def metric_notes(view: View, sampler: str | None = None) -> dict[str, Any]:
     another is named.
     """
     sampler = sampler or view.main_sampler
-    known = [METRICS[name] for name in view.sample_metrics if name in METRICS] if sampler else []
+    names = [*(view.sample_metrics if sampler else []), *blank_metrics(view.cells)]
+    known = [METRICS[name] for name in dict.fromkeys(names) if name in METRICS]
     notes = []
     for metric in known:
         least = view.floor(metric.name, sampler)
@@ -231,12 +257,13 @@ def metric_notes(view: View, sampler: str | None = None) -> dict[str, Any]:
                 "ideal": f"{metric.ideal:g}",
                 "floor": "–" if least is None else plain(least, 3),
                 "bias": metric.bias_note.replace(" x ", " × ").replace("-0", "−0").replace("^(-", "^(−"),
+                "blank": blanks_of(view.cells, metric.name),
             }
         )
+    drawn = f" ({sampler_name(sampler)}{_sizes(view, sampler)})" if sampler else ""
     caption = (
         "Ideal: what two endless sets from one distribution get. Floor: what held-out training data get against test"
-        f" data at the sample size used ({sampler_name(str(sampler))}{_sizes(view, sampler)}); its distance from the"
-        " ideal is the bias there."
+        f" data at the sample size used{drawn}; its distance from the ideal is the bias there."
     )
     return {"rows": notes, "caption": caption}
 

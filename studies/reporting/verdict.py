@@ -13,15 +13,17 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 import pandas as pd
 
+from studies.reporting.blanks import blank_sentences
 from studies.reporting.contrasts import levels_in
 from studies.reporting.names import full_name_of, name_of, quantity, sampler_name
-from studies.reporting.numbers import count, in_sentence, listed, plain, plus_minus, seconds, size_of
+from studies.reporting.numbers import count, in_sentence, listed, plain, plus_minus, seconds, size_of, some
 from studies.reporting.ranking import Ranking, differences_by_range, framework_share
 from studies.reporting.view import View
 from studies.statistics import seeds_to_resolve
 from studies.store.reading import Run, recipe_factors
 
 LITTLE = 0.05  # of the difference between recipes: below this the framework is said to matter little
+MOST_NAMED = 5  # recipes: a sentence about more names a few of them
 MANY = 200  # seeds: beyond this "more seeds" is no longer advice
 
 
@@ -45,9 +47,11 @@ def verdict_sentences(run: Run, views: Sequence[View]) -> list[str]:
 def findings(views: Sequence[View]) -> list[str]:
     """What was found on every dataset, a sentence or two for each topic.
 
-    The topics: the bound, where in t the bounds differ, samples, framework, cost, and what might change the answer.
+    The topics: the bound, where in t the bounds differ, samples, recipes set apart, framework, cost, and what might change the answer.
     """
-    makers = (_bound_sentence, _by_t_sentence, _sample_sentence, _framework_sentence, _cost_sentence, _caution)
+    makers = (
+        _bound_sentence, _by_t_sentence, _sample_sentence, _apart_sentence, _framework_sentence, _cost_sentence, _caution
+    )  # fmt: skip
     return [sentence for view in views for make in makers if (sentence := make(view))]
 
 
@@ -89,13 +93,14 @@ def _headline_of(view: View) -> str:
 
 
 def _judge(view: View, metrics: Sequence[str], sampler: str | None, samples: Ranking | None) -> str:
-    """By which metric a headline judges the samples, and whether another metric clearly favours another recipe."""
+    """By which metric a headline judges the samples, and which others clearly favour another recipe."""
     if samples is None:
         return ""
     others = [ranking for ranking in (view.ranking(metric, sampler) for metric in metrics[1:]) if ranking is not None]
-    disagree = any(ranking.resolved and ranking.best != samples.best for ranking in others)
+    disagree = [in_sentence(each.quantity.title) for each in others if each.resolved and each.best != samples.best]
     name = in_sentence(samples.quantity.title).split(" (")[0]
-    return f"by {name}; another metric disagrees" if disagree else f"by {name}"
+    verb = "disagrees" if len(disagree) == 1 else "disagree"
+    return f"by {name}; {some(disagree, most=3)} {verb}" if disagree else f"by {name}"
 
 
 def _leading(ranking: Ranking) -> str:
@@ -107,7 +112,7 @@ def _leading(ranking: Ranking) -> str:
     if len(leaders) > 2 and len(behind) <= 2:
         return f"any but the {' and the '.join(behind)}"
     if len(leaders) > 3:
-        return f"one of {len(leaders)} recipes that cannot be told apart"
+        return f"the {leaders[0]}, not told apart from {count(len(leaders) - 1, 'other')},"
     return f"the {' or the '.join(leaders)}"
 
 
@@ -178,6 +183,8 @@ def _many_clause(ranking: Ranking, what: str, unit: str, name: Callable[[object]
     ]
     extreme = {"lower": "lowest", "higher": "highest"}[ranking.quantity.direction or "lower"]
     text = f"the {name(ranking.best)} has the {extreme} {what}, {plain(ranking.means[ranking.best])}{unit}"
+    if len(ranking.means) > MOST_NAMED:
+        return text + _field_clause(ranking, unit)
     if ranking.seeds == 1:
         return f"{text}; one seed gives no interval, so the order may change with another seed."
     if clear:
@@ -186,6 +193,23 @@ def _many_clause(ranking: Ranking, what: str, unit: str, name: Callable[[object]
         text += ", but" if clear else "; it"
         text += f" cannot be told apart by {count(ranking.seeds, 'seed')} from {listed(unclear)}"
     return f"{text} (these intervals hold jointly at 95 % over {count(ranking.pairs, 'comparison')})."
+
+
+def _field_clause(ranking: Ranking, unit: str) -> str:
+    """How the best of more recipes than are named stands among them, up to the full stop."""
+    of = f" of {count(len(ranking.means), 'recipe')}"
+    if ranking.seeds == 1:
+        return f"{of}; one seed gives no interval, so the order may change with another seed."
+    nearest = sorted(ranking.leads, key=lambda recipe: ranking.leads[recipe].estimate)
+    tied = [f"the {name_of(other)}" for other in nearest if not ranking.leads[other].excludes_zero]
+    clear = sorted(lead.estimate for lead in ranking.leads.values() if lead.excludes_zero)
+    parts = []
+    if clear:
+        by = plain(clear[0], 2) if len(clear) == 1 else f"{plain(clear[0], 2)} to {plain(clear[-1], 2)}"
+        parts.append(f"it beats {len(clear)} of them by {by}{unit}")
+    if tied:
+        parts.append(f"{count(ranking.seeds, 'seed')} cannot tell it from {some(tied)}")
+    return f"{of}; {', but '.join(parts)} (joint 95 % intervals; the ranking is in the table)."
 
 
 def _seeds_advice(ranking: Ranking, other: Hashable) -> str:
@@ -243,6 +267,15 @@ def _tally(view: View, metrics: Sequence[str], sampler: str) -> str:
     undecided = len(rankings) - len(wins)
     parts += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided"] if undecided else []
     return f" Of {len(rankings)} sample metrics, by 95 % intervals, {listed(parts)}."
+
+
+def _apart_sentence(view: View) -> str | None:
+    """Which recipes are not ranked with the others, and why."""
+    if not view.apart:
+        return None
+    named = some([f"the {name_of(recipe)} ({reason})" for recipe, reason in view.apart.items()])
+    verb = "is" if len(view.apart) == 1 else "are"
+    return _capitalised(f"{named} {verb} set apart: not ranked with the others, nor drawn with them.")
 
 
 def _framework_sentence(view: View) -> str | None:
@@ -314,26 +347,32 @@ def _caution(view: View) -> str | None:
 
 
 def trouble(run: Run) -> list[str]:
-    """What went wrong: cells that failed or diverged, samples that are not finite."""
+    """What went wrong: cells that failed or diverged, samples that are not finite, metrics that are blank."""
     sentences = []
     if run.failed:
-        named = "; ".join(f"{cell.id} ({cell.failure})" for cell in run.failed)
+        named = some([f"{cell.id} ({cell.failure})" for cell in run.failed], between="; ")
         sentences.append(
-            f"{count(len(run.failed), 'cell')} failed: {named}. A seed is left out of each comparison that needs a"
-            f" failed cell."
+            f"{count(len(run.failed), 'cell')} failed: {named}. What they had measured before is in the tables; a seed is"
+            f" left out of each comparison that needs what they lack."
         )
     diverged = run.rows[run.rows["metric"] == "diverged"]
     if len(diverged):
-        named = "; ".join(
-            f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, by step {row.value:.0f}"
-            for row in diverged.itertuples()
+        named = some(
+            [
+                f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, by step {row.value:.0f}"
+                for row in diverged.itertuples()
+            ],
+            between="; ",
         )
         sentences.append(f"{count(len(diverged), 'cell')} diverged (a loss that is no longer finite): {named}.")
     broken = run.rows[run.rows["metric"] == "samples_not_finite"]
     if len(broken):
-        named = "; ".join(
-            f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, {sampler_name(str(row.sampler))}"
-            for row in broken.itertuples()
+        named = some(
+            [
+                f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, {sampler_name(str(row.sampler))}"
+                for row in broken.itertuples()
+            ],
+            between="; ",
         )
         sentences.append(f"Samples with values that are not finite: {named}.")
-    return sentences
+    return sentences + blank_sentences(run.cells)

@@ -28,8 +28,11 @@ from studies.reporting.contrasts import (
     values,
 )
 from studies.reporting.names import name_of, quantity
-from studies.reporting.plotting import MARKERS, PALETTE, Key
-from studies.reporting.ranking import Ranking, ranking
+from studies.reporting.numbers import plus_minus
+from studies.reporting.plotting import DASHES, FAINT, MARKERS, PALETTE, Key, line_look
+from studies.reporting.ranking import Ranking, far_behind, rank_ranges, ranking
+from studies.statistics.intervals import mean_interval
+from studies.statistics.multiplicity import joint_confidence
 from studies.store.reading import FACTOR_COLUMNS, CellRecord, Run, levels
 from studies.store.recipes import Recipe
 
@@ -81,6 +84,11 @@ class View:
     def by_t(self) -> pd.DataFrame:
         """`contrasts.by_t` of the rows."""
         return by_t(self.rows)
+
+    def of_group(self, recipe: Hashable, backend: Hashable) -> pd.DataFrame:
+        """The rows of a recipe in a framework."""
+        groups = self.once(("by group",), lambda: dict(tuple(self.rows.groupby(["recipe", "backend"], sort=False))))
+        return groups[recipe, backend]
 
     def of_metric(self, metric: str) -> pd.DataFrame:
         return self.once(("rows", metric), lambda: self.rows[self.rows["metric"] == metric])
@@ -146,23 +154,110 @@ class View:
             return None
         return ranking(
             self.quantity(metric),
-            lambda: self.values(metric, sampler),
+            lambda: self.values(metric, sampler).drop(columns=list(self.apart), level="recipe", errors="ignore"),
             lambda first, second: self.contrast(metric, "recipe", first, second, sampler=sampler),
         )
 
+    @cached_property
+    def primary(self) -> tuple[str, str | None]:
+        """Metric and sampler by which recipes are ranked first: the bound, or else the first metric of samples."""
+        if "bound" in self.metrics or not self.sample_metrics:
+            return "bound", None
+        return self.sample_metrics[0], self.main_sampler
+
+    @cached_property
+    def apart(self) -> dict[Hashable, str]:
+        """The recipes that are not ranked with the others, and why: a cell diverged, or the mean is far behind.
+
+        Empty for fewer than three recipes, and where fewer than two would be left.
+        """
+        if len(self.recipes) < 3:
+            return {}
+        keys = ["recipe", "backend", "seed"]
+        cells = self.rows.drop_duplicates(keys)["recipe"].value_counts()
+        diverged = self.of_metric("diverged").drop_duplicates(keys)["recipe"].value_counts()
+        reasons = {recipe: f"{diverged[recipe]} of {cells[recipe]} cells diverged" for recipe in diverged.index}
+        sign = -1 if self.quantity(self.primary[0]).direction == "higher" else 1
+        means = {recipe: sign * mean for recipe, mean in self._means.items() if recipe not in reasons}
+        title = self.quantity(self.primary[0]).title
+        for recipe in far_behind(means):
+            written = plus_minus(mean_interval([self._means[recipe]]))
+            reasons[recipe] = f"its {title} of {written} is far behind"
+        return reasons if len(self.recipes) - len(reasons) >= 2 else {}
+
+    @cached_property
+    def _means(self) -> dict[Hashable, float]:
+        """The mean of the primary metric over cells, by recipe; those without any value are left out."""
+        if self.primary[0] not in self.metrics:
+            return {}
+        means = self.values(*self.primary).T.groupby(level="recipe", sort=False).mean().mean(axis=1)
+        return {recipe: float(mean) for recipe, mean in means.items() if np.isfinite(mean)}
+
+    @cached_property
+    def order(self) -> list[Recipe]:
+        """The recipes, best first by the primary metric; then those without a value, and those apart."""
+        sign = -1 if self.quantity(self.primary[0]).direction == "higher" else 1
+        return sorted(
+            self.recipes, key=lambda recipe: (recipe in self.apart, sign * self._means.get(recipe, np.inf * sign))
+        )
+
+    @cached_property
+    def ranks(self) -> dict[Hashable, range]:
+        """The ranks each recipe may have by the primary metric, jointly at 95 %; empty where there is no ranking."""
+        ranked = self.ranking(*self.primary)
+        if ranked is None:
+            return {}
+        higher = ranked.quantity.direction == "higher"
+        confidence = joint_confidence(ranked.pairs)
+
+        def better(first: Hashable, second: Hashable) -> bool:
+            sides = (first, second) if higher else (second, first)
+            difference = self.contrast(self.primary[0], "recipe", *sides, sampler=self.primary[1])
+            return difference is not None and difference.interval(confidence).low > 0
+
+        return rank_ranges([recipe for recipe in self.order if recipe in ranked.means], better)
+
+    @property
+    def many(self) -> bool:
+        """Whether there are more recipes than hues, so that figures show the best alone."""
+        return len(self.recipes) > len(PALETTE)
+
+    @cached_property
+    def leading(self) -> View:
+        """The view itself; of many recipes, one of as many of the best as there are hues, best first."""
+        if not self.many:
+            return self
+        parts = [self.rows[self.rows["recipe"] == recipe] for recipe in self.order[: len(PALETTE)]]
+        rows = pd.concat(parts, ignore_index=True)
+        rows.attrs = dict(self.rows.attrs)
+        return View(self.run, self.dataset, rows)
+
     def colour(self, recipe: Hashable) -> str:
-        return PALETTE[self._place[recipe] % len(PALETTE)]
+        """The recipe's hue; of many recipes those that no figure shows have none."""
+        place = self._place[recipe]
+        return PALETTE[place] if place < len(PALETTE) else FAINT
+
+    @cached_property
+    def cells(self) -> tuple[CellRecord, ...]:
+        """The cells of the dataset, finished or not."""
+        return tuple(cell for cell in self.run.cells if str(cell.factors.get("dataset")) == str(self.dataset))
 
     @cached_property
     def _place(self) -> dict[Hashable, int]:
-        """Which of the recipes each is."""
-        return {recipe: place for place, recipe in enumerate(self.recipes)}
+        """Which of the recipes each is: of many, by their order, so that the best have the hues."""
+        return {recipe: place for place, recipe in enumerate(self.order if self.many else self.recipes)}
 
-    def dash(self, backend: Hashable) -> int:
-        return self.backends.index(backend)
+    def dash(self, recipe: Hashable) -> Any:
+        """The recipe's line style, as matplotlib takes it."""
+        return DASHES[self._place[recipe] % len(DASHES)]
 
     def marker(self, backend: Hashable) -> str:
-        return MARKERS[self.dash(backend) % len(MARKERS)]
+        return MARKERS[self.backends.index(backend) % len(MARKERS)]
+
+    def line(self, recipe: Hashable, backend: Hashable, points: int) -> dict[str, Any]:
+        """How the line of a recipe and framework is drawn, through so many points; marks only where they tell."""
+        look = line_look(self._place[recipe], self.backends.index(backend), points)
+        return look if len(self.backends) > 1 else {**look, "marker": None}
 
     def name(self, recipe: Hashable, backend: Hashable) -> str:
         """The recipe, and the framework where there are several."""
@@ -176,10 +271,20 @@ class View:
         there = set(self.rows[["recipe", "backend"]].itertuples(index=False, name=None))
         return [(recipe, backend) for recipe in self.recipes for backend in self.backends if (recipe, backend) in there]
 
-    def keys(self, dashes: bool = True) -> list[Key]:
-        colours = [Key(name_of(recipe), self.colour(recipe)) for recipe in self.recipes]
-        lines = [Key(name_of(backend), dash=self.dash(backend)) for backend in self.backends]
-        return colours + (lines if dashes and len(lines) > 1 else [])
+    def keys(self, lines: bool = True) -> list[Key]:
+        """The legend: the recipes, by line or by swatch, and the marks of the frameworks where there are several."""
+        recipes = [
+            Key(name_of(recipe), self.colour(recipe), self.dash(recipe) if lines else None) for recipe in self.recipes
+        ]
+        return recipes + self.framework_keys(hollow=lines)
+
+    def framework_keys(self, hollow: bool = False) -> list[Key]:
+        """The marks of the frameworks; none where there is one. `hollow`: as on lines, where all but one are."""
+        marks = [
+            Key(name_of(backend), marker=self.marker(backend), hollow=hollow and place > 0)
+            for place, backend in enumerate(self.backends)
+        ]
+        return marks if len(marks) > 1 else []
 
     @cached_property
     def shown_seed(self) -> int:

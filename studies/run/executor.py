@@ -16,7 +16,7 @@ from typing import Protocol
 
 from studies.plan.grouping import Group
 from studies.plan.machine import cell_environment
-from studies.run.process import News
+from studies.run.process import TIED_TO_STDIN, News
 from studies.store.folder import RunFolder
 
 
@@ -44,7 +44,8 @@ class LocalProcesses:
     """One process a group on this machine, `python -m MODULE RUN CELL_ID...`, on `threads` threads.
 
     A process a group, because TensorFlow and JAX take a whole GPU where they can, and a crash in one must not end the
-    others. Whatever it prints beside its reports is in log.txt, in the folder of its first cell.
+    others. Whatever it prints beside its reports is in log.txt, in the folder of its first cell. Its standard input is
+    a pipe from this process, with which it ends: nothing trains on when this one has been killed.
     """
 
     def __init__(self, module: str, threads: int) -> None:
@@ -60,24 +61,41 @@ class _LocalProcess:
         self._log_path = log_path
         self._log = open(log_path, "w")  # noqa: SIM115  (closed at the end)
         self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self._log, text=True, env=cell_environment(threads)
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**cell_environment(threads), TIED_TO_STDIN: "1"},
         )
 
     def progress(self) -> Iterator[News]:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            try:
-                news = json.loads(line)
-            except json.JSONDecodeError:
-                self._log.write(line)
+            news = _report_in(line)
+            if news is not None:
+                yield news
                 continue
-            yield news
+            with suppress(OSError):  # a disk that is full
+                self._log.write(line)
 
     def end(self) -> str:
         status = self._process.wait()
-        self._log.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._log):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
         return f"the process ended with status {status}; see {self._log_path}"
 
     def cancel(self) -> None:
         with suppress(ProcessLookupError):
             self._process.terminate()
+
+
+def _report_in(line: str) -> News | None:
+    """The report that a line is; None for whatever else was printed."""
+    try:
+        news = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return news if isinstance(news, dict) and {"stage", "cell"} <= news.keys() else None

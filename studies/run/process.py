@@ -6,7 +6,10 @@ Progress goes to standard output as one JSON object a line, a failure to a file 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +21,9 @@ from studies.store import files
 from studies.store.cells import Cell
 from studies.store.files import Row
 from studies.store.folder import CellFolder, RunFolder
+
+TIED_TO_STDIN = "CELLS_END_WITH_STDIN"
+"""The variable of the environment by which an executor asks a group to end when its standard input does."""
 
 ENDED = "ended"
 """The stage in which a group says that one of its cells has ended, well or not."""
@@ -46,9 +52,13 @@ def failure_noted(folders: Iterable[CellFolder]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         for folder in folders:
-            files.write_text(folder.failure, f"{reason}\n\n{traceback.format_exc()}")
+            files.write_text(folder.failure, f"{reason_of(error)}\n\n{traceback.format_exc()}")
+
+
+def reason_of(error: Exception) -> str:
+    """What was raised, as one line."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
 
 
 def one_after_another(body: Callable[[Path, Cell, Report], None]) -> GroupBody:
@@ -69,8 +79,17 @@ def run_in_process(body: GroupBody) -> int:
 
     What `body` raises is the failure of all of them.
     """
+    if os.environ.get(TIED_TO_STDIN):
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     run, cell_ids = Path(sys.argv[1]), sys.argv[2:]
     folders = [RunFolder(run).cell(cell_id) for cell_id in cell_ids]
     with failure_noted(folders):
         body(run, [folder.read_cell() for folder in folders], print_progress)
     return 0 if all(folder.rows.is_file() for folder in folders) else 1
+
+
+def _end_with_stdin() -> None:
+    """Waits until whoever holds the other end of standard input is gone, however that ended, and ends this process."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

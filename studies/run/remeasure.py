@@ -27,14 +27,14 @@ def measure_and_report(
     """
     todo = [cell for cell in cells if not files.is_finished(out, cell.id)]
     with Watch(cells, todo, stages=stages) as watch:
-        run_groups(executor, out, [(cell,) for cell in todo], jobs, watch)
-    outcome = outcome_of(out, cells)
+        unwritten = run_groups(executor, out, [(cell,) for cell in todo], jobs, watch)
+    outcome = outcome_of(out, cells, unwritten)
     # Cells of an earlier command in this folder count too.
     files.gather_results(out, [folder.id for folder in RunFolder(out).every_cell()])
     for cell_id, reason in outcome.failed.items():
         print(f"failed: {cell_id}: {reason}")
-    if not outcome.finished:
-        print(f"no cell finished; the reasons are in {RunFolder(out).cells}")
+    if not any(files.has_rows(folder) for folder in RunFolder(out).every_cell()):
+        print(f"no cell has measured anything; the reasons are in {RunFolder(out).cells}")
         return 1
     table, path = report(out)
     print(table)

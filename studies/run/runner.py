@@ -6,12 +6,14 @@ Finished cells are not run again; a cell that fails is noted and the rest go on.
 from __future__ import annotations
 
 import queue
+import sys
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.whole_files import clear_abandoned
 from core.variances import as_variance
 from studies.datasets import Dataset
 from studies.plan.command import to_json
@@ -21,7 +23,7 @@ from studies.plan.settings import StudySettings
 from studies.run.environment import record_environment
 from studies.run.events import EventLog, check_tensorboard
 from studies.run.executor import Executor, LocalProcesses, RunningGroup
-from studies.run.process import ENDED, News
+from studies.run.process import ENDED, News, reason_of
 from studies.run.watch import Watch, Watcher
 from studies.store import files
 from studies.store.cells import Cell
@@ -50,7 +52,8 @@ def run_study(
 ) -> Outcome:
     """Runs what is not finished yet, and leaves results.csv up to date; settings and cells have been checked.
 
-    Results hold all finished cells of the run: of a command that asks for fewer seeds than an earlier one, those too.
+    Results hold what all cells of the run have measured, finished or not: of a command that asks for fewer seeds than an
+    earlier one, those too.
 
     `study` and `argv` are the script's name and arguments, recorded so that the report can say how to repeat
     it; `dataset` is the settings' own. `executor`: where the cells run; None: in processes on this machine.
@@ -71,27 +74,34 @@ def run_study(
         if settings.tensorboard:
             watchers.append(stack.enter_context(EventLog(run, cells, settings.recipe())))
         groups = groups_of(todo, settings, dataset.shape, jobs, uses_gpu(settings.device))
-        run_groups(executor or LocalProcesses(CELL, settings.threads), run, groups, jobs, *watchers)
-    files.gather_results(run, [cell.id for cell in (*cells, *files.finished_besides(run, cells))])
-    return outcome_of(run, cells)
+        unwritten = run_groups(executor or LocalProcesses(CELL, settings.threads), run, groups, jobs, *watchers)
+    files.gather_results(run, [cell.id for cell in (*cells, *files.begun_besides(run, cells))])
+    return outcome_of(run, cells, unwritten)
 
 
-def outcome_of(run: Path, cells: Sequence[Cell]) -> Outcome:
-    """Which of the cells have finished, and why the others have not."""
+def outcome_of(run: Path, cells: Sequence[Cell], unwritten: Mapping[str, str] | None = None) -> Outcome:
+    """Which of the cells have finished, and why the others have not: as their folders say, or `unwritten` by id."""
+    reasons = dict(unwritten or {})
     failed = {cell.id: files.failure(run, cell.id) for cell in cells if not files.is_finished(run, cell.id)}
     return Outcome(
         finished=[cell.id for cell in cells if files.is_finished(run, cell.id)],
-        failed={cell_id: reason or "ended without a word" for cell_id, reason in failed.items()},
+        failed={id_: reason or reasons.get(id_, "ended without a word") for id_, reason in failed.items()},
     )
 
 
-def run_groups(executor: Executor, run: Path, todo: Sequence[Group], jobs: int, *watchers: Watcher) -> None:
-    """Has the executor run the groups, `jobs` of them at a time; the watchers are told of every cell."""
+def run_groups(executor: Executor, run: Path, todo: Sequence[Group], jobs: int, *watchers: Watcher) -> dict[str, str]:
+    """Has the executor run the groups, `jobs` of them at a time; the watchers are told of every cell.
+
+    A group that cannot be started or followed, on a disk that takes no more, say, fails alone. Returns why by cell id,
+    since its cells' folders may not hold it.
+    """
     waiting: queue.SimpleQueue[Group] = queue.SimpleQueue()
     for group in todo:
         waiting.put(group)
+    audience = _Audience(watchers)
     running: set[RunningGroup] = set()
     cancelled = threading.Event()
+    unwritten: dict[str, str] = {}
 
     def work() -> None:
         while True:
@@ -99,24 +109,33 @@ def run_groups(executor: Executor, run: Path, todo: Sequence[Group], jobs: int, 
                 group = waiting.get_nowait()
             except queue.Empty:
                 return
-            account = _Account(run, group, watchers)
-            started = executor.start(run, group)
-            running.add(started)
+            account = _Account(run, group, audience)
+            try:
+                account.open()
+                account.close(follow(executor.start(run, group), account))
+            except Exception as error:
+                unwritten.update(account.abandon(reason_of(error)))
+
+    def follow(started: RunningGroup, account: _Account) -> str:
+        running.add(started)
+        try:
             if cancelled.is_set():  # it was starting while the others were cancelled
                 started.cancel()
             for news in started.progress():
                 account.enter(news)
-            how_it_ended = started.end()
+            return started.end()
+        except BaseException:
+            started.cancel()
+            raise
+        finally:
             running.discard(started)
-            account.close(how_it_ended)
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
     try:
         for thread in workers:
             thread.start()
         while any(thread.is_alive() for thread in workers):
-            for watcher in watchers:
-                watcher.refresh()
+            audience.refresh()
             for thread in workers:
                 thread.join(timeout=0.2)
     except KeyboardInterrupt:
@@ -126,29 +145,33 @@ def run_groups(executor: Executor, run: Path, todo: Sequence[Group], jobs: int, 
         for started in list(running):
             started.cancel()
         raise
+    return unwritten
 
 
 class _Account:
     """Which cells of a group still run, begun with all of them; it tells the watchers, and notes failures."""
 
-    def __init__(self, run: Path, group: Group, watchers: Sequence[Watcher]) -> None:
-        self._run, self._watchers = run, watchers
+    def __init__(self, run: Path, group: Group, audience: _Audience) -> None:
+        self._run, self._audience = run, audience
         self._open = {cell.id: cell for cell in group}
-        for cell in group:
-            folder = RunFolder(run).cell(cell.id)
+
+    def open(self) -> None:
+        """The cells begin: their folders say which they are, and no longer why they failed before."""
+        for cell in self._open.values():
+            self._audience.started(cell)
+        for cell in self._open.values():
+            folder = RunFolder(self._run).cell(cell.id)
+            clear_abandoned(folder.path)
             files.write_record(folder, cell)
             folder.failure.unlink(missing_ok=True)
-            for watcher in watchers:
-                watcher.started(cell)
 
     def enter(self, news: News) -> None:
         """Passes on what a cell reports."""
         cell = self._open[news.pop("cell")]
         if news["stage"] == ENDED:
             self._end(cell)
-            return
-        for watcher in self._watchers:
-            watcher.progress(cell, news)
+        else:
+            self._audience.progress(cell, news)
 
     def close(self, how_it_ended: str) -> None:
         """The group has ended: so have its cells, and those that neither finished nor said why have failed."""
@@ -157,7 +180,41 @@ class _Account:
                 files.write_text(RunFolder(self._run).cell(cell.id).failure, f"{how_it_ended}\n")
             self._end(cell)
 
-    def _end(self, cell: Cell) -> None:
+    def abandon(self, reason: str) -> dict[str, str]:
+        """The group can be followed no more: its open cells have ended, for this reason, which is returned by id."""
+        unfinished = [cell for cell in self._open.values() if not files.is_finished(self._run, cell.id)]
+        for cell in list(self._open.values()):
+            self._end(cell, reason if cell in unfinished else None)
+        return {cell.id: reason for cell in unfinished}
+
+    def _end(self, cell: Cell, reason: str | None = None) -> None:
         del self._open[cell.id]
-        for watcher in self._watchers:
-            watcher.ended(cell, files.failure(self._run, cell.id))
+        self._audience.ended(cell, reason or files.failure(self._run, cell.id))
+
+
+class _Audience:
+    """The watchers as one: what goes wrong in one of them is said once, and ends it alone."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self._watchers = list(watchers)
+
+    def started(self, cell: Cell) -> None:
+        self._tell(lambda watcher: watcher.started(cell))
+
+    def progress(self, cell: Cell, news: News) -> None:
+        self._tell(lambda watcher: watcher.progress(cell, news))
+
+    def ended(self, cell: Cell, failure: str | None) -> None:
+        self._tell(lambda watcher: watcher.ended(cell, failure))
+
+    def refresh(self) -> None:
+        self._tell(lambda watcher: watcher.refresh())
+
+    def _tell(self, of_it: Callable[[Watcher], None]) -> None:
+        for watcher in list(self._watchers):
+            try:
+                of_it(watcher)
+            except Exception as error:
+                with suppress(ValueError):  # another thread's news has met the same
+                    self._watchers.remove(watcher)
+                    print(f"{type(watcher).__name__} is told no more: {reason_of(error)}", file=sys.stderr)

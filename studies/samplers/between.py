@@ -35,7 +35,7 @@ def interpolations(view: View) -> Plot | None:
             drawn.append((view.name(recipe, backend), view.colour(recipe), Interpolations.of_arrays(arrays)))
     if not drawn:
         return None
-    pairs, steps = drawn[0][2].ends, drawn[0][2].steps
+    pairs, steps = drawn[0][2].ends.astype(np.float64), drawn[0][2].steps
     test, shape = view.run.reference.get("test"), drawn[0][2].ends.shape[2:]
     plane = plane_of(pairs.reshape(-1, *shape) if test is None else test) if len(shape) == 1 else None
     return Plot(
@@ -91,7 +91,7 @@ def _draw(of: Interpolations, colour: str, test: NDArray[np.float64] | None, pla
         for pair, way in zip(of.ends, of.decoded, strict=True):
             ax.plot(*plane(way).T, ".-", color=colour, markersize=7, linewidth=1.2, markeredgecolor=PAPER)
             ax.plot(*plane(pair).T, "o", color=INK, markersize=9, markerfacecolor="none")
-        frame(ax, of.ends.reshape(-1, of.ends.shape[-1]) if test is None else test, plane)
+        frame(ax, of.ends.reshape(-1, of.ends.shape[-1]).astype(np.float64) if test is None else test, plane)
 
     return draw
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class Interpolations:
     shares: NDArray[np.float64]
     steps: int
 
-    def as_arrays(self) -> dict[str, NDArray[np.generic]]:
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays of interpolations.npz."""
         return {
             "ends": self.ends, "latents": self.latents, "decoded": self.decoded, "shares": self.shares,
@@ -46,9 +46,12 @@ class Interpolations:
         }  # fmt: skip
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray]) -> Self:
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """What `as_arrays` gave."""
-        return cls(**{**arrays, "steps": int(arrays["steps"])})
+        ends, latents, decoded, shares, steps = (
+            arrays[name] for name in ("ends", "latents", "decoded", "shares", "steps")
+        )
+        return cls(ends, latents, decoded, shares, int(steps))
 
     @property
     def round_trip(self) -> NDArray[np.float64]:
@@ -64,8 +67,8 @@ def interpolate(model: TrainedModel, chain: Chain, ends: NDArray[np.float64]) ->
     latents = encode(placed, ends.reshape(-1, *model.shape)).reshape(ends.shape)
     mixed = np.stack([spherical_interpolation(latents[:, 0], latents[:, 1], share) for share in SHARES], axis=1)
     decoded = decode(placed, mixed.reshape(-1, *model.shape)).reshape(mixed.shape)
-    single = (array.astype(np.float32) for array in (ends, latents, decoded))
-    return Interpolations(*single, shares=SHARES, steps=chain.steps)
+    single = [array.astype(np.float32) for array in (ends, latents, decoded)]
+    return Interpolations(single[0], single[1], single[2], SHARES, chain.steps)
 
 
 def encode(placed: PlacedModel, x_0: NDArray[np.float64]) -> NDArray[np.float64]:

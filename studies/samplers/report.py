@@ -15,7 +15,7 @@ from studies.reporting.figures import write_figures
 from studies.reporting.names import family_name, name_of, quantity, unit_of
 from studies.reporting.numbers import count
 from studies.reporting.page import about, as_figure, template
-from studies.reporting.plotting import DASHES, INK, MARKERS, Key, Panel, Plot, label_of, linear_axis, log_axis
+from studies.reporting.plotting import INK, MARKERS, REFERENCE_DASH, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.reporting.tables import aligned, metric_notes
 from studies.reporting.view import View
 from studies.samplers.between import interpolations
@@ -78,7 +78,7 @@ def _closing_table(view: View) -> str:
 
 
 def quality_by_evaluations(view: View) -> Plot:
-    """Every metric against network evaluations: colour is the recipe, line style and marker the sampler."""
+    """Every metric against network evaluations: colour and line style are the recipe's, the mark the sampler's."""
     families: list[Family] = levels(with_chains(view.rows[view.rows["sampler"].notna()]), "family")
     names: dict[Hashable, str] = {family: family_name(family) for family in families}
     table, panels = means_by_evaluations(view), []
@@ -100,13 +100,13 @@ def quality_by_evaluations(view: View) -> Plot:
     return Plot(
         "quality-by-evaluations",
         "Sample quality against network evaluations",
-        "One network evaluation a step. Points are means over seeds and frameworks; the dashed line is the floor, what"
+        "One network evaluation a step. Points are means over seeds and frameworks; the dotted line is the floor, what"
         " held-out real data get at the same sample size. DDIM with eta 0 and DPM-Solver++ (2M) add no noise."
         " “log SNR” and “quadratic” name the spacing of the steps; without a name they are spread evenly in t.",
         panels,
         table,
-        [Key(name_of(recipe), view.colour(recipe)) for recipe in view.recipes]
-        + [Key(names[family], dash=i) for i, family in enumerate(families)],
+        [Key(name_of(recipe), view.colour(recipe), view.dash(recipe)) for recipe in view.recipes]
+        + [Key(names[family], marker=MARKERS[i % len(MARKERS)]) for i, family in enumerate(families)],
     )
 
 
@@ -133,10 +133,10 @@ def _draw(
         for (recipe, family), group in mean.groupby(["recipe", "family"], sort=False):
             look = families.index(family)
             ax.plot(
-                group["steps"], group["mean"], color=view.colour(recipe), linestyle=DASHES[look % len(DASHES)],
+                group["steps"], group["mean"], color=view.colour(recipe), linestyle=view.dash(recipe),
                 marker=MARKERS[look % len(MARKERS)], markersize=4.5, linewidth=1.5,
             )  # fmt: skip
-        ax.axhline(least, color=INK, linestyle="--", linewidth=1.1)
+        ax.axhline(least, color=INK, linestyle=REFERENCE_DASH, linewidth=1.1)
         log_axis(ax, "x", float(mean["steps"].min()) / 1.15, float(mean["steps"].max()) * 1.15)
         low, high = (edge([*mean["mean"][np.isfinite(mean["mean"])], least]) for edge in (min, max))
         if low > 0 and high > LOG_FROM * low:

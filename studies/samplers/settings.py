@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
+from typing import Annotated, Any
 
 from core.samplers import make_sampler
 from studies.plan.command import Flag, check_at_least, check_at_most, check_own_folder
+from studies.plan.fields import Names
+from studies.plan.flags import parse_flags
 from studies.store.cells import wanted_factors
 from studies.store.sampler_chains import SPACINGS, Chain, Family
 
@@ -21,6 +21,14 @@ LEAST_SAMPLES = 20  # metrics.evaluation.LEAST, whose import would slow --help
 class SamplerSettings:
     """Every setting of a study of samplers; every cell is sampled by every chain, a sampler at a number of steps."""
 
+    preset: Annotated[
+        str,
+        Names(PRESETS),
+        Flag(
+            help="starting values: 'default', or 'smoke', which draws 60 samples in 10 to 50 steps of the first seed's"
+            " cells, by default of the run that compare_objectives.py --preset smoke leaves"
+        ),
+    ] = "default"
     run: Annotated[Path, Flag(help="the folder of the run whose checkpoints are sampled")] = Path("runs/objectives")
     out: Annotated[Path, Flag(help="the results' folder; the same command with the same folder continues it")] = Path(
         "runs/samplers"
@@ -53,12 +61,28 @@ class SamplerSettings:
     threads: Annotated[int, Flag(help="threads of each cell on a CPU")] = 1
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "smoke": {
+        "run": Path("runs/smoke"),
+        "out": Path("runs/smoke-samplers"),
+        "steps": (10, 20, 50),
+        "dpm_solver_up_to": 20,
+        "samples": 60,
+        "cells": ("seed=0",),
+    },
+}
+"""Changes to the default settings by name."""
+
+GROUPS = {"run": "preset", "comparison": "samplers", "execution": "device"}
+"""The headings of --help, and the first setting under each."""
+
+
 def parse_sampler_settings(argv: Sequence[str], description: str) -> SamplerSettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
-    settings = tyro.cli(SamplerSettings, args=list(argv), description=description)
-    check_at_least(
-        settings, {"samples": LEAST_SAMPLES, "dpm_solver_up_to": 1, "interpolations": 0, "jobs": 0, "threads": 1}
-    )
+    settings = parse_flags(SamplerSettings, argv, description, GROUPS, presets=PRESETS)
+    least = {"samples": LEAST_SAMPLES, "dpm_solver_up_to": 1, "interpolations": 0, "jobs": 0, "threads": 1}
+    check_at_least(settings, least)
     check_at_most(settings)
     if not settings.steps or min(settings.steps) < 1:
         raise ValueError(f"--steps are numbers of at least 1, got {' '.join(map(str, settings.steps)) or 'none'}")

@@ -30,7 +30,7 @@ def sampled_cells(settings: SamplerSettings) -> list[Cell]:
     ready = [cell for cell in asked_cells(settings.run, settings.cells) if is_trained(settings.run, cell)]
     if not ready:
         raise ValueError(f"{settings.run} has no finished cell to sample; run its study to the end first")
-    check_interpolations(settings, dataset_of(settings.run, trained.dataset, trained.test_examples))
+    check_interpolations(settings, dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale))
     for cell in ready:
         check_backend(cell.backend)
         if not chains(settings, num_steps(cell, trained)):
@@ -67,7 +67,8 @@ def run_and_report(settings: SamplerSettings, cells: Sequence[Cell], argv: Seque
     record_environment(out, STUDY, argv)
     if settings.interpolations:  # real examples, beside what is between them in the report
         trained = read_settings(settings.run)
-        record_data(out, trained.dataset, dataset_of(settings.run, trained.dataset, trained.test_examples))
+        dataset = dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale)
+        record_data(out, trained.dataset, dataset)
     print(announcement(settings, cells, jobs), flush=True)
     executor = LocalProcesses("studies.samplers.cell", settings.threads)
     return measure_and_report(executor, out, cells, jobs, STAGES, _report)

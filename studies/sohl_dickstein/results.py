@@ -45,7 +45,7 @@ def add_to_run(out: Path) -> str:
     Returns the table for the terminal.
     """
     run, settings = read_run(out), read_settings(out)
-    dataset = dataset_of(out, settings.dataset, settings.test_examples)
+    dataset = dataset_of(out, settings.dataset, settings.test_examples, settings.scale)
     table = gains(run, dataset)
     write_text(out / GAIN, table.to_csv(index=False))
     model = _shown_model(run, out, dataset)
@@ -64,7 +64,7 @@ def gains(run: Run, dataset: Dataset) -> pd.DataFrame:
 
     Bits a point, not per dim: K is minus the bound. The Gaussian is isotropic, fitted to the training set.
     """
-    null = float(isotropic_bits(dataset).mean())
+    null = float(isotropic_bits(dataset).mean()) - dataset.dims * dataset.scale_bits  # in the file's units, as bounds
     rows = run.rows[run.rows["metric"] == "bound"]
     table: list[dict[str, Any]] = []
     for (recipe, backend), group in rows.groupby(["recipe", "backend"], sort=False):

@@ -72,6 +72,10 @@ class Cell:
         named = [name for name in FACTOR_NAMES if getattr(self, name) != LATER_FACTORS.get(name)]
         return "-".join(str(getattr(self, name)).replace(":", "_") for name in named)
 
+    def is_typed(self) -> bool:
+        """Whether the seed is a number and every other factor text, which a file may have otherwise."""
+        return type(self.seed) is int and all(isinstance(getattr(self, name), str) for name in TEXT_FACTORS)
+
 
 def chosen_cells(cells: Sequence[Cell], selection: Sequence[str]) -> list[Cell]:
     """The cells that have one of the values asked for in every factor named, as in "seed=0,1"."""

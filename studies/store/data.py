@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from studies.datasets import DATASETS, Dataset, load_dataset
-from studies.store.files import write_arrays
+from studies.store.files import read_arrays, write_arrays
 from studies.store.folder import RunFolder
 
 REFERENCE_EXAMPLES = 256
 
 
 def digest_of(name: str, dataset: Dataset) -> str:
-    """SHA-256 of levels, shapes and numbers: of a file's as they are, of a built-in dataset's in float32.
+    """SHA-256 of levels, shapes, scale and numbers: of a file's as they are, of a built-in dataset's in float32.
 
     Those are computed anew each time, and processors differ in the last digits.
     """
@@ -28,6 +28,8 @@ def digest_of(name: str, dataset: Dataset) -> str:
     digest = hashlib.sha256(repr((dataset.levels, dataset.train.shape, dataset.test.shape)).encode())
     for array in (dataset.train, dataset.test):
         digest.update(np.ascontiguousarray(array, precision).data)
+    if dataset.scale is not None:  # the same numbers in other units have other likelihoods
+        digest.update(np.concatenate([dataset.scale.centre, dataset.scale.factor]).data)
     return digest.hexdigest()
 
 
@@ -37,18 +39,22 @@ def record_data(run: Path, name: str, dataset: Dataset) -> None:
     if not path.is_file():
         parts = {"train": dataset.train, "test": dataset.test}
         examples = {part: x[:REFERENCE_EXAMPLES].astype(np.float32) for part, x in parts.items()}
-        write_arrays(path, {**examples, "digest": np.array(digest_of(name, dataset))})
+        write_arrays(path, {**examples, **_scale_arrays(dataset), "digest": np.array(digest_of(name, dataset))})
+
+
+def _scale_arrays(dataset: Dataset) -> dict[str, np.ndarray]:
+    """How to bring the run's examples and samples back to the units of the file: x * factor + centre."""
+    scale = dataset.scale
+    return {} if scale is None else {"scale_centre": scale.centre, "scale_factor": scale.factor}
 
 
 def check_data(run: Path, name: str, dataset: Dataset) -> None:
     """ValueError where the run, if there is one, was begun with other data."""
     path = RunFolder(run).reference
-    if not path.is_file():
+    recorded = read_arrays(path)
+    if "digest" not in recorded:
         return
-    with np.load(path, allow_pickle=False) as recorded:
-        if "digest" not in recorded.files:
-            return
-        there = str(recorded["digest"])
+    there = str(recorded["digest"])
     if there != (now := digest_of(name, dataset)):
         raise ValueError(
             f"{run} was begun with other data than {name} holds now (digest {there[:12]} there, {now[:12]} now); "
@@ -56,8 +62,8 @@ def check_data(run: Path, name: str, dataset: Dataset) -> None:
         )
 
 
-def dataset_of(run: Path, name: str, test_examples: int | None) -> Dataset:
-    """The dataset of a run, opened again. ValueError where it is not what it was."""
-    dataset = load_dataset(name, test_examples)
+def dataset_of(run: Path, name: str, test_examples: int | None, scale: str) -> Dataset:
+    """The dataset of a run, opened again and scaled as there. ValueError where it is not what it was."""
+    dataset = load_dataset(name, test_examples, scale)
     check_data(run, name, dataset)
     return dataset

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,22 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends.whole_files import write_whole
+from backends.whole_files import clear_abandoned, is_unfinished, write_whole
 from studies.store.cells import FACTOR_NAMES, TEXT_FACTORS, Cell, chosen_cells
-from studies.store.folder import CellFolder, RunFolder
+from studies.store.folder import CellFolder, RunFolder, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (*FACTOR_NAMES, "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
+REASON, STAGE = "reason", "stage"
+"""Further columns of what an unfinished cell has measured: of a blank, why; and the stage that a row is of."""
 
 Row = dict[str, Any]
+
+LATER_SETTINGS = {"scale": "none"}
+"""Settings that older runs do not name, and what theirs were."""
 
 
 def row(metric: str, value: float, unit: str, **more: Any) -> Row:
     """One measurement, of some of COLUMNS; the cell's factors are put in front of it when it is written."""
     return {"metric": metric, "value": float(value), "unit": unit, **more}
+
+
+def blank(metric: str, reason: str, **more: Any) -> Row:
+    """A measurement that could not be made, and why. No table of results has a row of it; the cell's record has."""
+    return {"metric": metric, REASON: reason, **more}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,6 +50,17 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that `write_arrays` wrote; none where there is no file. ValueError in one line for another file."""
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: expected arrays, got {error}; was it written to the end?") from None
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
@@ -64,10 +87,21 @@ def read_rows(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 
 
-def write_record(folder: CellFolder, cell: Cell, description: Mapping[str, str] | None = None) -> None:
-    """Which cell the folder is of, and, of one that has finished, what it ran on."""
+def write_record(
+    folder: CellFolder, cell: Cell, description: Mapping[str, str] | None = None, blanks: Sequence[Row] = ()
+) -> None:
+    """Which cell the folder is of, and, of one that has finished, what it ran on and the blanks of its table."""
     described = {} if description is None else {"description": dict(description)}
-    write_json(folder.record, {"factors": asdict(cell), **described})
+    left_blank = {"blanks": list(blanks)} if blanks else {}
+    write_json(folder.record, {"factors": asdict(cell), **described, **left_blank})
+
+
+def write_partial(
+    folder: CellFolder, cell: Cell, stages: Mapping[str, Sequence[Row]], columns: Sequence[str] = COLUMNS
+) -> None:
+    """What the cell's stages have measured so far, blanks too, each by the name of its stage."""
+    rows = [{**asdict(cell), **stage_row, STAGE: stage} for stage, rows in stages.items() for stage_row in rows]
+    write_rows(folder.partial, rows, (*columns, REASON, STAGE))
 
 
 def write_finished(
@@ -77,11 +111,37 @@ def write_finished(
     rows: Iterable[Row],
     columns: Sequence[str] = COLUMNS,
 ) -> None:
-    """Marks the cell finished: its record, then its rows; nothing is left to go on from, and no earlier failure."""
-    write_record(folder, cell, description)
-    write_rows(folder.rows, [{**asdict(cell), **row} for row in rows], columns)
-    folder.state.unlink(missing_ok=True)
-    folder.failure.unlink(missing_ok=True)
+    """Marks the cell finished: its record, then its rows; nothing is left to go on from, and no earlier failure.
+
+    Blanks among the rows go to the record.
+    """
+    rows = list(rows)
+    write_record(folder, cell, description, [row for row in rows if REASON in row])
+    write_rows(folder.rows, [{**asdict(cell), **row} for row in rows if REASON not in row], columns)
+    for left in (folder.partial, folder.state, folder.failure):
+        left.unlink(missing_ok=True)
+
+
+def has_rows(folder: CellFolder) -> bool:
+    """Whether anything that the cell measured is there: all of it, or what its stages did before one of them failed."""
+    return folder.rows.is_file() or folder.partial.is_file()
+
+
+def read_measured(folder: CellFolder) -> pd.DataFrame:
+    """The rows of a cell that `has_rows`, whether it has finished or not."""
+    if folder.rows.is_file():
+        return read_rows(folder.rows)
+    partial = read_rows(folder.partial)
+    return partial[partial[REASON].isna()].drop(columns=[REASON, STAGE])
+
+
+def read_blanks(folder: CellFolder) -> list[Row]:
+    """The blanks of a cell: of one that has finished those of its record, else those of the stages that have ended."""
+    if folder.rows.is_file() or not folder.partial.is_file():
+        return list(folder.read_record().get("blanks", []))
+    partial = read_rows(folder.partial)
+    blanks = partial.loc[partial[REASON].notna(), ["metric", "sampler", REASON]]
+    return [{name: value for name, value in row.items() if isinstance(value, str)} for row in blanks.to_dict("records")]
 
 
 def is_finished(run: Path, cell_id: str) -> bool:
@@ -101,31 +161,49 @@ def asked_cells(run: Path, selection: Sequence[str]) -> list[Cell]:
 
 
 def finished_besides(run: Path, cells: Sequence[Cell]) -> list[Cell]:
-    """The run's finished cells that are not among `cells`: further seeds of the same recipes, in the same order."""
+    """The run's finished cells that are not among `cells`, as `begun_besides` has them."""
+    return [cell for cell in begun_besides(run, cells) if is_finished(run, cell.id)]
+
+
+def begun_besides(run: Path, cells: Sequence[Cell]) -> list[Cell]:
+    """The run's cells that are not among `cells`: further seeds of the same recipes, in the same order."""
     place = {replace(cell, seed=0): i for i, cell in enumerate(cells)}
     asked = set(cells)
-    besides = [cell for cell in asked_cells(run, ()) if cell not in asked and is_finished(run, cell.id)]
+    besides = [cell for cell in asked_cells(run, ()) if cell not in asked]
     return sorted(besides, key=lambda cell: (cell.seed, place.get(replace(cell, seed=0), len(cells))))
 
 
 def failure(run: Path, cell_id: str) -> str | None:
     """The one-line reason of a failed cell, or None."""
-    path = RunFolder(run).cell(cell_id).failure
-    return path.read_text().splitlines()[0] if path.is_file() else None
+    return reason_of(RunFolder(run).cell(cell_id))
+
+
+def reason_of(folder: CellFolder) -> str | None:
+    """The one-line reason that the cell of a folder failed, or None."""
+    if not folder.failure.is_file():
+        return None
+    lines = folder.failure.read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[0].strip() if lines and lines[0].strip() else "no reason was recorded"
 
 
 def first_stage(run: Path) -> int | None:
     """How many seeds set the number of the run's seeds; None where it was fixed beforehand."""
     path = RunFolder(run).sequential
-    return int(json.loads(path.read_text())["first_stage"]) if path.is_file() else None
+    if not path.is_file():
+        return None
+    first = read_json(path).get("first_stage")
+    if type(first) is not int:
+        raise ValueError(f"{path}: expected a number first_stage, got {first!r}; was it written by a study?")
+    return first
 
 
 def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
-    """Joins the rows of the finished cells into results.csv."""
+    """Joins what the cells have measured into results.csv, also of those that failed on the way or were stopped."""
     import pandas as pd
 
     folder = RunFolder(run)
-    frames = [read_rows(folder.cell(cell_id).rows) for cell_id in cell_ids if is_finished(run, cell_id)]
+    cells = [folder.cell(cell_id) for cell_id in cell_ids]
+    frames = [read_measured(cell) for cell in cells if has_rows(cell)]
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     for column in ("step", "t", "t_last"):
         frame[column] = frame[column].astype("Int64")
@@ -145,13 +223,11 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
     folder = RunFolder(run)
     path = folder.settings
     if path.is_file():
-        try:
-            there = folder.read_settings()
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise ValueError(f"{path} is not a settings file; give another folder with --out") from None
+        there = {**LATER_SETTINGS, **folder.read_settings()}
         # These change how a run runs, or how many cells it has, not what a cell of it computes.
         free = {"jobs", "threads", "together", "out", "preset", "seeds", "seeds_until", "cells", "tensorboard"}
         differing = [key for key in wanted if key not in free and there.get(key) != wanted[key]]
+        differing = [key for key in differing if key in there or wanted[key]]  # what is off, a folder may be older than
         if differing:
             key = differing[0]
             raise ValueError(
@@ -163,7 +239,9 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
         if there != wanted:
             write_json(path, wanted)
         return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if run.is_dir():
+        clear_abandoned(run)  # of a command that was killed before it had written its settings
+    if run.exists() and (not run.is_dir() or any(not is_unfinished(entry) for entry in run.iterdir())):
         raise ValueError(f"{run} exists and holds no run; give an empty or a new folder with --out")
     try:
         write_json(path, wanted)

@@ -35,6 +35,11 @@ class CellFolder:
         return self.path / "rows.csv"
 
     @property
+    def partial(self) -> Path:
+        """What a cell that has not finished has measured, every stage's rows from when it ends; gone when it has."""
+        return self.path / "partial.csv"
+
+    @property
     def failure(self) -> Path:
         """Why the cell failed: the reason as one line, then the traceback."""
         return self.path / "failed.txt"
@@ -70,15 +75,18 @@ class CellFolder:
         return self.path / "log.txt"
 
     def read_record(self) -> dict[str, Any]:
-        """What `record` holds; the errors of opening and reading JSON go out as they are, ValueError for no object."""
-        return _read_json(self.record)
+        """What `record` holds, as `read_json` gives it."""
+        return read_json(self.record)
 
     def read_cell(self) -> Cell:
         """The cell that the folder is of. ValueError in one line where its record does not say."""
         try:
-            return Cell(**self.read_record()["factors"])
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-            raise ValueError(f"{self.record} is not the record of a cell; remove {self.path} to run it anew") from None
+            cell = Cell(**self.read_record()["factors"])
+        except (ValueError, KeyError, TypeError):
+            cell = None
+        if cell is None or not cell.is_typed():
+            raise ValueError(f"{self.record} is not the record of a cell; remove {self.path} to run it anew")
+        return cell
 
 
 @dataclass(frozen=True)
@@ -146,16 +154,23 @@ class RunFolder:
             )
 
     def read_settings(self) -> dict[str, Any]:
-        """What `settings` holds, with errors as of `CellFolder.read_record`."""
-        return _read_json(self.settings)
+        """What `settings` holds, as `read_json` gives it."""
+        return read_json(self.settings)
 
     def read_environment(self) -> dict[str, Any]:
-        """What `environment` holds, with errors as of `read_settings`."""
-        return _read_json(self.environment)
+        """What `environment` holds, as `read_json` gives it."""
+        return read_json(self.environment)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object in a file. ValueError in one line where the file holds something else; OSError where there is none.
+
+    A number of thousands of digits, or lists in lists in lists, are not what a study writes either.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected JSON, got {error}; was it written to the end?") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}; was it written by a study?")
     return content

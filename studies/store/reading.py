@@ -7,8 +7,7 @@ the varying factors that are `in_recipe`, which the dataset, the backend and the
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from studies.store.cells import FACTOR_NAMES, FACTORS, LATER_FACTORS
-from studies.store.files import COLUMNS, first_stage, read_rows
+from studies.store.files import COLUMNS, REASON, first_stage, read_arrays, read_blanks, read_rows, reason_of
 from studies.store.folder import CellFolder, RunFolder
 from studies.store.recipes import recipes_of
 
@@ -32,14 +31,24 @@ FIRST_STAGE = "first_stage"
 
 
 @dataclass(frozen=True)
+class Blank:
+    """A measurement that could not be made, and why; `sampler` is None for one that no chain was drawn for."""
+
+    metric: str
+    sampler: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class CellRecord:
-    """One cell's folder: its factors, its description, and how it ended."""
+    """One cell's folder: its factors, its description, how it ended, and what could not be measured."""
 
     folder: Path
     factors: dict[str, Any]
     description: dict[str, Any]
     failure: str | None
     finished: bool
+    blanks: tuple[Blank, ...] = ()
 
     @property
     def id(self) -> str:
@@ -47,15 +56,15 @@ class CellRecord:
 
     def samples(self) -> dict[str, NDArray[np.float64]]:
         """The arrays of samples.npz by name; empty where the cell has none."""
-        return _arrays(CellFolder(self.folder).samples)
+        return read_arrays(CellFolder(self.folder).samples)
 
     def interpolations(self) -> dict[str, NDArray[np.float64]]:
         """The arrays of `samplers.interpolation.Interpolations`; empty where the cell has none."""
-        return _arrays(CellFolder(self.folder).interpolations)
+        return read_arrays(CellFolder(self.folder).interpolations)
 
     def sketches(self) -> dict[str, NDArray[np.float64]]:
         """The arrays of `drift.as_arrays`; empty where the cell has none."""
-        return _arrays(CellFolder(self.folder).sketches)
+        return read_arrays(CellFolder(self.folder).sketches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +106,11 @@ def read_run(folder: Path) -> Run:
     return Run(
         name=folder.resolve().name,
         folder=folder,
-        settings=_object(files.settings, files.read_settings),
-        environment=_object(files.environment, files.read_environment) if files.environment.is_file() else {},
+        settings=files.read_settings(),
+        environment=files.read_environment() if files.environment.is_file() else {},
         rows=rows,
         cells=tuple(replace(cell, factors={RUN: folder.resolve().name, **cell.factors}) for cell in cells),
-        reference=_arrays(files.reference),
+        reference=read_arrays(files.reference),
     )
 
 
@@ -151,17 +160,19 @@ def levels(rows: pd.DataFrame, factor: str) -> list[Any]:
 
 
 def _read_cell(folder: CellFolder) -> CellRecord:
-    cell = _object(folder.record, folder.read_record)
-    factors = {**LATER_FACTORS, **cell.get("factors", {})}
-    reason = folder.failure
-    lines = reason.read_text(encoding="utf-8", errors="replace").splitlines() if reason.is_file() else None
-    failure = None if lines is None else (lines[0].strip() if lines and lines[0].strip() else "no reason was recorded")
+    cell = folder.read_record()
+    factors, description = cell.get("factors") or {}, cell.get("description") or {}
+    if not (isinstance(factors, dict) and isinstance(description, dict)):
+        raise ValueError(f"{folder.record} is not the record of a cell; remove {folder.path} to run it anew")
+    factors = {**LATER_FACTORS, **factors}
+    failure = reason_of(folder)
     return CellRecord(
         folder=folder.path,
         factors={name: factors.get(name) for name in FACTOR_NAMES},
-        description=cell.get("description") or {},
+        description=description,
         failure=failure,
         finished=folder.rows.is_file() and failure is None,
+        blanks=tuple(Blank(row["metric"], row.get("sampler"), row[REASON]) for row in read_blanks(folder)),
     )
 
 
@@ -179,21 +190,3 @@ def _one_unit(rows: pd.DataFrame) -> pd.DataFrame:
 def _agreed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The entries that all records share."""
     return {key: value for key, value in records[0].items() if all(other.get(key) == value for other in records[1:])}
-
-
-def _object(path: Path, read: Callable[[], Any]) -> dict[str, Any]:
-    """What `read` makes of the file at `path`, with its errors in one line."""
-    try:
-        value = read()
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON, got {error}; was it written to the end?") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
-def _arrays(path: Path) -> dict[str, NDArray[np.float64]]:
-    if not path.is_file():
-        return {}
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}

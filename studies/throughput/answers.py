@@ -86,7 +86,7 @@ def answers(run: Path, asked: Asked, cases: Sequence[Case]) -> list[Answer]:
 def counts_of(trained: StudySettings) -> time_to_verdict.Counts:
     return time_to_verdict.Counts(
         train_steps=trained.train_steps,
-        test_examples=len(load_dataset(trained.dataset, trained.test_examples).test),
+        test_examples=len(load_dataset(trained.dataset, trained.test_examples, trained.scale).test),
         bound_evaluations=trained.bound_evaluations,
         samples=trained.samples,
         sample_evaluations=trained.sample_steps,

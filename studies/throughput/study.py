@@ -64,7 +64,9 @@ def raced(settings: ThroughputSettings) -> list[Workload]:
     chosen = [known[name] for name in settings.workloads]
     if settings.run is not None:
         trained = read_settings(settings.run)
-        chosen.append(of_study(trained, dataset_of(settings.run, trained.dataset, trained.test_examples).shape))
+        chosen.append(
+            of_study(trained, dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale).shape)
+        )
     return chosen
 
 

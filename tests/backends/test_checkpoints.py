@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 
 from backends import checkpoints
@@ -84,6 +86,44 @@ def test_a_broken_file_is_one_clear_error(content, tmp_path):
     with pytest.raises(ValueError, match="not a safetensors file, or not a whole one") as caught:
         checkpoints.load_weights(path)
     assert "\n" not in str(caught.value)
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path):
+    """One bit of every byte: refused in one line, or what is read is what was written.
+
+    As where spaces fill up the header, or it was in the name that the digest goes by.
+    """
+    path, arrays = tmp_path / "state.safetensors", {"a": np.float32([1, 2]), "step": np.array(7)}
+    checkpoints.save_weights(path, arrays, {"rows": "[]", "seconds": "1.5"})
+    content, refused = path.read_bytes(), 0
+    for i in range(len(content)):
+        damaged = bytearray(content)
+        damaged[i] ^= 1 << i % 8
+        path.write_bytes(damaged)
+        try:
+            back, metadata = checkpoints.load_weights(path)
+        except ValueError as error:
+            refused += "\n" not in str(error)
+        else:
+            assert metadata.items() >= {"rows": "[]", "seconds": "1.5"}.items()
+            assert {name: array.tobytes() for name, array in back.items()} == {
+                name: array.tobytes() for name, array in arrays.items()
+            }
+    assert refused > 0.9 * len(content)
+
+
+def test_equal_checkpoints_are_equal_bytes(tmp_path):
+    """Whatever order metadata come in, of which the library writes the entries as they fall, anew in each process."""
+    metadata = {name: name for name in "abcdefgh"}
+    for name, entries in (("a", metadata), ("b", dict(reversed(metadata.items())))):
+        checkpoints.save_weights(tmp_path / name, {"w": np.ones(3), "v": np.zeros((2, 1), np.float32)}, entries)
+    content = (tmp_path / "a").read_bytes()
+    assert content == (tmp_path / "b").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    assert length % 8 == 0
+    assert list(json.loads(content[8 : 8 + length])["__metadata__"]) == [*metadata, "sha256"]
+    with safetensors.safe_open(tmp_path / "a", framework="numpy") as file:
+        np.testing.assert_array_equal(file.get_tensor("w"), np.ones(3))
 
 
 def test_a_failed_write_leaves_the_older_file(tmp_path, monkeypatch):

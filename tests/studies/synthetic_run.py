@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,10 +45,15 @@ def make_run(
     bounds: dict[str, float] | None = None,
     samples: bool = True,
     shape: tuple[int, ...] | None = None,
+    diverged: Sequence[str] = (),
+    offsets: dict[str, float] | None = None,
+    curves: bool = True,
 ) -> Path:
-    """Writes a run's folder. `failed` names cells; `bounds` overrides the mean bound of an objective.
+    """Writes a run's folder. `failed` and `diverged` name cells; `bounds` overrides the mean bound of an objective.
 
     `shape`: that of an example, for a dataset of any name.
+    `offsets`: what is added to the bound of "SCHEDULE-PREDICTION-OBJECTIVE". Without `curves` there are no rows by step
+    or t, which makes large runs small.
     """
     (folder / "cells").mkdir(parents=True)
     shape = SIGNALS[dataset] if shape is None else shape
@@ -88,16 +94,38 @@ def make_run(
         if name in failed:
             (path / "failed.txt").write_text("the loss became NaN at step 214\nTraceback (most recent call last):\n")
             continue
-        rows = _rows(cell, (bounds or BOUND)[objective], spread, shape, samplers)
+        offset = (offsets or {}).get(f"{schedule}-{prediction}-{objective}", 0.0)
+        rows = _rows(cell, (bounds or BOUND)[objective] + offset, spread, shape, samplers)
+        if name in diverged:
+            kept = [row for row in rows if row["metric"] == "parameters"]
+            rows = [*kept, {**cell, "metric": "diverged", "value": 214.0, "unit": "step"}]
+        if not curves:
+            rows = [row for row in rows if not ({"step", "t"} & row.keys())]
         table = pd.DataFrame(rows, columns=COLUMNS)
         table.to_csv(path / "rows.csv", index=False)
         tables.append(table)
+        if name in diverged:
+            continue
         np.savez(path / "weights_sketch.npz", **_sketches(cell))
         if samples:
             np.savez(path / "samples.npz", **_samples(train, shape, objective, seed, samplers))
     if tables:
         pd.concat(tables).to_csv(folder / "results.csv", index=False)
     return folder
+
+
+def make_many(folder: Path, recipes: int = 16, **options: Any) -> Path:
+    """A run of 16 or of 100 recipes: bounds 0.01 apart, one recipe with a diverged cell, and one far behind."""
+    schedules, predictions = ("linear", "cosine", "a", "b", "c"), ("epsilon", "x_0", "v", "d", "e")
+    side = {16: 2, 100: 5}[recipes]
+    objectives = tuple(BOUND)
+    names = ["-".join(recipe) for recipe in itertools.product(schedules[:side], predictions[:side], objectives)]
+    offsets = {name: 0.01 * place for place, name in enumerate(names)} | {names[-1]: 2.7e7}
+    diverged = [f"digits-linear-x_0-beta_tilde-hybrid-torch-{seed}" for seed in (0, 1)]
+    return make_run(
+        folder, schedules=schedules[:side], predictions=predictions[:side], objectives=objectives, backends=["torch"],
+        offsets=offsets, diverged=diverged, **options,
+    )  # fmt: skip
 
 
 def make_sampler_run(folder: Path, *, steps: Sequence[int] = (10, 20, 50, 100, 1000), seeds: int = 3) -> Path:

@@ -171,15 +171,21 @@ def test_seeds_are_added_until_the_interval_is_narrow(smoke, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--backends", "mxnet"], "unknown backend 'mxnet'; known: torch, keras"),
-        (["--objectives", "gan"], "unknown objective 'gan'; known: epsilon_mse"),
+        (["--backends", "mxnet"], "invalid choice 'mxnet' for argument '--backends'. Expected one of ('torch', "),
+        (["--objectives", "gan"], "invalid choice 'gan' for argument '--objectives'. Expected one of ('epsilon_mse', "),
         (["--dataset", "imagenet"], "unknown dataset 'imagenet'; known: digits"),
         (["--num-steps", "0"], "--num-steps is at least 1, got 0"),
         (["--schedules", "square"], "unknown schedule 'square'; known: linear"),
         (["--schedules", "linear-scaled", "--num-steps", "10", "--sample-steps", "5"], "T is at least 21, got 10"),
-        (["--predictions", "score"], "unknown prediction 'score'; known: epsilon"),
+        (
+            ["--predictions", "score"],
+            "invalid choice 'score' for argument '--predictions'. Expected one of ('epsilon', ",
+        ),
         (["--variances", "learned_range"], "epsilon_mse has no gradient for a learned_range variance"),
-        (["--first-variance", "zero"], "unknown first_variance 'zero'; known: next, beta"),
+        (
+            ["--first-variance", "zero"],
+            "invalid choice 'zero' for argument '--first-variance'. Expected one of ('next', ",
+        ),
         (["--flow-examples", "1"], "--flow-examples is 0, or at least 2 for an error bar, got 1"),
         (["--learning-rate", "nan"], "--learning-rate is a positive number, got nan"),
         (["--widths", "16", "32", "64", "128", "256"], "5 levels need lengths divisible by 16"),
@@ -190,7 +196,7 @@ def test_seeds_are_added_until_the_interval_is_narrow(smoke, tmp_path):
         ),
         (["--seeds-until", "0.1", "--seeds", "1"], "from 2 or more first seeds, got 2 objectives and 1 seeds"),
         (["--preset", "huge"], "unknown preset 'huge'; known: default, smoke"),
-        (["--sampler", "euler"], "unknown sampler 'euler'; known: ancestral"),
+        (["--sampler", "euler"], "invalid choice 'euler' for argument '--sampler'. Expected one of ('ancestral', "),
         (["--out", "/proc/none"], "cannot write to /proc/none"),
     ],
 )

@@ -473,9 +473,19 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--workloads", "speech"], "--workloads are of digits, images, cifar10, got speech"),
-        (["--contestants", "nobody"], "--contestants are of torch"),
-        (["--modes", "fast"], "--modes are of eager, compiled, both, got fast"),
+        (
+            ["--workloads", "speech"],
+            r"invalid choice 'speech' for argument '--workloads'. Expected one of \('digits', 'images', 'cifar10'\)",
+        ),
+        (
+            ["--contestants", "nobody"],
+            r"invalid choice 'nobody' for argument '--contestants'. Expected one of \('torch', ",
+        ),
+        (
+            ["--modes", "fast"],
+            r"invalid choice 'fast' for argument '--modes'. Expected one of \('eager', 'compiled', 'both'\)",
+        ),
+        (["--workloads"], "--workloads names at least one, got none"),
         (["--rounds", "0"], "--rounds is at least 1, got 0"),
         (["--block-seconds", "0"], "--block-seconds is a positive number, got 0"),
         (["--clock", "cpu", "--threads", "2"], "--clock cpu is for --threads 1"),

@@ -9,8 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.reporting.contrasts import by_cell, contrast
+from studies.reporting.figures.coinciding import coinciding
+from studies.reporting.last_step import at_last_step
 from studies.reporting.names import name_of
-from studies.reporting.plotting import DASHES, INK, Panel, Plot, label_of, linear_axis, log_axis, positive_axis
+from studies.reporting.plotting import INK, Panel, Plot, label_of, linear_axis, log_axis, positive_axis
 from studies.reporting.view import View
 
 
@@ -66,9 +68,10 @@ def spent_by_t(view: View) -> Plot | None:
     return Plot(
         "bound-by-t",
         "Where in t the bound is spent",
-        "t = 1 is the decoder term, t = T pure noise; t is on a log scale. The running total ends at the bound less its"
-        " prior term; the running difference shows which steps make one bound lower than the other, with 95 % intervals"
-        f" (paired by seed{', pooled over frameworks' if len(view.backends) > 1 else ''}).",
+        f"t = 1 is the decoder term, t = T {at_last_step(view.run)}; t is on a log scale. The running total ends at the"
+        " bound less its prior term; the running difference shows which steps make one bound lower than the other, with"
+        f" 95 % intervals (paired by seed{', pooled over frameworks' if len(view.backends) > 1 else ''})."
+        + coinciding(view, running, "value", ["t"]),
         panels,
         pd.concat([table.assign(panel=panel) for panel, table in tables.items()]),
         view.keys(),
@@ -115,8 +118,7 @@ def _draw_by_t(view: View, table: pd.DataFrame, last: int, logarithmic: bool) ->
     def draw(ax: Axes) -> None:
         for (recipe, backend), group in table.groupby(["recipe", "backend"], sort=False):
             middle = np.sqrt(group["t"] * group["t_last"])
-            style = DASHES[view.dash(backend) % len(DASHES)]
-            ax.plot(middle, group["value"], color=view.colour(recipe), linestyle=style)
+            ax.plot(middle, group["value"], **view.line(recipe, backend, len(group)))
         log_axis(ax, "x", 1, max(last, 2))
         ax.set_xlabel("t")
         if logarithmic:
@@ -135,7 +137,7 @@ def _draw_difference(view: View, difference: pd.DataFrame, last: int) -> Callabl
             colour = view.colour(recipe)
             if np.all(np.isfinite(group[["low", "high"]])):
                 ax.fill_between(group["t"], group["low"], group["high"], color=colour, alpha=0.18, linewidth=0)
-            ax.plot(group["t"], group["value"], color=colour)
+            ax.plot(group["t"], group["value"], color=colour, linestyle=view.dash(recipe))
         log_axis(ax, "x", 1, max(last, 2))
         linear_axis(ax, "y")
         ax.set_xlabel("t")

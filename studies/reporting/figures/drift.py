@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from studies.reporting.names import name_of
 from studies.reporting.numbers import listed
-from studies.reporting.plotting import DASHES, FAINT, Key, Panel, Plot, label_of, log_axis
+from studies.reporting.plotting import FAINT, REFERENCE_DASH, Key, Panel, Plot, label_of, log_axis
 from studies.reporting.view import View, one_seed
 from studies.store.reading import CellRecord
-
-BETWEEN_RECIPES = len(DASHES) - 1  # the dash, so that the colour of a recipe means frameworks
 
 
 def drift(view: View) -> Plot | None:
@@ -33,9 +31,9 @@ def drift(view: View) -> Plot | None:
         f" {label_of(line['mean'].iloc[-1])} at step {line['step'].iloc[-1]}"
         for key, line in lines.groupby(["between", "what"], sort=False)
     )
-    keys = [Key(f"frameworks, {name_of(recipe)}", view.colour(recipe)) for recipe in view.recipes]
+    keys = [Key(f"frameworks, {name_of(recipe)}", view.colour(recipe), view.dash(recipe)) for recipe in view.recipes]
     if (table["between"] == "recipes").any():
-        keys.append(Key("recipes, same framework", dash=BETWEEN_RECIPES))
+        keys.append(Key("recipes, same framework", dash=REFERENCE_DASH))
     return Plot(
         "weights-drift",
         "How far the weights drift apart",
@@ -109,7 +107,7 @@ def _draw(view: View, lines: pd.DataFrame) -> Callable[[Axes], None]:
             of_recipe = between == "frameworks"
             colour = view.colour(what) if of_recipe else FAINT
             ax.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0)
-            style = "-" if of_recipe else DASHES[BETWEEN_RECIPES]
+            style = view.dash(what) if of_recipe else REFERENCE_DASH
             ax.plot(line["step"], line["mean"], color=colour, linestyle=style)
         log_axis(ax, "x", 1, float(lines["step"].max()))
         log_axis(ax, "y", float(lines["low"].min()) / 2, float(lines["high"].max()) * 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.reporting.plotting import DASHES, INK, Key, Panel, Plot, label_of, log_axis
+from studies.reporting.plotting import INK, REFERENCE_DASH, Key, Panel, Plot, label_of, log_axis
 from studies.reporting.view import View
 from studies.statistics.intervals import mean_interval
 
@@ -64,7 +64,7 @@ def above_floor(view: View) -> Plot | None:
         " Of the KL the decoder’s term, t = 1, is left out.",
         panels,
         pd.concat([table.assign(panel=name) for name, table in tables.items()], ignore_index=True),
-        [*view.keys(), Key("floor", INK, dash=2)],
+        [*view.keys(), Key("floor", INK, dash=REFERENCE_DASH)],
     )
 
 
@@ -126,10 +126,10 @@ def _draw(view: View, table: pd.DataFrame, floor: pd.DataFrame | None = None) ->
             visible = group["value"].where(group["value"] > least)
             lowest = min(lowest, float(visible.min()) if visible.notna().any() else top)
             ax.fill_between(middle, group["low"].clip(least), group["high"], color=colour, alpha=0.18, linewidth=0)
-            ax.plot(middle, visible, color=colour, linestyle=DASHES[view.dash(backend) % len(DASHES)])
+            ax.plot(middle, visible, **view.line(recipe, backend, len(group)))
         for colour, group in _floors(view, floor):
             below = group["value"].clip(least / 10)  # off the axis, where the line leaves it
-            ax.plot(np.sqrt(group["t"] * group["t_last"]), below, color=colour, linestyle=DASHES[2])
+            ax.plot(np.sqrt(group["t"] * group["t_last"]), below, color=colour, linestyle=REFERENCE_DASH)
         log_axis(ax, "x", 1, max(int(table["t_last"].max()), 2))
         log_axis(ax, "y", lowest / (1.3 if floor is None else 5), top * 1.3)
         ax.set_xlabel("t")

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.reporting.names import name_of
 from studies.reporting.numbers import plain
-from studies.reporting.plotting import FAINT, INK, PAPER, Key, Panel, Plot, linear_axis, rows_axis
+from studies.reporting.plotting import FAINT, INK, PAPER, Panel, Plot, linear_axis, rows_axis
 from studies.reporting.view import View
 
 FILE = "gain.csv"
@@ -32,7 +31,6 @@ def gain(view: View) -> Plot | None:
         _draw(view, table),
         height=60 + 34 * len(table),
     )
-    frameworks = [Key(name_of(backend), marker=view.marker(backend)) for backend in view.backends]
     return Plot(
         "gain-over-gaussian",
         "The bound in bits, and its gain over a Gaussian",
@@ -42,7 +40,7 @@ def gain(view: View) -> Plot | None:
         " the paper's number, on a roll whose thickness it does not give, and on which alone it depends.",
         [panel],
         table,
-        [*view.keys(dashes=False), *(frameworks if len(view.backends) > 1 else [])],
+        view.keys(lines=False),
     )
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.metrics.vocabulary import VOCABULARY, title_of
-from studies.reporting.plotting import DASHES, Panel, Plot, label_of, linear_axis, positive_axis
+from studies.reporting.figures.coinciding import coinciding
+from studies.reporting.plotting import Panel, Plot, label_of, linear_axis, positive_axis
 from studies.reporting.view import View
 
 
@@ -23,7 +24,8 @@ def losses(view: View) -> Plot | None:
         "Both losses during training",
         "Each cell is trained on one loss; both are measured. Lines are means over seeds of the mean since the last"
         " point, bands run from the lowest seed to the highest. The KL is T times the mean over uniform t: an"
-        " estimate of the training-set bound without its prior term.",
+        " estimate of the training-set bound without its prior term."
+        + coinciding(view, table, "mean", ["metric", "step"]),
         [_panel(view, str(metric), curves) for metric, curves in table.groupby("metric", sort=False)],
         table,
         view.keys(),
@@ -55,7 +57,7 @@ def _draw_curves(view: View, summary: pd.DataFrame) -> Callable[[Axes], None]:
         for (recipe, backend), group in summary.groupby(["recipe", "backend"], sort=False):
             colour = view.colour(recipe)
             ax.fill_between(group["step"], group["min"], group["max"], color=colour, alpha=0.18, linewidth=0)
-            ax.plot(group["step"], group["mean"], color=colour, linestyle=DASHES[view.dash(backend) % len(DASHES)])
+            ax.plot(group["step"], group["mean"], **view.line(recipe, backend, len(group)))
         positive_axis(ax, summary[["min", "max"]].to_numpy())
         ax.set_xlabel("training step")
         linear_axis(ax, "x")

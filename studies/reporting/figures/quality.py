@@ -10,14 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.reporting.contrasts import sample_metrics
-from studies.reporting.names import family_name, name_of, quantity, sampler_family, sampler_name, sampler_steps, unit_of
+from studies.reporting.names import family_name, quantity, sampler_family, sampler_name, sampler_steps, unit_of
 from studies.reporting.numbers import plus_minus
 from studies.reporting.plotting import (
-    DASHES,
     FAINT,
     INK,
     PAPER,
-    Key,
+    REFERENCE_DASH,
     Panel,
     Plot,
     label_of,
@@ -62,8 +61,7 @@ def quality(view: View) -> Plot | None:
         " comparable." + one_seed(view),
         panels,
         table,
-        view.keys(dashes=False)
-        + ([Key(name_of(b), marker=view.marker(b)) for b in view.backends] if len(view.backends) > 1 else []),
+        view.keys(lines=False),
     )
 
 
@@ -159,7 +157,7 @@ def quality_by_steps(view: View) -> Plot | None:
     return Plot(
         "quality-by-steps",
         "Sample quality against the sampler’s steps",
-        "One network evaluation a step. Lines are means over seeds, bands from the lowest to the highest; the dashed"
+        "One network evaluation a step. Lines are means over seeds, bands from the lowest to the highest; the dotted"
         " line is the floor.",
         [_panel_by_steps(view, metric, family, mean) for (metric, family), mean in tables.items()],
         pd.concat(tables.values()),
@@ -211,12 +209,9 @@ def _draw_steps(view: View, mean: pd.DataFrame, least: float | None, unit: str) 
         for (recipe, backend), group in mean.groupby(["recipe", "backend"], sort=False):
             colour = view.colour(recipe)
             ax.fill_between(group["steps"], group["min"], group["max"], color=colour, alpha=0.18, linewidth=0)
-            ax.plot(
-                group["steps"], group["mean"], color=colour, marker=view.marker(backend), markersize=5,
-                linestyle=DASHES[view.dash(backend) % len(DASHES)],
-            )  # fmt: skip
+            ax.plot(group["steps"], group["mean"], **view.line(recipe, backend, len(group)))
         if least is not None:
-            ax.axhline(least, color=INK, linestyle="--", linewidth=1.2)
+            ax.axhline(least, color=INK, linestyle=REFERENCE_DASH, linewidth=1.2)
         log_axis(ax, "x", float(mean["steps"].min()) / 1.15, float(mean["steps"].max()) * 1.15)
         linear_axis(ax, "y")
         ax.set_xlabel("steps")

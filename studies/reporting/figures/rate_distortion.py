@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from studies.reporting.plotting import DASHES, Panel, Plot, label_of, linear_axis, log_axis
+from studies.reporting.plotting import Panel, Plot, label_of, linear_axis, log_axis
 from studies.reporting.view import View
 
 _BOTH = ("rate_at_t", "distortion_at_t")
@@ -73,8 +73,7 @@ def _curves(rows: pd.DataFrame) -> pd.DataFrame:
 def _draw(view: View, curves: pd.DataFrame, x: str, y: str, last: int | None) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
         for (recipe, backend), group in curves.groupby(["recipe", "backend"], sort=False):
-            style = DASHES[view.dash(backend) % len(DASHES)]
-            ax.plot(group[x], group[y], color=view.colour(recipe), linestyle=style)
+            ax.plot(group[x], group[y], **view.line(recipe, backend, len(group)))
         if last is None:
             linear_axis(ax, "x")
             ax.set_xlim(left=0)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from studies.reporting.names import sampler_name, sampler_steps
 from studies.reporting.numbers import plain
 from studies.reporting.pictures import examples, nearest_neighbours, real_and_made, trajectories
-from studies.reporting.plotting import Key, Panel, Plot, label_of
-from studies.reporting.points import MOST_POINTS, Plane, plane_of
+from studies.reporting.plotting import REFERENCE_DASH, Key, Panel, Plot, label_of
+from studies.reporting.points import MOST_POINTS, Plane, shared_plane
 from studies.reporting.strips import limits_of, note
 from studies.reporting.view import View, cells_with_samples
 
@@ -26,7 +26,7 @@ def samples(view: View) -> Plot | None:
         return None
     test = view.run.reference.get("test")
     shape = cells[0][1][names[0]].shape[1:]
-    plane = _plane(test, shape)
+    plane = shared_plane(test, shape)
     panels: list[Panel] = []
     data = []
     for name in names:
@@ -56,7 +56,7 @@ def denoising(view: View) -> Plot | None:
         if f"{name}/trajectory" in arrays
     ]
     train, shape = view.run.reference.get("train"), paths[0][2].shape[2:]
-    plane = _plane(view.run.reference.get("test"), shape)
+    plane = shared_plane(view.run.reference.get("test"), shape)
     data = [
         examples(array[k], limit=3, plane=plane).assign(cell=label, t=int(t))
         for label, _, array, steps in paths
@@ -100,13 +100,10 @@ def neighbours(view: View) -> Plot | None:
         f"{note(train.shape[1:], limits_of(train))}",
         panels,
         data,
-        [Key(label, colour) for label, colour, _ in drawn] + [Key("real test data", dash=1)] if train.ndim == 2 else (),
+        [Key(label, colour) for label, colour, _ in drawn] + [Key("real test data", dash=REFERENCE_DASH)]
+        if train.ndim == 2
+        else (),
     )
-
-
-def _plane(real: Array | None, shape: tuple[int, ...]) -> Plane | None:
-    """The plane that all panels of points of several columns share; None for other data, or without real data."""
-    return plane_of(real) if real is not None and len(shape) == 1 and shape[0] > 1 else None
 
 
 def _layout(shape: tuple[int, ...], plane: Plane | None) -> str:

@@ -12,10 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from studies.plan.schedules import FILE
-from studies.reporting.plotting import DASHES, FAINT, Key, Panel, Plot, label_of, linear_axis, log_axis
+from studies.reporting.plotting import FAINT, REFERENCE_DASH, Key, Panel, Plot, label_of, linear_axis, log_axis
 from studies.reporting.view import View
-
-_START_DASH = 2
 
 
 def learned_schedules(view: View) -> Plot | None:
@@ -31,8 +29,7 @@ def learned_schedules(view: View) -> Plot | None:
         for ends in [group[group["seed"] == group["seed"].iloc[0]]]
     )
     with_curves = set(curves["recipe"])
-    keys = [key for key, recipe in zip(view.keys(dashes=False), view.recipes, strict=True) if recipe in with_curves]
-    frameworks = view.keys()[len(view.recipes) :]
+    keys = [key for key, recipe in zip(view.keys(), view.recipes, strict=False) if recipe in with_curves]
     panels = [
         Panel(
             "log SNR at t",
@@ -57,7 +54,7 @@ def learned_schedules(view: View) -> Plot | None:
         " Kingma et al. 2021), by the moving average of its parameters. Dotted: where it started. One line a seed.",
         panels,
         curves,
-        [*keys, *frameworks, Key("start", FAINT, dash=_START_DASH)],
+        [*keys, *view.framework_keys(hollow=True), Key("start", FAINT, dash=REFERENCE_DASH)],
     )
 
 
@@ -80,11 +77,10 @@ def _curves(view: View) -> pd.DataFrame:
 def _draw(view: View, curves: pd.DataFrame, what: str) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
         for (recipe, backend, _), line in curves.groupby(["recipe", "backend", "seed"], sort=False):
-            style = DASHES[view.dash(backend) % len(DASHES)]
-            ax.plot(line["t"], line[what], color=view.colour(recipe), linestyle=style, linewidth=1.3)
+            ax.plot(line["t"], line[what], **view.line(recipe, backend, len(line)), linewidth=1.3)
         for _, line in curves.drop_duplicates(["recipe", "t"]).groupby("recipe", sort=False):
             start = np.zeros(len(line)) if what == "change" else line[f"start_{what}"]
-            ax.plot(line["t"], start, color=FAINT, linestyle=DASHES[_START_DASH], linewidth=1.3)
+            ax.plot(line["t"], start, color=FAINT, linestyle=REFERENCE_DASH, linewidth=1.3)
         log_axis(ax, "x", 1, max(int(curves["t"].max()), 2))
         ax.set_xlabel("t")
         if what == "beta":

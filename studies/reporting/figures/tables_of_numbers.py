@@ -13,17 +13,16 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from studies.metrics.moments import MomentErrors, Moments, errors_between, moments
-from studies.reporting.names import name_of, sampler_name
+from studies.reporting.names import sampler_name
 from studies.reporting.numbers import count
 from studies.reporting.plotting import FAINT, INK, Key, Panel, Plot, Table, label_of, linear_axis, rows_axis
-from studies.reporting.points import MOST_PAIRED, bins_of, coordinates, histogram, leading_columns, pairs, shares
+from studies.reporting.points import MOST_PAIRED, Line, bins_of, coordinates, histogram, leading_columns, pairs, shares
 from studies.reporting.view import View, cells_with_samples
 
 MOST_MARGINALS = 12  # columns with a histogram
-MOST_LINES = 6  # recipes and frameworks in one panel: as many as there are hues
+MOST_LINES = 6  # recipes and frameworks in one panel
 MOST_CORRELATED = 300  # columns whose correlations are compared
-MOST_ROWS = 20  # of recipes and frameworks under each other
-MOST_MARKS = 400  # in such a row
+MOST_MARKS = 400  # in the row of a recipe and framework
 
 Array = NDArray[np.float64]
 
@@ -45,8 +44,7 @@ def marginals(view: View) -> Plot | None:
     if test is None or not cells or test.shape[1] < 3:  # fewer are seen whole in the samples
         return None
     columns, few = leading_columns(test, MOST_MARGINALS), cells[:MOST_LINES]
-    clouds = [(cell.label, cell.colour, cell.samples) for cell in few]
-    dashes = [view.dash(cell.backend) for cell in few]
+    lines = [Line(cell.label, cell.colour, view.dash(cell.recipe), cell.samples) for cell in few]
     data = []
     least = min(len(cell.samples) for cell in few)
     for column in columns:
@@ -60,10 +58,10 @@ def marginals(view: View) -> Plot | None:
         f"Seed {view.shown_seed}, {sampler}. {_which(columns, test.shape[1])} Grey is filled by {len(test)} real test"
         " examples, lines are samples; the outermost bins hold all that is beyond them. A line above the grey where"
         " grey is low is a value that samples take too often, one below it a value they miss."
-        f"{_of_cells(cells, MOST_LINES, 'in each panel')}",
-        [histogram(f"column {column}", test, clouds, dashes, int(column)) for column in columns],
+        f"{_of_cells(cells)}",
+        [histogram(f"column {column}", test, lines, int(column)) for column in columns],
         pd.concat(data),
-        _keys(view, few),
+        [Key(cell.label, cell.colour, view.dash(cell.recipe)) for cell in few],
     )
 
 
@@ -102,9 +100,8 @@ def first_moments(view: View) -> Plot | None:
     compared = [] if train is None else [Drawn(None, None, f"training data ({len(train)})", FAINT, train)]
     of_cells = [(cell, moments(cell.samples[:, columns].astype(np.float64))) for cell in [*compared, *cells]]
     errors = [(cell, errors_between(of_cell, of_test)) for cell, of_cell in of_cells]
-    visible = errors[: len(compared) + MOST_ROWS]
-    panels = [_panel(part, [(cell, part.of(error)) for cell, error in visible]) for part in _PARTS]
-    still = int((~of_test.varies).sum())
+    panels = [_panel(part, [(cell, part.of(error)) for cell, error in errors]) for part in _PARTS]
+    still = int(np.sum(~of_test.varies))
     return Plot(
         "moments",
         "Moments of every column",
@@ -114,8 +111,7 @@ def first_moments(view: View) -> Plot | None:
         " column; a factor below 1 a column with too little spread, as of samples that miss its rare values; skewness"
         " that is off, a wrong shape; correlations that are off, columns that are right by themselves and wrong"
         " together. The table has the mark that is farthest off. Triangles at the edge are beyond it."
-        f"{_left_out(still, len(columns))}{_most_correlated(test.shape[1])}"
-        f"{_of_cells(cells, MOST_ROWS, 'drawn; the table has all')}",
+        f"{_left_out(still, len(columns))}{_most_correlated(test.shape[1])}",
         [panel for panel in panels if panel is not None],
         pd.concat([_rows(cell, columns, of_cell, of_test) for cell, of_cell in of_cells]),
         table=_table([(cell.label, error) for cell, error in errors], columns),
@@ -147,21 +143,16 @@ def _which(columns: NDArray[np.int64], width: int) -> str:
     return f"The {len(columns)} of {width:,} columns, counted from 0, of the largest variance in the test data."
 
 
-def _of_cells(cells: list[Drawn], most: int, where: str) -> str:
-    return f" The first {most} of {len(cells)} recipes and frameworks are {where}." if len(cells) > most else ""
+def _of_cells(cells: list[Drawn]) -> str:
+    if len(cells) <= MOST_LINES:
+        return ""
+    return f" The first {MOST_LINES} of {len(cells)} recipes and frameworks are drawn; the data have all."
 
 
 def _most_correlated(width: int) -> str:
     if width <= MOST_CORRELATED:
         return ""
     return f" Of {width:,} columns, the {MOST_CORRELATED} of the largest variance in the test data are compared."
-
-
-def _keys(view: View, cells: list[Drawn]) -> list[Key]:
-    recipes = dict.fromkeys(cell.recipe for cell in cells)
-    backends = dict.fromkeys(cell.backend for cell in cells)
-    lines = [Key(name_of(backend), dash=view.dash(backend)) for backend in backends]
-    return [Key(name_of(recipe), view.colour(recipe)) for recipe in recipes] + (lines if len(lines) > 1 else [])
 
 
 def _left_out(still: int, columns: int) -> str:

@@ -192,5 +192,7 @@ def test_keras_on_tensorflow_trains_perceptrons_together(monkeypatch):
 
 
 def test_an_unknown_choice_is_one_line():
-    with pytest.raises(ValueError, match="--together is one of auto, on, off, got 'maybe'"):
+    with pytest.raises(
+        ValueError, match=r"invalid choice 'maybe' for argument '--together'. Expected one of \('auto', 'on', 'off'\)"
+    ):
         parse_settings(["--together", "maybe"], "")

@@ -117,7 +117,7 @@ class InProcess:
     def __init__(self, run: Callable[[Sequence[str], InProcess], str], command: Sequence[str], **options: Any) -> None:
         self.module, self.arguments, self.status = command[2], list(command[3:]), 1
         self.env = {name: value for name, value in options["env"].items() if name != "PYTEST_CURRENT_TEST"}
-        self.stdout = self._lines(run)
+        self.stdin, self.stdout = None, self._lines(run)
 
     def _lines(self, run: Callable[[Sequence[str], InProcess], str]) -> Iterator[str]:
         yield from run(self.arguments, self).splitlines(keepends=True)

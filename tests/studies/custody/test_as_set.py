@@ -7,6 +7,7 @@ Each flag is given on a command line of a study of one small cell. What it chang
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -150,6 +151,48 @@ def test_the_levels_of_a_dataset_reach_every_stage(study, commands):
     assert {stage: process.levels for stage, process in seen.processes_of().items()} == dict.fromkeys(
         ["training", "bound", "flow", "respaced chain", "whole chain"], 5
     )
+
+
+@of_flags("scale")
+@pytest.mark.parametrize("rule", ["standard", "minmax"])
+def test_scale(study, commands, rule):
+    """What is trained on and measured is scaled as by hand; likelihoods are of the numbers in the file."""
+    with np.load(commands.folder / "points.npz") as arrays:
+        given = {part: 300 * arrays[part] * [1, 2, 3] + 1000 for part in ("train", "test")}
+    train = given["train"]
+    if rule == "standard":
+        centre, factor = train.mean(axis=0), train.std(axis=0)
+    else:
+        centre, factor = (train.max(axis=0) + train.min(axis=0)) / 2, np.ptp(train, axis=0) / 2
+    np.savez(commands.folder / "raw.npz", **given)
+    np.savez(commands.folder / "by_hand.npz", **{part: (x - centre) / factor for part, x in given.items()})
+    seen = study(f"--dataset {commands.folder / 'raw.npz'} --scale {rule}")
+    by_hand = study(f"--dataset {commands.folder / 'by_hand.npz'}")
+    for ours, theirs in zip(seen.trained.steps, by_hand.trained.steps, strict=True):
+        np.testing.assert_allclose(ours.x_0, theirs.x_0, atol=1e-12)
+    np.testing.assert_allclose(seen.evaluation.bound.x_0, by_hand.evaluation.bound.x_0, atol=1e-12)
+    more = np.log2(factor).mean()
+    for metric in ("bound", "bound_decoder", "flow_bound", "distortion"):
+        assert value_of(seen.rows, metric) == pytest.approx(value_of(by_hand.rows, metric) + more, abs=1e-9)
+    curve = value_of(seen.rows, "train_posterior_kl", step=1)
+    assert curve == pytest.approx(value_of(by_hand.rows, "train_posterior_kl", step=1) + more, abs=1e-6)
+    assert value_of(seen.rows, "bound_prior") == pytest.approx(value_of(by_hand.rows, "bound_prior"), abs=1e-12)
+    assert f"scaled by {rule}: likelihoods are in the file's own units" in seen.said
+    with np.load(seen.out / "reference.npz") as arrays:
+        np.testing.assert_allclose(arrays["scale_centre"], centre)
+        np.testing.assert_allclose(arrays["scale_factor"], factor)
+        np.testing.assert_allclose(arrays["test"], (given["test"] - centre) / factor, atol=1e-6)
+    assert seen.settings["scale"] == rule
+
+
+def test_a_run_from_before_there_was_a_scale_goes_on(commands):
+    """Its settings do not name one, which is what it was run by."""
+    words = f"--out {commands.folder / 'before_scales'}"
+    first = commands.study(words)
+    recorded = first.settings
+    assert recorded.pop("scale") == "none"
+    (first.out / "settings.json").write_text(json.dumps(recorded))
+    assert set(commands.study(f"{words} --seeds 2").rows["seed"]) == {0, 1}
 
 
 # The factors: one cell for each combination.

@@ -113,6 +113,16 @@ def test_the_plain_samples(plain_samples, finished):
         np.testing.assert_array_equal(chain.x_T, plain_samples.chains()[0].x_T)
 
 
+@OF_SAMPLERS.of("preset")
+def test_the_smoke_preset_of_sampling(sampled, commands, finished):
+    """Fewer and shorter chains of the first seed's cells; its numbers stand in `test_defaults`."""
+    words = words_of({"--run": str(finished.out), "--jobs": "1"}, "--preset smoke")
+    seen = commands.run("compare_samplers", words, "--preset smoke", samples=np.full((64, 3), np.nan))
+    steps = (ancestral_step, ddim_step, dpm_solver_step, dpm_solver_step)
+    assert drawn(seen) == [(step, 10, 60) for step in steps] * 2
+    assert seen.cells == finished.cells
+
+
 @OF_SAMPLERS.of("run")
 def test_the_run_that_is_sampled(sampled, another):
     """Its cells, weights, chain, first variance and precision."""
@@ -275,6 +285,21 @@ def test_estimates(estimated, commands, another):
         held = count * seen.rows.query(f"metric == 'coverage' and estimator == '{estimator}'")["value"]
         assert len(held) == 2
         np.testing.assert_allclose(held, np.rint(held), atol=1e-9)
+
+
+@OF_ESTIMATORS.of("preset")
+def test_the_smoke_preset_of_estimating(estimated, commands, another):
+    """Of a run's models fewer estimates; where there is no run, its own models are small ones of the same preset."""
+    words = words_of({"--run": str(another.out), "--jobs": "1", "--cells": "seed=1"}, "--preset smoke")
+    seen = commands.run("compare_estimators", words, "--preset smoke", losses=of_noise)
+    assert table_shape(seen) == (48, 5, 4)
+    assert repeats_behind(seen, "computed_over_scatter") == pytest.approx(40)
+    assert repeats_behind(seen, "network_computed_over_scatter") == pytest.approx(4)
+    alone = commands.run("compare_estimators", ["--preset", "smoke", "--jobs", "1"], execute=False)
+    models = json.loads((alone.out / "models" / "settings.json").read_text())
+    asked = {"preset": "smoke", "train_steps": 60, "widths": [8, 16], "num_steps": 100, "test_examples": 60, "seeds": 1}
+    assert {name: models[name] for name in asked} == asked
+    assert len(alone.cells) == 2
 
 
 @OF_ESTIMATORS.of("out", "train_steps", "threads")

@@ -100,6 +100,18 @@ def test_the_plain_race(race):
         assert timed(worker) == 2 * [{"block": b, "count": 10, "clock": "wall"} for b in ("train", "sample")]
 
 
+@FLAGS.of("preset")
+def test_the_smoke_preset(race, commands):
+    """A small network, three rounds, no growth; its numbers stand in `test_defaults`."""
+    seen = commands.run(
+        "compare_throughput", ["--preset", "smoke", "--device", "cpu"], "--preset smoke", process=Worker
+    )
+    assert {worker.workload["name"] for worker in seen.processes} == {"digits"}
+    for worker in seen.processes:
+        assert '"widths": [8, 16]' in worker.workload["network"]
+        assert timed(worker) == 3 * [{"block": b, "count": 20, "clock": "wall"} for b in ("train", "sample")]
+
+
 @FLAGS.of("out")
 def test_out(race, commands):
     out = commands.folder / "elsewhere"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from studies.plan.settings import parse_settings
 from tests.studies.custody.command import Commands, Seen
 from tests.studies.custody.entry import parsed
 
@@ -15,6 +17,7 @@ DEFAULT: dict[str, Any] = {
     "preset": "default",
     "out": Path("runs/objectives"),
     "dataset": "digits",
+    "scale": "none",
     "objectives": ("epsilon_mse", "posterior_kl"),
     "backends": (),
     "predictions": ("epsilon",),
@@ -61,6 +64,7 @@ SMOKE: dict[str, Any] = {
     "widths": (8, 16),
     "seeds": 2,
     "num_steps": 100,
+    "schedules": ("cosine",),
     "train_steps": 60,
     "warmup_steps": 10,
     "batch_size": 32,
@@ -74,6 +78,7 @@ SMOKE: dict[str, Any] = {
 """What the preset changes."""
 
 SAMPLERS: dict[str, Any] = {
+    "preset": "default",
     "run": Path("runs/objectives"),
     "out": Path("runs/samplers"),
     "samplers": ("ancestral", "ddim", "dpm_solver", "dpm_solver-logsnr"),
@@ -87,6 +92,7 @@ SAMPLERS: dict[str, Any] = {
     "threads": 1,
 }
 ESTIMATORS: dict[str, Any] = {
+    "preset": "default",
     "run": None,
     "out": Path("runs/estimators"),
     "cells": (),
@@ -100,6 +106,7 @@ ESTIMATORS: dict[str, Any] = {
     "threads": 1,
 }
 THROUGHPUT: dict[str, Any] = {
+    "preset": "default",
     "out": Path("runs/throughput"),
     "run": None,
     "workloads": ("digits", "images"),
@@ -114,6 +121,33 @@ THROUGHPUT: dict[str, Any] = {
     "device": "auto",
     "threads": 1,
 }
+SMOKE_OF: dict[str, dict[str, Any]] = {
+    "compare_samplers": {
+        "run": Path("runs/smoke"),
+        "out": Path("runs/smoke-samplers"),
+        "steps": (10, 20, 50),
+        "dpm_solver_up_to": 20,
+        "samples": 60,
+        "cells": ("seed=0",),
+    },
+    "compare_estimators": {
+        "out": Path("runs/smoke-estimators"),
+        "examples": (16, 48),
+        "noise_draws": 4,
+        "repeats": 40,
+        "network_repeats": 4,
+        "train_steps": 60,
+    },
+    "compare_throughput": {
+        "out": Path("runs/smoke-throughput"),
+        "workloads": ("digits",),
+        "widths": (8, 16),
+        "rounds": 3,
+        "block_seconds": 0.2,
+        "growth": False,
+    },
+}
+"""What the preset changes of those."""
 
 BASES: dict[str, dict[str, Any]] = {
     "compare_parameterizations": {
@@ -161,6 +195,16 @@ def test_the_studies_of_a_finished_run(script, values):
     assert parsed(script) == values
 
 
+@pytest.mark.parametrize(
+    ("script", "values"),
+    [("compare_samplers", SAMPLERS), ("compare_estimators", ESTIMATORS), ("compare_throughput", THROUGHPUT)],
+)
+def test_the_smoke_preset_of_the_studies_of_a_finished_run(script, values):
+    assert parsed(script, "--preset=smoke") == {**values, "preset": "smoke", **SMOKE_OF[script]}
+    with pytest.raises(ValueError, match="unknown preset 'huge'; known: default, smoke"):
+        parsed(script, "--preset", "huge")
+
+
 def started(script: str, folder: Path, *words: str) -> Seen:
     """The script's study as it is begun: its settings, and its cells, none of which runs."""
     return Commands(folder).run(script, ["--backends", "fake_one", "--jobs", "1", *words], execute=False)
@@ -178,10 +222,53 @@ def test_the_bases_of_other_studies(script, tmp_path):
 
 
 def test_flags_go_over_presets_and_presets_over_bases(tmp_path):
-    words = ["--preset", "smoke", "--num-steps", "30"]
+    words = ["--preset", "smoke", "--num-steps", "50"]
     seen = started("sohl_dickstein_2015", tmp_path, *words)
-    asked = {"preset": "smoke", "num_steps": 30, "train_steps": 60, "sample_steps": 10, "dataset": "swiss_roll_thin"}
+    asked = {"preset": "smoke", "num_steps": 50, "train_steps": 60, "samples": 60, "dataset": "swiss_roll_thin"}
     assert {name: seen.settings[name] for name in asked} == asked
+
+
+@pytest.mark.parametrize(
+    ("script", "values", "cells"),
+    [
+        (
+            "compare_parameterizations",
+            {"predictions": ["epsilon", "v"], "schedules": ["cosine"], "dataset": "swiss_roll", "seeds": 1},
+            8,
+        ),
+        (
+            "compare_schedules",
+            {
+                "schedules": [
+                    "linear-scaled:50", "linear-scaled:100", "cosine:50", "cosine:100", "learned:50", "learned:100",
+                ],
+                "dataset": "swiss_roll",
+                "seeds": 1,
+                "sample_steps": 10,
+            },
+            10,
+        ),
+        (
+            "sohl_dickstein_2015",
+            {"schedules": ["log-linear", "learned-log-linear"], "num_steps": 40, "sample_steps": 40, "seeds": 2},
+            4,
+        ),
+    ],
+)  # fmt: skip
+def test_the_smoke_preset_of_other_studies(script, values, cells, tmp_path):
+    """Every one has a folder of its own, so that one does not stand in another's way."""
+    folder = parse_folder(script)
+    seen = started(script, tmp_path, "--preset", "smoke")
+    assert {name: seen.settings[name] for name in values} == values
+    assert (seen.settings["train_steps"], seen.settings["flow_examples"]) == (60, 0)
+    assert len(seen.cells) == cells
+    assert folder == Path(f"runs/smoke-{script.removeprefix('compare_')}")
+
+
+def parse_folder(script: str) -> Path:
+    """Where the script's smoke study lies."""
+    module = importlib.import_module(f"studies.{script}")
+    return parse_settings(["--preset", "smoke"], "", module.BASE, module.SMOKE).out
 
 
 def test_the_cells_of_the_schedules(tmp_path):

@@ -90,18 +90,21 @@ def test_what_is_no_real_number_is_refused(tmp_path, numbers, dtype, part):
     """Whatever numpy would make of it: days since 1970, the real part, 0 and 1, numbers written as words."""
     path = tmp_path / "bad.npz"
     np.savez(path, **{"train": GOOD, "test": GOOD, part: numbers})
-    with pytest.raises(ValueError, match=rf"the {part} set in .*bad.npz holds real numbers, .* got {dtype}; turn"):
+    with pytest.raises(
+        ValueError, match=rf"the {part} set in .*bad.npz holds real numbers, .* got {dtype}; (turn|store 0)"
+    ):
         load_dataset(str(path))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "float16", "float32", "float64", "longdouble", ">f4"])
-def test_every_kind_of_real_number_is_read(tmp_path, dtype):
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble", ">f4"])
+def test_every_kind_of_float_is_read(tmp_path, dtype):
     path = tmp_path / "good.npz"
-    numbers = np.arange(12).reshape(6, 2)
+    numbers = np.arange(12).reshape(6, 2) / 4
     np.savez(path, train=numbers.astype(dtype), test=numbers)
     dataset = load_dataset(str(path))
     assert dataset.train.dtype == np.float64
     assert dataset.train.tolist() == numbers.tolist()
+    assert (dataset.levels, dataset.scale) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Rows, floors and the registry: value and floor are one metric at the same sizes, on samples and on data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,11 @@ from studies.metrics.mmd import MULTIPLES
 from studies.metrics.neighbours import density_coverage, memorisation_test, precision_recall
 
 CHEAP = ["frechet", "sliced_w2", "mmd2_1", "precision", "recall", "density", "coverage", "memorisation"]
-COLUMNS = ["metric", "value", "floor", "unit", "direction", "ideal", "n_samples", "n_reference", "seed"]
+COLUMNS = [
+    *("metric", "value", "floor", "why_no_value", "why_no_floor"),
+    *("unit", "direction", "ideal", "n_samples", "n_reference", "seed"),
+]
+FROM_DATA = [name for name in METRICS if name != "fid"]
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +38,7 @@ def test_a_row_for_each_metric_that_needs_only_data(sets):
         assert isinstance(row["value"], float)
         assert isinstance(row["floor"], float)
         assert np.isfinite([row["value"], row["floor"]]).all()
+        assert (row["why_no_value"], row["why_no_floor"]) == ("", "")
         assert (row["unit"], row["direction"]) == (METRICS[row["metric"]].unit, METRICS[row["metric"]].direction)
         assert (row["n_samples"], row["n_reference"]) == (100, 150)
 
@@ -179,10 +186,10 @@ def test_bad_input(sets):
         evaluate(samples, train, test, names=["FID"])
     with pytest.raises(ValueError, match="expected a list of metric names, got 'fid'"):
         evaluate(samples, train, test, names="fid")
-    with pytest.raises(ValueError, match="samples: expected at least 20 rows"):
-        evaluate(samples[:19], train, test)
-    with pytest.raises(ValueError, match="train: expected at least 40 rows"):
-        evaluate(samples, train[:39], test)
+    with pytest.raises(ValueError, match="samples: expected at least 1 rows"):
+        evaluate(samples[:0], train, test)
+    with pytest.raises(ValueError, match="train: expected at least 2 rows"):
+        evaluate(samples, train[:1], test)
     with pytest.raises(ValueError, match="test and train: expected rows of one size, got 5 and 6"):
         evaluate(samples, train, np.zeros((50, 5)))
     with pytest.raises(ValueError, match="samples: expected finite numbers, got 300 NaN"):
@@ -191,3 +198,90 @@ def test_bad_input(sets):
         evaluate(samples, train, test, labels=np.zeros(10))
     with pytest.raises(ValueError, match="limit: expected None or at least 20"):
         evaluate(samples, train, test, limit=5)
+
+
+def blanks_in(rows):
+    """The metrics without a value, and those without a floor; a reason is there where a number is not, and only there."""
+    for row in rows:
+        for number, reason in ((row["value"], row["why_no_value"]), (row["floor"], row["why_no_floor"])):
+            assert np.isnan(number) == bool(reason)
+            assert "\n" not in reason
+    return [{row["metric"] for row in rows if row[reason]} for reason in ("why_no_value", "why_no_floor")]
+
+
+@pytest.mark.parametrize("name", [name for name in FROM_DATA if METRICS[name].least > 1])
+def test_a_metric_needs_the_points_it_says_and_no_more(sets, name):
+    """With `least` samples and test examples it has a value, with one fewer of either it is a blank that counts them."""
+    least, train = METRICS[name].least, sets["train"]
+    points = np.random.default_rng(5).normal(size=(2, least, 2, 3))
+    (enough,) = evaluate(*(points[0], train, points[1]), names=[name])
+    assert np.isfinite([enough["value"], enough["floor"]]).all()
+    for samples, test in ((points[0][1:], points[1]), (points[0], points[1][1:])):
+        (row,) = evaluate(samples, train, test, names=[name])
+        assert np.isnan([row["value"], row["floor"]]).all()
+        assert row["why_no_value"] == row["why_no_floor"] != ""
+        assert f"at least {least} points on either side, got {len(samples)} and {len(test)}" in row["why_no_value"]
+
+
+@pytest.mark.parametrize("name", [name for name in FROM_DATA if 1 < METRICS[name].least and name != "memorisation_p"])
+def test_a_metric_has_no_value_for_fewer_points_than_it_says(name):
+    """So that nothing is left blank that could be had; the p-value's normal ranks are a matter of how near they are."""
+    few = np.random.default_rng(6).normal(size=(METRICS[name].least - 1, 2))
+    many = np.random.default_rng(7).normal(size=(60, 2))
+    with pytest.raises(ValueError, match="expected at least"):
+        METRICS[name].function(Comparison(few, few, many, lambda: learn_features(many, max_epochs=2), 0))
+
+
+def test_points_that_are_all_the_same_leave_blank_what_needs_a_scale():
+    """Samples, train and test of one point: at distance 0, within every ball of radius 0, and no nearer to train."""
+    same = np.full((80, 3), 0.3)
+    rows = evaluate(same[:40], same, same[:30])
+    nothing = {"frechet_features", *(f"mmd2_{multiple:g}" for multiple in MULTIPLES), "c2st", "c2st_p"}
+    assert blanks_in(rows) == [nothing, nothing]
+    known = {"frechet": 0.0, "sliced_w2": 0.0, "w2": 0.0, "precision": 1.0, "recall": 1.0, "coverage": 1.0,
+             "density": 30 / 5, "memorisation": 0.5, "memorisation_p": 0.5}  # fmt: skip
+    for row in rows:
+        if row["metric"] in known:
+            assert row["value"] == pytest.approx(known[row["metric"]], abs=1e-12)
+            assert row["floor"] == pytest.approx(known[row["metric"]], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "left_blank"),
+    [
+        # Mostly one point: the median distance is 0, so that no bandwidth follows; the features have something to learn.
+        (lambda rng, n: np.where(np.arange(n)[:, None] < n // 8, 1.0, 0.0) * np.ones(3), {"mmd2_1", "c2st"}),
+        # A line in space, and a coordinate that never changes: no trouble to anything.
+        (lambda rng, n: rng.normal(size=(n, 1)) * [1.0, -2.0, 0.0], set()),
+        # Deviations whose squares vanish, and numbers whose squares are infinite.
+        (lambda rng, n: 1e-200 * rng.normal(size=(n, 3)), {"frechet_features"}),
+        (lambda rng, n: 1e200 * rng.normal(size=(n, 3)), {"frechet", "frechet_features", "sliced_w2"}),
+    ],
+    ids=["repeated", "flat", "tiny", "huge"],
+)
+def test_degenerate_points_never_raise(make, left_blank):
+    rng = np.random.default_rng(8)
+    names = [name for name in FROM_DATA if name != "w2"]
+    rows = evaluate(make(rng, 48), make(rng, 120), make(rng, 40), names=names)
+    values, floors = blanks_in(rows)
+    assert left_blank <= values
+    assert left_blank or values == floors == set()
+
+
+@pytest.mark.parametrize("labels", [np.zeros(60, int), np.arange(60)])
+def test_labels_that_teach_nothing_are_no_failure(sets, labels):
+    """One class leaves the features blank with that reason; as many classes as points do not."""
+    (row,) = evaluate(sets["train"][:30], sets["train"][:60], sets["test"], labels=labels, names=["frechet_features"])
+    assert ("at least two classes" in row["why_no_value"]) == (len(set(labels)) == 1)
+
+
+def test_what_is_missing_from_the_machine_is_no_blank(sets, monkeypatch):
+    """A package that is not installed or a broken metric is an error, not a property of the points."""
+    for error in (ImportError("no POT"), FileNotFoundError("no weights"), TypeError("a bug")):
+
+        def broken(comparison, error=error):
+            raise error
+
+        monkeypatch.setitem(METRICS, "w2", replace(METRICS["w2"], function=broken))
+        with pytest.raises(type(error)):
+            evaluate(sets["train"][:40], sets["train"], sets["test"], names=["w2"])

@@ -18,7 +18,7 @@ from studies.reporting.view import views_of
 from studies.store.reading import read_run
 from tests.studies.synthetic_run import make_run
 
-OF_SAMPLES = {"samples", "denoising", "neighbours"}
+OF_SAMPLES = {"first-samples", "samples", "denoising", "neighbours"}
 OF_POINTS = {"marginals", "pairs", "moments"}
 
 
@@ -26,22 +26,24 @@ def figures_of(tmp_path, shape) -> dict[str, Plot]:
     """The figures of samples, by name, of a made-up run on data of that shape."""
     options = {"backends": ["torch"], "seeds": 1, "objectives": ["epsilon_mse"], "samplers": ["ancestral-100"]}
     (view,) = views_of(read_run(make_run(tmp_path / "run", dataset="mine", shape=shape, **options)))
-    chosen = [make for make in MAKERS if make.__name__ in OF_SAMPLES | {"marginals", "in_pairs", "first_moments"}]
+    chosen = [
+        make for make in MAKERS if make.__name__ in OF_SAMPLES | {"marginals", "in_pairs", "first_moments", "glance"}
+    ]
     return {plot.name: plot for plot in (make(view) for make in chosen) if plot is not None}
 
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        ((1,), {"samples", "denoising", "moments"}),
-        ((2,), {"samples", "denoising", "moments"}),
+        ((1,), {"first-samples", "samples", "denoising", "moments"}),
+        ((2,), {"first-samples", "samples", "denoising", "moments"}),
         ((3,), OF_SAMPLES | OF_POINTS),
         ((17,), OF_SAMPLES | OF_POINTS),
         ((200,), OF_SAMPLES | OF_POINTS),
-        ((1, 1), {"samples", "denoising"}),
+        ((1, 1), {"first-samples", "samples", "denoising"}),
         ((5, 3), OF_SAMPLES),
         ((5000, 1), OF_SAMPLES),
-        ((1, 1, 1), {"samples", "denoising"}),
+        ((1, 1, 1), {"first-samples", "samples", "denoising"}),
         ((1, 40, 1), OF_SAMPLES),
         ((6, 4, 2), OF_SAMPLES),
         ((4, 4, 13), OF_SAMPLES),
@@ -83,9 +85,9 @@ def test_many_strips_go_on_in_further_panels(tmp_path):
     panels = real_and_made("ddim, 10 steps", real, strips)
     assert len(panels) > 1
     assert all(panel.height <= TALLEST for panel in panels)
-    assert [panel.title for panel in panels][0] == f"Ddim, 10 steps, 1 of {len(panels)}"
+    assert panels[0].title == f"Ddim, 10 steps, 1 of {len(panels)}"
     named = [re.findall(r"cell \d+", panel.alt) for panel in panels]
-    assert sum(named, []) == [f"cell {i}" for i in range(60)]
+    assert [name for names in named for name in names] == [f"cell {i}" for i in range(60)]
     assert all("in rows: real test data, cell" in panel.alt for panel in panels)
 
 

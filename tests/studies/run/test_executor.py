@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +28,7 @@ from studies.plan.settings import PRESETS, StudySettings
 from studies.run import seeds
 from studies.run.executor import LocalProcesses, RunningGroup
 from studies.run.process import News
-from studies.run.runner import Outcome, run_groups, run_study
+from studies.run.runner import Outcome, outcome_of, run_groups, run_study
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.folder import RunFolder
@@ -166,6 +172,106 @@ def test_every_cell_is_accounted_for(tmp_path):
         ("ended", 2, "the machine was taken away"),
     ]
     assert files.failure(tmp_path, silent.id) == "the machine was taken away"
+
+
+def test_a_group_that_cannot_be_followed_fails_alone(tmp_path):
+    """Its folder cannot be written, it does not start, it breaks off: the others run, on the one thread there is."""
+    unwritable, not_started, broken, sound = (replace(CELLS[0], seed=seed) for seed in range(4))
+    RunFolder(tmp_path).cells.mkdir()
+    RunFolder(tmp_path).cell(unwritable.id).path.write_text("a file where a folder should be")
+    cancelled = []
+
+    class Unreliable(Scripted):
+        def start(self, run: Path, group: Group) -> RunningGroup:
+            if group == (not_started,):
+                raise OSError(28, "No space left on device")
+            self.group = group
+            return self
+
+        def progress(self) -> Iterator[News]:
+            yield {"stage": "train", "done": 1, "total": 2, "cell": self.group[0].id}
+            if self.group == (broken,):
+                raise OSError(5, "Input/output error")
+            files.write_text(RunFolder(tmp_path).cell(sound.id).rows, "")
+
+        def cancel(self) -> None:
+            cancelled.append(self.group)
+
+    listener, groups = Listener(), [(unwritable,), (not_started,), (broken,), (sound,)]
+    unwritten = run_groups(Unreliable(), tmp_path, groups, 1, listener)
+    assert cancelled == [(broken,)]
+    reasons = {cell.seed: unwritten[cell.id] for cell in (unwritable, not_started, broken)}
+    assert "FileExistsError" in reasons[0] or "NotADirectoryError" in reasons[0]
+    assert "No space left" in reasons[1]
+    assert "Input/output error" in reasons[2]
+    ends = [event for event in listener.events if event[0] == "ended"]
+    assert ends == [*(("ended", seed, reason) for seed, reason in reasons.items()), ("ended", 3, None)]
+    outcome = outcome_of(tmp_path, [unwritable, not_started, broken, sound], unwritten)
+    assert outcome.finished == [sound.id]
+    assert outcome.failed == unwritten
+
+
+def test_a_watcher_that_fails_is_dropped_and_said_once(tmp_path, capsys):
+    class FullDisk(Listener):
+        def progress(self, cell: Cell, news: News) -> None:
+            raise OSError(28, "No space left on device")
+
+    full, listener = FullDisk(), Listener()
+    reports = [{"stage": "train", "done": i, "total": 9, "cell": CELLS[0].id} for i in range(3)]
+    assert run_groups(Scripted(*reports), tmp_path, [CELLS[:1]], 1, full, listener) == {}
+    assert full.events == [("started", 0)]
+    assert [event[3] for event in listener.events if event[0] == "progress"] == [0, 1, 2]
+    said = capsys.readouterr().err
+    assert said == "FullDisk is told no more: OSError: [Errno 28] No space left on device\n"
+
+
+PRINTS = """
+import os, time
+from studies.run.process import run_in_process
+def body(run, cells, report):
+    print(42)
+    print('["no report"]')
+    report("train", os.getpid(), 1, cell=cells[0].id)
+    time.sleep(600)
+if __name__ == "__main__":
+    run_in_process(body)
+"""
+
+
+def test_cells_end_with_the_process_that_started_them(tmp_path, monkeypatch):
+    """Which is killed, and so ends nothing itself; lines that are no reports go to the log."""
+    files.write_record(RunFolder(tmp_path / "run").cell(CELLS[0].id), CELLS[0])
+    (tmp_path / "prints.py").write_text(PRINTS)
+    starts = (
+        "import os, signal, sys; from pathlib import Path; from studies.run.executor import LocalProcesses\n"
+        "from studies.store.folder import RunFolder\n"
+        "run = Path(sys.argv[1]); cell = RunFolder(run).every_cell()[0].read_cell()\n"
+        "for news in LocalProcesses('prints', 1).start(run, (cell,)).progress():\n"
+        "    print(news['done'], flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    root = str(Path(__file__).parents[3])
+    parent = subprocess.run(
+        [sys.executable, "-c", starts, str(tmp_path / "run")],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, timeout=60,
+    )  # fmt: skip
+    assert parent.returncode == -signal.SIGKILL, parent.stderr
+    child = int(parent.stdout)
+    for _ in range(100):
+        if not runs(child):
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        raise AssertionError("the cell goes on after its parent was killed")
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there and no zombie, which nobody may be left to wait for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_an_interruption_cancels_what_runs_and_starts_no_more(tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from studies.datasets import Dataset, load_dataset
+from studies.datasets.scale import Scale
 from studies.store.data import digest_of
 
 POINTS = Dataset("mine", np.array([[-1.0, 0.5], [0.5, 1.0]]), np.array([[0.5, 0.5], [-1.0, 1.0]]), None, "mine.npz")
@@ -23,8 +24,9 @@ def test_the_digest_is_of_levels_shapes_and_numbers():
         replace(POINTS, train=POINTS.test, test=POINTS.train),
         replace(POINTS, train=POINTS.train.reshape(1, 4).repeat(2, 0), test=POINTS.test.reshape(1, 4).repeat(2, 0)),
         replace(POINTS, train=POINTS.train + 1e-15),
+        *(replace(POINTS, scale=Scale("standard", np.zeros(2), factor)) for factor in (np.ones(2), 2 * np.ones(2))),
     ]
-    assert len({digest_of("folder/mine.npz", data) for data in [POINTS, *others]}) == 6
+    assert len({digest_of("folder/mine.npz", data) for data in [POINTS, *others]}) == 8
 
 
 def test_it_does_not_depend_on_where_the_file_is_or_how_it_is_laid_out():

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from backends.whole_files import write_whole
+from backends.whole_files import clear_abandoned, write_whole
 from studies.plan.command import to_json
 from studies.plan.settings import StudySettings, from_json
 from studies.store import files
@@ -26,6 +33,66 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         write_whole(path, broken)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_is_after(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def synced(handle):
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"file of {os.fstat(handle).st_size}")
+        fsync(handle)
+
+    def replaced(source, to):
+        calls.append("replace")
+        replace(source, to)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    files.write_text(tmp_path / "rows.csv", "twelve bytes")
+    assert calls == ["file of 12", "replace", "folder"]
+
+
+def killed_while_writing(path):
+    """A process that writes `path` and is killed before it has."""
+    script = (
+        "import os, sys, signal; from pathlib import Path; from backends.whole_files import write_whole\n"
+        "write_whole(Path(sys.argv[1]), lambda file: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    status = subprocess.run([sys.executable, "-c", script, str(path)], cwd=Path(__file__).parents[3]).returncode
+    assert status == -signal.SIGKILL
+
+
+def test_a_kill_while_settings_are_first_written_does_not_block_the_folder(tmp_path):
+    run = tmp_path / "run"
+    killed_while_writing(run / "settings.json")
+    (leftover,) = run.iterdir()
+    files.open_run(run, to_json(StudySettings()), "compare_objectives")
+    assert [path.name for path in run.iterdir()] == ["settings.json"], leftover
+
+
+def test_what_others_are_writing_stays(tmp_path):
+    """A process that runs, one of another machine, and a user's own hidden file; the first block no new run either."""
+    host = socket.gethostname()
+    for name in (f".settings.json.{host}-{os.getpid()}-abc.part", ".settings.json.elsewhere-1-abc.part"):
+        (tmp_path / name).touch()
+    before = sorted(tmp_path.iterdir())
+    clear_abandoned(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    files.open_run(tmp_path, to_json(StudySettings()), "compare_objectives")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".thesis.part").touch()
+    clear_abandoned(other)
+    with pytest.raises(ValueError, match="holds no run"):
+        files.open_run(other, to_json(StudySettings()), "compare_objectives")
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "no reason was recorded"), (b"\xff broken\n", "\ufffd broken")])
+def test_a_reason_that_is_none_is_still_a_failure(tmp_path, content, reason):
+    folder = RunFolder(tmp_path).cell("c")
+    folder.path.mkdir(parents=True)
+    folder.failure.write_bytes(content)
+    assert files.failure(tmp_path, "c") == reason
 
 
 def test_settings_survive_the_file():
