@@ -170,7 +170,7 @@ def template(name: str) -> jinja2.Template:
 def as_figure(plot: Plot) -> dict[str, Any]:
     """A figure as the macro of figure.html takes it."""
     words = {"name": plot.name, "title": plot.title, "caption": plot.caption, "legend": plot.keys}
-    return {**words, "images": images(plot)}
+    return {**words, "images": images(plot), "table": plot.table}
 
 
 def _kicker(run: Run, runs: Sequence[Run]) -> str:

@@ -158,6 +158,15 @@ class Key:
         return MARKER_PATHS[self.marker or "o"]
 
 
+@dataclass(frozen=True)
+class Table:
+    """Numbers in words under a figure: each head, and each cell of a row after its name, has a small note or none."""
+
+    label: str
+    heads: Sequence[tuple[str, str]]
+    rows: Sequence[tuple[Any, ...]]  # its name, then (text, note) for each further head
+
+
 @dataclass(frozen=True, eq=False)
 class Plot:
     """A figure: the name of its files, a title that says what it shows, a caption, panels and the data behind them."""
@@ -168,6 +177,7 @@ class Plot:
     panels: Sequence[Panel]
     data: pd.DataFrame
     keys: Sequence[Key] = field(default_factory=tuple)
+    table: Table | None = None
 
 
 @dataclass(frozen=True)

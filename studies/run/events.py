@@ -118,8 +118,9 @@ def tag_of(row: Mapping[str, Any]) -> str:
 
 def sample_images(run: RunFolder, folder: CellFolder) -> Iterable[tuple[str, NDArray[np.uint8]]]:
     """Name and picture (H, W, 3) of the first samples of each chain, real data above; none for a cell without any."""
-    from studies.reporting.pictures import ACROSS, real_and_made
+    from studies.reporting.pictures import real_and_made
     from studies.reporting.plotting import INK, pixels
+    from studies.reporting.strips import across
 
     if not folder.samples.is_file():
         return
@@ -128,7 +129,8 @@ def sample_images(run: RunFolder, folder: CellFolder) -> Iterable[tuple[str, NDA
             samples = stored[name]
             if "/" in name or not np.all(np.isfinite(samples)):
                 continue
-            strips = 1 if samples.ndim == 2 else max(1, min(STRIPS, len(samples) // ACROSS))
-            parts = [samples] if strips == 1 else np.split(samples[: strips * ACROSS], strips)
+            of_strip = across(samples.shape[1:])
+            strips = 1 if samples.ndim == 2 else max(1, min(STRIPS, len(samples) // of_strip))
+            parts = [samples] if strips == 1 else np.split(samples[: strips * of_strip], strips)
             labelled = [(f"samples from {i * len(part) + 1}", INK, part) for i, part in enumerate(parts)]
             yield name, pixels(real_and_made(name, real["test"], labelled)[0])

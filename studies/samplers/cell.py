@@ -16,7 +16,8 @@ from studies.cell.sampling import draw_samples, score
 from studies.plan.command import read_recorded
 from studies.plan.settings import read_settings
 from studies.run.process import Report, one_after_another, run_in_process
-from studies.samplers.settings import SamplerSettings, chains
+from studies.samplers.interpolation import interpolate
+from studies.samplers.settings import SamplerSettings, chains, encoding_chain
 from studies.store import files
 from studies.store.cell_rows import CellRows
 from studies.store.cells import Cell
@@ -52,6 +53,10 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
             done += chain.steps
     finally:
         files.write_arrays(folder.samples, arrays)
+    if settings.interpolations:
+        ends = dataset.test[: 2 * settings.interpolations].reshape(settings.interpolations, 2, *dataset.shape)
+        between = interpolate(model, encoding_chain(settings, model.process.num_steps), ends)
+        files.write_arrays(folder.interpolations, between.as_arrays())
     rows.finish(load_backend(cell.backend).describe(model.placed.execution))
 
 

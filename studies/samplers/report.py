@@ -20,6 +20,7 @@ from studies.reporting.plotting import INK, MARKERS, REFERENCE_DASH, Key, Panel,
 from studies.reporting.tables import metric_notes
 from studies.reporting.terminal import aligned, terminal_width, wrapped
 from studies.reporting.view import View, finite_rows
+from studies.samplers.between import interpolations
 from studies.samplers.settings import SamplerSettings
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text
@@ -45,8 +46,7 @@ def make_report(out: Path) -> tuple[str, Path]:
 def _write(view: View, out: Path) -> Path:
     """Writes figures/quality-by-evaluations.{png,pdf,svg,csv} and the page."""
     run = view.run
-    plot = quality_by_evaluations(view)
-    plots = [] if plot is None else [plot]
+    plots = [plot for plot in (quality_by_evaluations(view), interpolations(view)) if plot is not None]
     write_figures(plots, RunFolder(out).figures)
     table = table_of(view)
     finished = sum(cell.finished for cell in run.cells)

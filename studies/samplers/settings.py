@@ -45,6 +45,13 @@ class SamplerSettings:
     ] = 100
     samples: Annotated[int, Flag(help="samples drawn by each chain, and scored")] = 256
     clip_x_0: Annotated[float | None, Flag(help="bound x_0_hat to [-this, this] while sampling; None: off")] = None
+    interpolations: Annotated[
+        int,
+        Flag(
+            help="pairs of test examples to encode by DDIM run backwards, in the longest of --steps, and to decode with"
+            " what lies between them, for a figure; 0: none"
+        ),
+    ] = 0
     cells: Annotated[
         tuple[str, ...],
         Flag(help="only these cells of the run, as in objective=posterior_kl backend=torch seed=0,1; none given: all"),
@@ -74,7 +81,8 @@ GROUPS = {"run": "preset", "comparison": "samplers", "execution": "device"}
 def parse_sampler_settings(argv: Sequence[str], description: str) -> SamplerSettings:
     """The settings of a command line, checked; a ValueError in one line for a value that no run could use."""
     settings = parse_flags(SamplerSettings, argv, description, GROUPS, presets=PRESETS)
-    check_at_least(settings, {"samples": LEAST_SAMPLES, "dpm_solver_up_to": 1, "jobs": 0, "threads": 1})
+    least = {"samples": LEAST_SAMPLES, "dpm_solver_up_to": 1, "interpolations": 0, "jobs": 0, "threads": 1}
+    check_at_least(settings, least)
     check_at_most(settings)
     if not settings.steps or min(settings.steps) < 1:
         raise ValueError(f"--steps are numbers of at least 1, got {' '.join(map(str, settings.steps)) or 'none'}")
@@ -102,3 +110,8 @@ def chains(settings: SamplerSettings, num_steps: int) -> list[Chain]:
                 chain = Chain(family.sampler, steps, "uniform" if steps == num_steps else family.spacing)
                 by_name[chain.name] = chain
     return list(by_name.values())
+
+
+def encoding_chain(settings: SamplerSettings, num_steps: int) -> Chain:
+    """The chain that test examples are encoded and decoded by: the longest that a cell of T = num_steps has."""
+    return Chain("ddim", max(steps for steps in settings.steps if steps <= num_steps))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backends import check_backend
+from studies.datasets import Dataset
 from studies.plan.command import to_json
 from studies.plan.machine import check_device, default_jobs
 from studies.plan.schedules import schedule_of
@@ -16,7 +17,7 @@ from studies.run.remeasure import measure_and_report
 from studies.samplers.settings import SamplerSettings, chains
 from studies.store import files
 from studies.store.cells import Cell
-from studies.store.data import dataset_of
+from studies.store.data import dataset_of, record_data
 from studies.store.files import asked_cells, is_trained
 from studies.store.measured import check_measured
 
@@ -30,7 +31,7 @@ def sampled_cells(settings: SamplerSettings) -> list[Cell]:
     ready = [cell for cell in asked_cells(settings.run, settings.cells) if is_trained(settings.run, cell)]
     if not ready:
         raise ValueError(f"{settings.run} has no finished cell to sample; run its study to the end first")
-    dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale)
+    check_interpolations(settings, dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale))
     for cell in ready:
         check_backend(cell.backend)
         if not chains(settings, num_steps(cell, trained)):
@@ -39,6 +40,20 @@ def sampled_cells(settings: SamplerSettings) -> list[Cell]:
             )
     check_device((cell.backend for cell in ready), settings.device)
     return sorted(ready, key=lambda cell: cell.seed)
+
+
+def check_interpolations(settings: SamplerSettings, dataset: Dataset) -> None:
+    """ValueError where the dataset has not the test examples, or the dims, that --interpolations take."""
+    pairs = settings.interpolations
+    if 2 * pairs > len(dataset.test):
+        raise ValueError(
+            f"--interpolations {pairs} takes {2 * pairs} test examples, and {dataset.name} has {len(dataset.test)}"
+        )
+    if pairs and dataset.dims < 2:
+        raise ValueError(
+            f"--interpolations takes data of at least 2 values an example, for a circle between two, and {dataset.name}"
+            " has 1"
+        )
 
 
 def num_steps(cell: Cell, trained: StudySettings) -> int:
@@ -52,6 +67,10 @@ def run_and_report(settings: SamplerSettings, cells: Sequence[Cell], argv: Seque
     check_measured(out, settings.run)
     files.open_run(out, to_json(settings), STUDY)
     record_environment(out, STUDY, argv)
+    if settings.interpolations:  # real examples, beside what is between them in the report
+        trained = read_settings(settings.run)
+        dataset = dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale)
+        record_data(out, trained.dataset, dataset)
     print(announcement(settings, cells, jobs), flush=True)
     executor = LocalProcesses("studies.samplers.cell", settings.threads)
     return measure_and_report(executor, out, cells, jobs, STAGES, _report)

@@ -227,6 +227,7 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
         # These change how a run runs, or how many cells it has, not what a cell of it computes.
         free = {"jobs", "threads", "together", "out", "preset", "seeds", "seeds_until", "cells", "tensorboard"}
         differing = [key for key in wanted if key not in free and there.get(key) != wanted[key]]
+        differing = [key for key in differing if key in there or wanted[key]]  # what is off, a folder may be older than
         if differing:
             key = differing[0]
             raise ValueError(

@@ -78,6 +78,11 @@ class CellFolder:
         return self.path / "samples.npz"
 
     @property
+    def interpolations(self) -> Path:
+        """Pairs of test examples encoded, mixed and decoded; only where that was asked for."""
+        return self.path / "interpolations.npz"
+
+    @property
     def log(self) -> Path:
         """Whatever the cell's process printed beside its reports."""
         return self.path / "log.txt"

@@ -58,6 +58,10 @@ class CellRecord:
         """The arrays of samples.npz by name; empty where the cell has none."""
         return read_arrays(CellFolder(self.folder).samples)
 
+    def interpolations(self) -> dict[str, NDArray[np.float64]]:
+        """The arrays of `samplers.interpolation.Interpolations`; empty where the cell has none."""
+        return read_arrays(CellFolder(self.folder).interpolations)
+
     def sketches(self) -> dict[str, NDArray[np.float64]]:
         """The arrays of `drift.as_arrays`; empty where the cell has none."""
         return read_arrays(CellFolder(self.folder).sketches)

@@ -44,17 +44,19 @@ def make_run(
     spread: float = 0.004,
     bounds: dict[str, float] | None = None,
     samples: bool = True,
+    shape: tuple[int, ...] | None = None,
     diverged: Sequence[str] = (),
     offsets: dict[str, float] | None = None,
     curves: bool = True,
 ) -> Path:
     """Writes a run's folder. `failed` and `diverged` name cells; `bounds` overrides the mean bound of an objective.
 
+    `shape`: that of an example, for a dataset of any name.
     `offsets`: what is added to the bound of "SCHEDULE-PREDICTION-OBJECTIVE". Without `curves` there are no rows by step
     or t, which makes large runs small.
     """
     (folder / "cells").mkdir(parents=True)
-    shape = SIGNALS[dataset]
+    shape = SIGNALS[dataset] if shape is None else shape
     settings = {
         "study": "compare_objectives",
         "dataset": dataset,
@@ -265,12 +267,17 @@ def _sketches(cell: dict) -> dict[str, np.ndarray]:
 
 def _signals(shape: tuple[int, ...], n: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
+    if len(shape) == 1 and shape[0] != 2:  # a count, a skewed column, then two in common with their neighbours
+        columns = rng.normal(size=(n, shape[0])) + rng.normal(size=(n, 1))
+        columns[:, 0] = rng.poisson(2, size=n)
+        columns[:, 1:2] = np.exp(columns[:, 1:2])
+        return columns / 3
     if len(shape) == 1:
         angle = 1.5 * np.pi * (1 + 2 * rng.random(n))
         return np.stack([angle * np.cos(angle), angle * np.sin(angle)], axis=1) / 15
     if len(shape) == 2:
         grid = np.linspace(0, 2 * np.pi, shape[0])
-        return np.sin(grid + rng.normal(size=(n, 1)))[..., None] * rng.uniform(0.4, 1, size=(n, 1, 1))
+        return np.sin(grid + rng.normal(size=(n, 1)))[..., None] * rng.uniform(0.4, 1, size=(n, 1, shape[1]))
     height, width, channels = shape
     y, x = np.mgrid[:height, :width]
     centre = rng.uniform(0.3, 0.7, size=(n, 2, 1, 1)) * np.array([height, width])[:, None, None]

@@ -25,6 +25,7 @@ from studies.reporting.figures.samples import denoising, neighbours, samples
 from studies.reporting.figures.schedule import learned_schedules
 from studies.reporting.figures.stacks import cost, split_by_term
 from studies.reporting.figures.table2 import table2
+from studies.reporting.figures.tables_of_numbers import first_moments, in_pairs, marginals
 from studies.reporting.names import name_of
 from studies.reporting.plotting import Plot, save
 from studies.reporting.view import View
@@ -33,8 +34,8 @@ OF_ALL = (glance, multiples)
 """What speaks of all recipes even where they are many; the other figures then show the best."""
 MAKERS = (
     glance, effects, gain, table2, multiples, losses, drift, spent_by_t, split_by_term, above_floor,
-    rate_and_distortion, learned_schedules, samples, conditional, quality, quality_by_steps, denoising, neighbours,
-    cost,
+    rate_and_distortion, learned_schedules, samples, marginals, in_pairs, first_moments, conditional, quality,
+    quality_by_steps, denoising, neighbours, cost,
 )  # fmt: skip
 """In the order of the report; each makes its figure of a View, or None."""
 

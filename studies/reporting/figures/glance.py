@@ -7,6 +7,7 @@ import pandas as pd
 from studies.reporting.names import name_of, sampler_name
 from studies.reporting.pictures import Strip, examples, real_and_made
 from studies.reporting.plotting import Plot
+from studies.reporting.points import shared_plane
 from studies.reporting.view import View
 
 MOST_RECIPES = 3
@@ -30,14 +31,21 @@ def glance(view: View) -> Plot | None:
             break
     if not strips or sampler is None:
         return None
-    real = view.run.reference.get("test")
-    of_points = strips[0][2].ndim == 2
+    real, shape = view.run.reference.get("test"), strips[0][2].shape[1:]
+    plane = shared_plane(real, shape)
     best = f" of the {len(strips)} best recipes" if len(view.recipes) > len(strips) else ""
-    like = "Grey dots are real test data." if of_points else "One column is one starting noise."
     return Plot(
         "first-samples",
         "What they draw",
-        f"The first samples{best} ({sampler_name(sampler)}, seed {view.shown_seed}). {like}",
-        real_and_made("first samples", real, strips),
-        pd.concat([examples(array).assign(sampler=sampler, cell=label) for label, _, array in strips]),
+        f"The first samples{best} ({sampler_name(sampler)}, seed {view.shown_seed}). {_layout(shape)}",
+        real_and_made("first samples", real, strips, plane),
+        pd.concat([examples(array, plane=plane).assign(sampler=sampler, cell=label) for label, _, array in strips]),
     )
+
+
+def _layout(shape: tuple[int, ...]) -> str:
+    if len(shape) > 1:
+        return "One column is one starting noise."
+    if shape[0] == 1:
+        return "Grey is filled by real test data."
+    return "Grey dots are real test data" + (", in the plane of their principal components." if shape[0] > 2 else ".")
