@@ -393,4 +393,6 @@ def _not_finite(run: Run) -> list[str]:
         more = [f"{len(titles) - MOST_METRICS} more"] if len(titles) > MOST_METRICS else []
         where = f"{name_of(recipe)} in {name_of(backend)}, seed {seed}"
         cells.append(f"{where} ({listed(titles[:MOST_METRICS] + more)})")
-    return [f"Values that are not finite, left out of tables and figures: {some(cells, between='; ')}."] if cells else []
+    return (
+        [f"Values that are not finite, left out of tables and figures: {some(cells, between='; ')}."] if cells else []
+    )
