@@ -173,7 +173,9 @@ def _sampler_sentence(of_sampler: Sequence[Ratio]) -> str:
         within = f"{'' if answer.reached else 'not '}within {100 * (WITHIN - 1):.0f} %"
         sure = "" if answer.resolved or interval.n < 2 else " though the interval crosses that limit"
         excess = [distance - answer.floor for distance in (answer.distance, answer.reference_distance)]
-        over_floor = f" (over the floor: {' against '.join(plain(e, 3) for e in excess)})" if np.isfinite(excess[0]) else ""
+        over_floor = (
+            f" (over the floor: {' against '.join(plain(e, 3) for e in excess)})" if np.isfinite(excess[0]) else ""
+        )
         parts.append(
             f"{name_of(answer.recipe)} {plain(interval.estimate, 3)} times that ({spread}), {within}{sure}{over_floor}"
         )
