@@ -358,8 +358,8 @@ def trouble(run: Run) -> list[str]:
     if run.failed:
         named = some([f"{cell.id} ({cell.failure})" for cell in run.failed], between="; ")
         sentences.append(
-            f"{count(len(run.failed), 'cell')} failed: {named}. What they had measured before is in the tables; a seed is"
-            f" left out of each comparison that needs what they lack."
+            f"{count(len(run.failed), 'cell')} failed: {named}. What they had measured before is in the tables; a seed"
+            f" is left out of each comparison that needs what they lack."
         )
     diverged = run.rows[run.rows["metric"] == "diverged"]
     if len(diverged):
