@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from studies.metrics.moments import moments
+from studies.reporting.numbers import count
 from studies.reporting.plotting import (
     FAINT,
     GRID,
@@ -110,6 +111,7 @@ def scatter(title: str, real: Array | None, array: Array, colour: str, plane: Pl
             ax.plot(*plane(real).T, ".", color=FAINT, markersize=5, alpha=0.5, markeredgewidth=0)
         ax.plot(*plane(array[:MOST_POINTS]).T, ".", color=colour, markersize=8, alpha=0.8, markeredgewidth=0)
         frame(ax, real if real is not None else array, plane)
+        say_outside(ax, plane(array[:MOST_POINTS]), "sample")
 
     alt = f"Scatter plot of {min(len(array), MOST_POINTS)} samples over real test data in grey: {title}."
     return Panel(title, alt, draw, height=WIDTH)
@@ -131,6 +133,7 @@ def _draw_paths(real: Array | None, path: Array, colour: str, plane: Plane) -> C
             ax.plot(*line.T, color=colour, linewidth=1.2, alpha=0.8)
             ax.plot(*line[-1], "o", color=colour, markersize=6, markeredgecolor=PAPER)
         frame(ax, real if real is not None else path.reshape(-1, path.shape[-1]), plane)
+        say_outside(ax, plane(path[-1]), "end")
 
     return draw
 
@@ -174,6 +177,15 @@ def frame(ax: Axes, around: Array, plane: Plane) -> None:
     linear_axis(ax, "y")
 
 
+def say_outside(ax: Axes, flat: Array, noun: str, plural: str | None = None) -> None:
+    """Writes into the corner how many of the points (n, 2) are outside the frame, where any are: cut off, not lost."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    inside = (flat[:, 0] >= left) & (flat[:, 0] <= right) & (flat[:, 1] >= bottom) & (flat[:, 1] <= top)
+    if outside := int(np.sum(~inside)):
+        words = f"{outside} of {count(len(flat), noun, plural)} outside"
+        ax.text(0.98, 0.98, words, transform=ax.transAxes, ha="right", va="top", size=9.5, color=FAINT)
+
+
 def _around(values: Array) -> tuple[float, float]:
     """An axis a little wider than the finite values."""
     finite = values[np.isfinite(values)]
@@ -192,16 +204,16 @@ def _around_most(values: Array) -> tuple[float, float]:
     return (low - margin, high + margin) if margin else _around(values)
 
 
-def bins_of(real: Array, count: int) -> Array:
+def bins_of(real: Array, values: int) -> Array:
     """Edges of the bins of one column (n,): a bin a value where there are few values, else even ones.
 
-    The even ones are as many as `count` values can fill, and span what `_around_most` says.
+    The even ones are as many as so many values can fill, and span what `_around_most` says.
     """
     distinct = np.unique(np.asarray(real[np.isfinite(real)], dtype=np.float64))
     if 1 < len(distinct) <= MOST_BINS // 2:
         middles = (distinct[1:] + distinct[:-1]) / 2
         return np.concatenate([[2 * distinct[0] - middles[0]], middles, [2 * distinct[-1] - middles[-1]]])
-    number = 3 if len(distinct) < 2 else int(np.clip(np.rint(3 * count ** (1 / 3)), 6, MOST_BINS))
+    number = 3 if len(distinct) < 2 else int(np.clip(np.rint(3 * values ** (1 / 3)), 6, MOST_BINS))
     return np.linspace(*_around_most(real), number + 1)
 
 
@@ -214,8 +226,8 @@ def shares(values: Array, edges: Array) -> Array:
 
 def histogram(title: str, real: Array | None, lines: Sequence[Line], column: int) -> Panel:
     """One column of real data, filled, and of samples, as lines."""
-    count = min(len(line.samples) for line in lines)
-    edges = bins_of((lines[0].samples if real is None else real)[:, column], count)
+    least = min(len(line.samples) for line in lines)
+    edges = bins_of((lines[0].samples if real is None else real)[:, column], least)
 
     def draw(ax: Axes) -> None:
         if real is not None:
@@ -242,15 +254,19 @@ def pairs(label: str, real: Array, array: Array, colour: str, columns: Sequence[
         ax.set_axis_off()
         ax.grid(False)
         size = len(columns) - 1
+        first = np.asarray(array[:MOST_POINTS, columns], dtype=np.float64)
+        low, high = np.array([_around_most(real[:, column]) for column in columns]).T
+        if outside := int(np.sum(~np.all((first >= low) & (first <= high), axis=1))):
+            words = f"{outside} of {count(len(first), 'sample')} outside\nin some column"
+            ax.text(0.98, 0.98, words, transform=ax.transAxes, ha="right", va="top", size=9.5, color=FAINT)
         for i, j in zip(*np.tril_indices(size), strict=True):
             left, bottom = 0.08 + 0.93 * j / size, 0.09 + 0.91 * (size - 1 - i) / size
             inset = ax.inset_axes((left, bottom, 0.85 / size, 0.82 / size))
             of_x, of_y = columns[j], columns[i + 1]
             inset.plot(real[:, of_x], real[:, of_y], ".", color=FAINT, markersize=4, alpha=0.45, markeredgewidth=0)
-            first = array[:MOST_POINTS]
-            inset.plot(first[:, of_x], first[:, of_y], ".", color=colour, markersize=5, alpha=0.6, markeredgewidth=0)
-            inset.set_xlim(*_around_most(real[:, of_x]))
-            inset.set_ylim(*_around_most(real[:, of_y]))
+            inset.plot(first[:, j], first[:, i + 1], ".", color=colour, markersize=5, alpha=0.6, markeredgewidth=0)
+            inset.set_xlim(low[j], high[j])
+            inset.set_ylim(low[i + 1], high[i + 1])
             inset.set_xticks([])
             inset.set_yticks([])
             if i == size - 1:

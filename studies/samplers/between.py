@@ -14,7 +14,7 @@ from studies.reporting.names import sampler_name
 from studies.reporting.numbers import count
 from studies.reporting.pictures import examples
 from studies.reporting.plotting import FAINT, INK, PAPER, WIDTH, Panel, Plot, Table, label_of
-from studies.reporting.points import Plane, frame, plane_of
+from studies.reporting.points import Plane, frame, plane_of, say_outside
 from studies.reporting.strips import Strip, limits_of, note, sheets
 from studies.reporting.view import View
 from studies.samplers.interpolation import Interpolations
@@ -92,6 +92,7 @@ def _draw(of: Interpolations, colour: str, test: NDArray[np.float64] | None, pla
             ax.plot(*plane(way).T, ".-", color=colour, markersize=7, linewidth=1.2, markeredgecolor=PAPER)
             ax.plot(*plane(pair).T, "o", color=INK, markersize=9, markerfacecolor="none")
         frame(ax, of.ends.reshape(-1, of.ends.shape[-1]).astype(np.float64) if test is None else test, plane)
+        say_outside(ax, plane(of.decoded.reshape(-1, of.decoded.shape[-1])), "mix", "mixes")
 
     return draw
 

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from studies.reporting.figures import MAKERS
@@ -161,6 +162,19 @@ def test_the_plane_of_points_is_that_of_their_principal_components():
     assert plane.share == pytest.approx(values[-2:].sum() / 4, rel=1e-12)
     np.testing.assert_array_equal(plane_of(real[:, :2])(real[:, :2]), real[:, :2])
     assert plane_of(np.ones((9, 3))).share is None
+
+
+def test_samples_outside_of_the_frame_are_counted():
+    """The frame of two columns is 1.3 times as wide as the real data, on one centre."""
+    real = np.array([[-1.0, -1.0], [1.0, 1.0]])
+    made_up = np.array([[0.0, 0.0], [1.29, 1.29], [1.31, 0.0], [0.0, -9.0], [np.nan, 0.0]])
+    figure = Figure()
+    (panel,) = real_and_made("made", real, [("one", INK, made_up)])
+    panel.draw(axes := figure.subplots())
+    assert [text.get_text() for text in axes.texts] == ["3 of 5 samples outside"]
+    (panel,) = real_and_made("made", real, [("one", INK, made_up[:2])])
+    panel.draw(axes := figure.subplots())
+    assert not axes.texts
 
 
 def test_columns_are_taken_by_variance_where_they_are_many():
