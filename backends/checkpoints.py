@@ -111,7 +111,8 @@ def network_described(text: str) -> NetworkSettings:
     for name, value in values.items():
         if not _IS_OF[types[name]](value):
             raise ValueError(f"a network described in another way: {name} is {types[name]}, got {str(value)[:80]}")
-    return _NETWORKS[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return _NETWORKS[kind](**settings)
 
 
 def _is_count(value: Any) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studies.datasets import load_dataset
+from studies.plan.schedules import length_of
 from studies.plan.settings import StudySettings, read_settings
 from studies.reporting.names import quantity
 from studies.reporting.numbers import in_sentence, plain
@@ -49,7 +50,7 @@ Asked = list[tuple[time_to_verdict.Question, list[time_to_verdict.Spread]]]
 def asked_of(run: Path) -> Asked:
     """A finished run's questions with its spreads."""
     results, settings = read_rows(RunFolder(run).results), read_settings(run)
-    sampler = Chain(settings.sampler, min(settings.sample_steps, settings.num_steps)).name
+    sampler = Chain(settings.sampler, min(settings.sample_steps, _num_steps(settings))).name
     return [
         (question, time_to_verdict.spreads(results, question))
         for question in time_to_verdict.questions(results, sampler)
@@ -87,9 +88,14 @@ def counts_of(trained: StudySettings) -> time_to_verdict.Counts:
         test_examples=len(load_dataset(trained.dataset, trained.test_examples, trained.scale).test),
         bound_evaluations=trained.bound_evaluations,
         samples=trained.samples,
-        sample_evaluations=trained.sample_steps,
-        num_steps=trained.num_steps,
+        sample_evaluations=min(trained.sample_steps, _num_steps(trained)),
+        num_steps=_num_steps(trained),
     )
+
+
+def _num_steps(trained: StudySettings) -> int:
+    """T of a run's cells; a verdict is of one schedule (`time_to_verdict.spreads`)."""
+    return next((length_of(words, trained.num_steps) for words in trained.schedules), trained.num_steps)
 
 
 def tables(run: Path, cases: Sequence[Case]) -> list[tuple[str, list[list[str]]]]:

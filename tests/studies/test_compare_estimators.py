@@ -127,6 +127,12 @@ def test_cost_is_found_from_any_guess(guess):
     assert found == pytest.approx(105, rel=0.03)
 
 
+@pytest.mark.parametrize("error", [lambda k: 3.0, lambda k: 1e-9 / k, lambda k: 5 + 1e-3 * np.sin(k)])
+def test_a_cost_stays_within_its_ends(error):
+    """An error that hardly falls, as with a handful of test examples, would be extrapolated to any number."""
+    assert 1.0 <= cost_at(error, 1.0, 30.0, most=1000) <= 2000
+
+
 def test_a_diverged_model_has_no_table():
     with pytest.raises(ValueError, match=r"^terms at t = 1 are not finite: the model has diverged"):
         tabulate(lambda d: (terms(d)[0], np.inf * terms(d)[1]), PROCESS, TEST, seed=0, num_draws=2)

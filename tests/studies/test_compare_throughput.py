@@ -297,6 +297,10 @@ def test_seeds_come_from_the_bounds_of_a_run():
     assert found.unpaired_seeds > 1000 * found.paired_seeds
     with pytest.raises(ValueError, match="2 objectives"):
         time_to_verdict.spreads(pd.DataFrame(rows[:8]), BOUND)
+    for factor, (one, other) in {"dtype": ("float32", "bfloat16"), "schedule": ("linear", "cosine:50")}.items():
+        two = pd.concat([pd.DataFrame(rows).assign(**{factor: value}) for value in (one, other)])
+        with pytest.raises(ValueError, match=f"differ in nothing else, got several of {factor}; give --run another"):
+            time_to_verdict.spreads(two, BOUND)
     both = pd.concat([pd.DataFrame(rows), pd.DataFrame(rows).assign(timesteps="importance")])
     assert [one.timesteps for one in time_to_verdict.spreads(both, BOUND)] == ["uniform", "importance"]
 
