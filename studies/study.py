@@ -81,8 +81,8 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         rounds = -(-len(cells) // jobs)
         minutes = rounds * cell_seconds(network, settings, len(dataset.test)) / 60
         lines.append(
-            f"  about {minutes:,.0f} minutes on idle CPU cores like those of 2024; the time left that is shown while cells"
-            " run is measured on yours"
+            f"  about {minutes:,.0f} minutes on idle CPU cores like those of 2024; the time left that is shown while"
+            " cells run is measured on yours"
         )
     return "\n".join(lines)
 
