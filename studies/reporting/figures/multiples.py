@@ -41,15 +41,15 @@ def multiples(view: View) -> Plot | None:
         "Each recipe against the field",
         f"{title_of(METRIC)}, {VOCABULARY[METRIC].unit}, by training step: {most} of {len(by_recipe)} recipes in the"
         f" order of the ranking, each before all the others in grey; means over seeds and frameworks.{others} The axis"
-        " shows the field after its first tenth of training.",
+        " is that of the second half of training.",
         panels,
         means,
     )
 
 
 def _limits(means: pd.DataFrame) -> pd.Series:
-    """The values that set the axis: those after the first tenth, since all curves fall steeply before."""
-    return means[means["step"] > 0.1 * means["step"].max()]["mean"]
+    """The values that set the axis: those of the second half of training, where the curves part."""
+    return means[means["step"] > 0.5 * means["step"].max()]["mean"]
 
 
 def _panel(place: int, recipe: Recipe, by_recipe: Mapping[Hashable, pd.DataFrame], limits: pd.Series) -> Panel:
