@@ -99,7 +99,7 @@ def contrast(
     apart = np.stack([sides[0][level] - sides[1][level] for level in shared], axis=1)
     # Where a framework's cells all failed, the others are compared without it.
     apart = apart[:, ~np.isnan(apart).all(axis=0)]
-    complete = ~np.isnan(apart).any(axis=1)
+    complete: NDArray[np.bool_] = ~np.isnan(apart).any(axis=1)
     if not apart.size or not complete.any():
         return None
     left_out = tuple(table.index[~complete])
@@ -109,11 +109,13 @@ def contrast(
 
 def _of_level(table: pd.DataFrame, factor: str, level: Hashable) -> dict[Hashable, NDArray[np.float64]]:
     """The columns of a recipe by framework, or of a framework by recipe."""
-    place = table.columns.names.index(factor)
-    known, others = table.columns.levels[place], table.columns.levels[1 - place]
+    columns = table.columns
+    assert isinstance(columns, pd.MultiIndex)
+    place = columns.names.index(factor)
+    known, others = columns.levels[place], columns.levels[1 - place]
     if level not in known:
         return {}
-    values, codes = table.to_numpy(), table.columns.codes
+    values, codes = table.to_numpy(), columns.codes
     there = np.flatnonzero(codes[place] == known.get_loc(level))
     return {others[codes[1 - place][i]]: values[:, i] for i in there}
 

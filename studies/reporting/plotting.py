@@ -268,7 +268,8 @@ def _composite(plot: Plot) -> Figure:
     axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for ax, panel in zip(axes.flat, panels, strict=False):
         panel.draw(ax)
-        ax.set_title(panel.title)
+        # About 8.2 pixels a character at size 12: a longer title is set smaller, so as not to run into its neighbour.
+        ax.set_title(panel.title, size=12 * min(1, panel.width / (8.2 * len(panel.title))))
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     if plot.keys:

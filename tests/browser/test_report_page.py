@@ -92,6 +92,12 @@ def page(request, tmp_path_factory) -> Path:
     return (samplers_page if request.param == "compare_samplers" else default_page)(folder)
 
 
+@pytest.fixture(scope="module", params=[many_page, comparison_page])
+def other_page(request, tmp_path_factory) -> Path:
+    """Pages of other shapes: many recipes, and several runs compared."""
+    return request.param(tmp_path_factory.mktemp("other") / "run")
+
+
 @pytest.fixture(scope="module", params=["light", "dark"])
 def browser(request) -> Iterator[webdriver.Chrome]:
     binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
@@ -137,9 +143,8 @@ def test_nothing_is_cut_or_overlaps(browser, page, size):
     assert browser.execute_script(OVERLAPPING) == []
 
 
-@pytest.mark.parametrize("make", [many_page, comparison_page])
-def test_tables_and_figures_of_other_pages_fit_their_boxes(browser, make, tmp_path):
-    check_that_all_fits(browser, make(tmp_path / "run"))
+def test_tables_and_figures_of_other_pages_fit_their_boxes(browser, other_page):
+    check_that_all_fits(browser, other_page)
 
 
 def test_tables_and_figures_fit_their_boxes(browser, page):
