@@ -218,8 +218,8 @@ def _method(run: Run) -> list[str]:
     if (factor := run.reference.get("scale_factor")) is not None:
         lines.append(
             f"The data were scaled by “{settings.get('scale')}”, with a centre and a factor for each column or channel"
-            " from the training set alone (scale_centre and scale_factor, recorded with the real examples). Bounds, floors and"
-            " likelihoods are those of the data in the file’s own units: those of the scaled data and"
+            " from the training set alone (scale_centre and scale_factor, recorded with the real examples). Bounds,"
+            " floors and likelihoods are those of the data in the file’s own units: those of the scaled data and"
             f" {plain(float(np.mean(np.log2(factor))), 4)} bits/dim, the mean log₂ of the factors. Errors of x₀,"
             " samples, their metrics and pictures are of the scaled data; a sample times the factor plus the centre is"
             " in the file’s units."

@@ -11,9 +11,9 @@ from backends.capabilities import TORCH
 from core.timesteps import SecondMoments
 from studies.datasets import load_dataset
 from studies.plan import compiling, costs
+from studies.plan.announcement import announcement
 from studies.plan.settings import PRESETS, StudySettings
 from studies.store.cells import Cell
-from studies.study import announcement
 
 DIGITS = (8, 8, 1)
 LONG = StudySettings(train_steps=100_000, device="cpu")

@@ -8,10 +8,10 @@ from contextlib import nullcontext
 import pytest
 
 from studies.datasets import load_dataset
+from studies.plan.announcement import announcement
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import StudySettings, from_json
-from studies.study import announcement
 
 BOTH = StudySettings(
     backends=("torch",), seeds=2, timesteps=("uniform", "importance"), dtypes=("float32", "bfloat16"), device="cpu"
