@@ -130,7 +130,7 @@ class RunFolder:
 
     @property
     def results(self) -> Path:
-        """The rows of all finished cells."""
+        """The rows of all cells: of those that failed on the way, what they had measured."""
         return self.path / "results.csv"
 
     @property

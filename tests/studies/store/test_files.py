@@ -18,6 +18,8 @@ from backends.whole_files import clear_abandoned, write_whole
 from studies.plan.command import to_json
 from studies.plan.settings import StudySettings, from_json
 from studies.store import files
+from studies.store.cell_rows import CellRows
+from studies.store.cells import Cell
 from studies.store.folder import RunFolder
 
 
@@ -154,3 +156,25 @@ def test_results_join_finished_cells_only(tmp_path):
     assert files.failure(tmp_path, "c") == "ValueError: no"
     assert files.failure(tmp_path, "a") is None
     assert files.gather_results(tmp_path, ["c"]).is_file()
+
+
+def test_results_hold_what_an_unfinished_cell_has_measured(tmp_path):
+    """Its rows in the order of its stages, without its blanks; then the table that it finished with."""
+    cell = Cell("digits", "linear", "epsilon", "beta_tilde", "epsilon_mse", "torch", 0)
+    folder = RunFolder(tmp_path).cell(cell.id)
+    rows = CellRows(folder, cell)
+    rows.add("train", [files.row("train_epsilon_mse", 0.1 + 0.2, "per dim", step=3)])
+    rows.add("score", [files.blank("recall", 'too few, of "some"', sampler="ddim-5"), files.row("frechet", 2.0, "1")])
+    frame = pd.read_csv(files.gather_results(tmp_path, [cell.id]))
+    assert tuple(frame.columns) == files.COLUMNS
+    written = list(zip(frame["metric"], frame["value"], strict=True))
+    assert written == [("train_epsilon_mse", 0.1 + 0.2), ("frechet", 2.0)]
+    lacking = [{"metric": "recall", "sampler": "ddim-5", "reason": 'too few, of "some"'}]
+    assert files.read_blanks(folder) == lacking
+    assert not files.is_finished(tmp_path, cell.id)
+    rows.add("more", [files.row("bound", 3.0, "bits/dim")])
+    rows.finish({"device": "cpu"})
+    assert list(pd.read_csv(folder.rows)["metric"]) == ["train_epsilon_mse", "frechet", "bound"]
+    assert list(pd.read_csv(files.gather_results(tmp_path, [cell.id]))["value"]) == [0.1 + 0.2, 2.0, 3.0]
+    assert files.read_blanks(folder) == lacking
+    assert not folder.partial.exists()
