@@ -2,15 +2,17 @@
 
 The file's metadata, text by name, holds the network's settings as JSON, so that a checkpoint can be opened without
 being told what it is, and one of another network is refused. It also holds a digest of all that was written: a file
-that is damaged is refused, not computed with. One from before digests, or of another program, goes without.
+that is damaged is refused, not computed with. A file of `diffusers.UNet2DModel` has the settings in the config.json
+beside it (`unet2d_config`). Weights without either are taken at their word: that they fit the names and shapes of a
+network does not show that they are of its function.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from safetensors.numpy import save
 
 from backends.interface import Weights
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_weights
+from backends.unet2d_config import present_name, settings_beside
 from backends.whole_files import write_whole
 
 NETWORK_KEY = "network"
@@ -41,14 +44,21 @@ def save_weights(path: Path | str, weights: Mapping[str, NDArray[Any]], metadata
 
 
 def load_weights(path: Path | str) -> tuple[Weights, dict[str, str]]:
-    """The arrays and the metadata of a safetensors file. ValueError where it is not one, or not what was written."""
+    """The arrays and the metadata of a safetensors file.
+
+    ValueError where it is not one, is not what was written, and where the config.json beside it says that it is of a
+    `UNet2DModel` that ours is not. Without a config.json weights of a `UNet2DModel` are taken to be of DDPM's settings
+    (`unet2d_config.FIXED`), and of as many norm groups as the settings that they are loaded with.
+    """
     with _opened(path) as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = dict(file.metadata() or {})
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     signed = metadata.pop(DIGEST_KEY, None)
-    if signed is not None and signed != _digest(arrays, metadata):
+    if signed is not None and signed != _digest(weights, metadata):
         raise ValueError(f"{path} is damaged: its numbers or its metadata are not those that were written; restore it")
-    return arrays, metadata
+    if NETWORK_KEY not in metadata and settings_beside(path) is not None:
+        weights = {present_name(name): weight for name, weight in weights.items()}
+    return weights, metadata
 
 
 def save_network(
@@ -60,9 +70,11 @@ def save_network(
 
 
 def load_network_settings(path: Path | str) -> NetworkSettings:
-    """The settings that `save_network` wrote. ValueError for a file without them."""
+    """The settings that `save_network` wrote, or those of a `UNet2DModel` beside it. ValueError where neither is."""
     with _opened(path) as file:
         described = (file.metadata() or {}).get(NETWORK_KEY)
+    if described is None and (beside := settings_beside(path)) is not None:
+        return beside
     if described is None:
         raise ValueError(f"{path} does not say which network it is of; load it with load_weights and give the settings")
     try:
@@ -78,17 +90,48 @@ def described_network(settings: NetworkSettings) -> str:
 
 
 def network_described(text: str) -> NetworkSettings:
-    """The settings that `described_network` wrote. ValueError for a network that is not known."""
-    fields: dict[str, Any] = json.loads(text)
-    kind = fields.pop("kind")
-    if kind not in _NETWORKS:
+    """The settings that `described_network` wrote. ValueError for a network that is not known, and for anything else.
+
+    A field that is not there has its default, except the shape.
+    """
+    try:
+        values: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or "kind" not in values:
+        raise ValueError("a network that is not described: its settings are no JSON object with a kind")
+    kind = values.pop("kind")
+    if not isinstance(kind, str) or kind not in _NETWORKS:
         raise ValueError(f"an unknown network {kind!r}; known: {', '.join(_NETWORKS)}")
-    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    types = {field.name: str(field.type) for field in fields(_NETWORKS[kind])}
+    unknown = sorted(values.keys() - types.keys())
+    if unknown or "shape" not in values:
+        said = f"unknown {', '.join(unknown)}" if unknown else "no shape"
+        raise ValueError(f"a network described in another way: {kind} with {said}; it has {', '.join(types)}")
+    for name, value in values.items():
+        if not _IS_OF[types[name]](value):
+            raise ValueError(f"a network described in another way: {name} is {types[name]}, got {str(value)[:80]}")
+    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return _NETWORKS[kind](**settings)
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int
+
+
+_IS_OF: dict[str, Callable[[Any], bool]] = {
+    "tuple[int, ...]": lambda value: isinstance(value, list) and all(map(_is_count, value)),
+    "int": _is_count,
+    "bool": lambda value: isinstance(value, bool),
+}
+"""Whether what JSON gives is of a field's type, by the type's name in the source."""
+
+
 def load_network(path: Path | str, settings: NetworkSettings | None = None) -> tuple[Weights, NetworkSettings]:
-    """The weights and settings of a checkpoint; given `settings`, a ValueError where it is of another network."""
+    """The weights and settings of a checkpoint; given `settings`, a ValueError where it is of another network.
+
+    Also where weights are not finite: every output would be NaN.
+    """
     saved = load_network_settings(path)
     if settings is not None and saved != settings:
         wanted, there = asdict(settings), asdict(saved)
@@ -100,6 +143,11 @@ def load_network(path: Path | str, settings: NetworkSettings | None = None) -> t
         )
     weights, _ = load_weights(path)
     check_weights(saved, weights)
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{path}: weight {name} has NaN or infinite values; train it anew, or load it with load_weights"
+            )
     return weights, saved
 
 

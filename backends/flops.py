@@ -35,6 +35,12 @@ def layer_outputs(settings: NetworkSettings) -> int:
     return sum(spec.shape[0] * _positions(settings, name) for name, spec in specs if len(spec.shape) > 1)
 
 
+def attention_scores(settings: NetworkSettings) -> int:
+    """How many scores, of every query with every key, the largest attention has for one example; 0 without any."""
+    names = [name for name in weight_specs(settings) if name.endswith("to_q.weight")]
+    return max((_positions(settings, name) ** 2 for name in names), default=0)
+
+
 def _positions(settings: NetworkSettings, name: str) -> int:
     """At how many positions of an example the weight is applied.
 

@@ -3,7 +3,8 @@
 Both frameworks build their own layers and load these weights, so that every cell of a study starts from the
 same numbers. Names and layouts are those of PyTorch's state dict: linear (out, in), convolution (out, in,
 width...), and for the U-Net those of `diffusers.UNet2DModel` with DDPM's settings, so that a published DDPM
-checkpoint loads into either framework, and what is trained here opens as a `UNet2DModel`.
+checkpoint loads into either framework, and what is trained here opens as a `UNet2DModel`. With other settings the same
+names and shapes are of another function: `unet2d_config` has those that ours is of.
 
 The U-Net (Ho et al. 2020, app. B): sinusoidal time embedding; per level `blocks_per_level` residual blocks down
 and one more up; attention where asked and in the middle; nearest-neighbour upsampling; stride-2 convolution
@@ -40,11 +41,13 @@ class UNetSettings:
     learns_variance: bool = False
 
     def __post_init__(self) -> None:
-        *lengths, _ = self.shape
+        lengths = self.shape[:-1]
         if len(lengths) not in (1, 2):
             raise ValueError(
                 f"a U-Net takes signals (H, W, C) or (L, C), got {self.shape}; use the mlp for points (D,)"
             )
+        if min(self.shape) < 1 or self.blocks_per_level < 1:
+            raise ValueError(f"lengths, channels and blocks_per_level are at least 1, got {self}")
         if not self.widths or min(self.widths) < 1:
             raise ValueError(f"widths are of 1 or more levels and at least 1 each, got {self.widths}")
         if self.widths[0] % 2:
@@ -96,6 +99,10 @@ class MLPSettings:
     def __post_init__(self) -> None:
         if len(self.shape) != 1:
             raise ValueError(f"an mlp takes points of shape (D,), got {self.shape}; use the unet for images and series")
+        if min(*self.shape, self.width, self.depth) < 1:
+            raise ValueError(f"an mlp has a width, a depth and points of at least 1, got {self}")
+        if self.time_features < 2 or self.time_features % 2:
+            raise ValueError(f"time_features is even, sines and cosines of t in pairs, got {self.time_features}")
 
     @property
     def in_channels(self) -> int:

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.reverse import ReverseProcess
 from core.schedules import Schedule, Table
-from core.strata import Strata, allocate
+from core.strata import Strata, allocate, geometric_strata
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,35 +67,43 @@ def stratum_moments(
 
 
 def error_parts(
-    moments: StratumMoments, scale: ArrayLike = 1.0, window: int = 3, enough: int = 30
+    moments: StratumMoments, scale: ArrayLike = 1.0, own: int = 0, window: int = 3, enough: int = 30
 ) -> tuple[Table, Table]:
     """The standard errors of each stratum's mean given the test set, (H,) each: from noise, and from steps.
 
     The second is what is left of the differences between examples because each meets only some of the steps, and at
     some strata more often than others do. Where a stratum has fewer than `enough` repeats to tell noise from
     differences between examples, the noise's share of the variance is pooled over `window` neighbours on each side, in
-    units of `scale` (H,).
+    units of `scale` (H,). The first `own` strata have no neighbours: what their repeats do not tell counts as noise,
+    which visiting examples evenly does not even out.
     """
-    noise_share = _pooled_noise_share(moments, np.asarray(scale, np.float64), window, enough)
+    noise_share = _noise_share(moments, np.asarray(scale, np.float64), own, window, enough)
     within = noise_share * moments.variance
     between = moments.variance - within
-    return np.sqrt(within / moments.count), np.sqrt(between * moments.share_excess)
+    # By chance the share may come out above 1; cut off there, it would be too small in the mean.
+    noise = within / moments.count + np.minimum(between, 0) * moments.share_excess
+    return np.sqrt(np.maximum(noise, 0)), np.sqrt(np.maximum(between, 0) * moments.share_excess)
 
 
-def standard_errors(moments: StratumMoments, scale: ArrayLike = 1.0, window: int = 3, enough: int = 30) -> Table:
+def standard_errors(
+    moments: StratumMoments, scale: ArrayLike = 1.0, own: int = 0, window: int = 3, enough: int = 30
+) -> Table:
     """The standard error of each stratum's mean given the test set, (H,): both of `error_parts` together."""
-    return np.hypot(*error_parts(moments, scale, window, enough))
+    return np.hypot(*error_parts(moments, scale, own, window, enough))
 
 
-def _pooled_noise_share(moments: StratumMoments, scale: Table, window: int, enough: int) -> Table:
+def _noise_share(moments: StratumMoments, scale: Table, own: int, window: int, enough: int) -> Table:
     unit = np.where((scale > 0) & np.isfinite(scale), scale, np.inf) ** 2
     # A ratio of sums: a mean of ratios would be too small, because what is large in one is large in both its parts.
     within, total = (moments.within_freedom * part / unit for part in (moments.within, moments.variance))
     share = np.empty(len(moments.count))
     for h in range(len(share)):
-        near = slice(h, h + 1) if moments.within_freedom[h] >= enough else slice(max(0, h - window), h + window + 1)
+        alone = h < own or moments.within_freedom[h] >= enough
+        near = slice(h, h + 1) if alone else slice(max(own, h - window), h + window + 1)
         share[h] = within[near].sum() / max(total[near].sum(), np.finfo(float).tiny)
-    return np.clip(share, 0.0, 1.0)
+    known = np.minimum(moments.within_freedom[:own] / enough, 1)
+    share[:own] = known * share[:own] + 1 - known
+    return share
 
 
 def with_pooled_variance(
@@ -104,7 +112,8 @@ def with_pooled_variance(
     """The moments with the variance of every stratum of fewer than `enough` draws pooled with its neighbours'.
 
     A variance from a few draws is now and then far too small. `window` strata on each side, the first `own` left out
-    and alone, are compared in units of `scale` (H,). A diverged stratum keeps its variance to itself.
+    and alone, are compared in units of `scale` (H,). None counts for more than the stratum itself: a neighbour with
+    many draws and little scatter would speak for all. A diverged stratum keeps its variance to itself.
     """
     unit = np.asarray(scale, np.float64)
     finite = np.isfinite(moments.variance)
@@ -113,7 +122,8 @@ def with_pooled_variance(
     variance = moments.variance.copy()
     for h in np.flatnonzero((np.arange(len(unit)) >= own) & (moments.count < enough) & finite):
         near = slice(max(own, h - window), h + window + 1)
-        variance[h] = unit[h] ** 2 * np.sum(freedom[near] * relative[near]) / max(np.sum(freedom[near]), 1)
+        weight = np.minimum(freedom[near], freedom[h])
+        variance[h] = unit[h] ** 2 * np.sum(weight * relative[near]) / max(np.sum(weight), 1)
     return replace(moments, variance=variance)
 
 
@@ -128,6 +138,15 @@ def kl_scale(process: ReverseProcess) -> Table:
     """Nats of L_{t-1} per squared error of epsilon at the least variance the process has, (T + 1,); entry 0 is NaN."""
     tables = process.tables
     return np.asarray(tables.kl_on_squared_error / tables.epsilon_on_output**2, np.float64)
+
+
+def strata_of(process: ReverseProcess) -> Strata:
+    """The strata of the bound of `process`: runs of steps at which an error of epsilon costs about as much.
+
+    A cosine's last step costs thousands of times what one a few steps before it does, and draws that seldom meet it
+    would seldom see what it adds.
+    """
+    return geometric_strata(process.num_steps, scale=kl_scale(process))
 
 
 def noise_control(
@@ -151,21 +170,22 @@ def noise_control(
 
 
 def without_noise(
-    stratum: NDArray[np.int64], half: NDArray[np.int64], value: ArrayLike, control: ArrayLike, num_strata: int,
+    stratum: NDArray[np.int64], part: NDArray[np.int64], value: ArrayLike, control: ArrayLike, num_strata: int,
     own: int, window: int = 3,
 ) -> Table:  # fmt: skip
     """value - slope * control, (M,), for a control whose mean over a draw's noise is 0.
 
-    The slope of a draw is fitted to the other half of its stratum and to `window` strata on either side, never to
-    its own half, whose noise it would follow. `half` (M,) is 0 or 1. The first `own` strata have no neighbours.
+    The slope of a draw is fitted to the other parts of its stratum and to `window` strata on either side, never to
+    its own part, whose noise it would follow. `part` (M,) counts from 0. The first `own` strata have no neighbours.
     """
     y, z = np.asarray(value, np.float64), np.asarray(control, np.float64)
-    group = 2 * stratum + half
-    count = np.bincount(group, minlength=2 * num_strata)
-    mean = np.bincount(group, y, 2 * num_strata) / np.maximum(count, 1)
-    product = np.bincount(group, z * (y - mean[group]), 2 * num_strata) * count / np.maximum(count - 1, 1)
-    product, square = product.reshape(-1, 2), np.bincount(group, z * z, 2 * num_strata).reshape(-1, 2)
-    slope = np.zeros((num_strata, 2))
+    parts = int(part.max()) + 1
+    group, groups = parts * stratum + part, parts * num_strata
+    count = np.bincount(group, minlength=groups)
+    mean = np.bincount(group, y, groups) / np.maximum(count, 1)
+    product = np.bincount(group, z * (y - mean[group]), groups) * count / np.maximum(count - 1, 1)
+    product, square = product.reshape(-1, parts), np.bincount(group, z * z, groups).reshape(-1, parts)
+    slope = np.zeros((num_strata, parts))
     for h in range(num_strata):
         near = slice(h, h + 1) if h < own else slice(max(own, h - window), h + window + 1)
         left = square[near].sum() - square[h]
@@ -222,10 +242,8 @@ def smoothed_deviations(variance: ArrayLike, own: int, scale: ArrayLike = 1.0, w
 
 
 def plan(strata: Strata, deviations: Table, spent: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
-    """How many draws each stratum should have in all, (H,): at least those `spent`, together about `budget`."""
-    scale = strata.size * deviations
-    wanted = allocate(scale, max(budget, int(spent.sum())), minimum=int(spent.min()))
-    return np.maximum(wanted, spent)
+    """How many draws each stratum should have in all, (H,): at least those `spent`, together `budget` or those."""
+    return allocate(strata.size * deviations, max(budget, int(spent.sum())), spent)
 
 
 def draws_needed(strata: Strata, deviations: Table, standard_error: float) -> int:

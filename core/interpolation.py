@@ -35,5 +35,5 @@ def spherical_interpolation(first: ArrayLike, second: ArrayLike, share: float) -
         (part * np.sinc(part * theta / np.pi) / np.sinc(theta / np.pi)) for part in (1 - share, share)
     )
     wide = (len(x), *(1,) * (x.ndim - 1))
-    between: NDArray[np.float64] = of_first.reshape(wide) * x + of_second.reshape(wide) * y
-    return between
+    mixed: NDArray[np.float64] = of_first.reshape(wide) * x + of_second.reshape(wide) * y
+    return mixed

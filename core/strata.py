@@ -28,42 +28,52 @@ class Strata:
         return len(self.first)
 
 
-def geometric_strata(num_steps: int, growth: float = 0.1) -> Strata:
-    """Single steps first, then runs that grow in proportion to t: losses change over t on a logarithmic scale."""
+def geometric_strata(
+    num_steps: int, growth: float = 0.1, scale: ArrayLike | None = None, range_of: float = 2
+) -> Strata:
+    """Single steps first, then runs that grow in proportion to t: losses change over t on a logarithmic scale.
+
+    Where the losses' `scale` (T + 1,) is known, a run ends before the step that brings its largest above `range_of`
+    times its least.
+    """
     first, last, t = [], [], 1
     while t <= num_steps:
         end = min(num_steps, t + max(0, int(growth * t)))
+        if scale is not None:
+            run = np.asarray(scale, np.float64)[t : end + 1]
+            uneven = np.maximum.accumulate(run) > range_of * np.minimum.accumulate(run)
+            end = t + int(np.argmax(uneven)) - 1 if uneven.any() else end
         first.append(t)
         last.append(end)
         t = end + 1
     return Strata(np.array(first), np.array(last))
 
 
-def allocate(scale: ArrayLike, budget: int, minimum: int = 2) -> NDArray[np.int64]:
+def allocate(scale: ArrayLike, budget: int, minimum: int | NDArray[np.int64] = 2) -> NDArray[np.int64]:
     """How many of `budget` evaluations each stratum gets: in proportion to `scale` (H,), at least `minimum` each.
 
     `scale` is a stratum's size times its standard deviation. Fractions are rounded so that the sum is the budget.
     """
     scale = np.asarray(scale, np.float64)
+    least = np.broadcast_to(minimum, scale.shape)
     wrong = scale[~((scale >= 0) & np.isfinite(scale))]
     if wrong.size:
         raise ValueError(f"the scale of a stratum is finite and at least 0, got {wrong[0]}")
-    if budget < minimum * scale.size:
+    if budget < least.sum():
         raise ValueError(
-            f"{scale.size} strata with at least {minimum} evaluations each need a budget of "
-            f"{minimum * scale.size}, got {budget}"
+            f"{scale.size} strata with at least {minimum} evaluations each need a budget of {least.sum()}, got {budget}"
         )
-    counts = np.full(scale.size, float(minimum))
+    counts = least.astype(np.float64)
     free = np.ones(scale.size, bool)
     while True:
         share = scale * free
         total = share.sum()
         wanted = np.where(
             free,
-            (budget - minimum * np.sum(~free)) * (share / total if total > 0 else free / max(free.sum(), 1)),
-            minimum,
+            (budget - least[~free].sum()) * (share / total if total > 0 else free / max(free.sum(), 1)),
+            least,
         )
-        low = free & (wanted < minimum)
+        low = free & (wanted < least)
         if not low.any():
             counts = wanted
             break

@@ -29,11 +29,11 @@ BASE = {
 
 SMOKE = {
     "out": Path("runs/smoke-schedules"),
-    "dataset": "swiss_roll",
-    "schedules": tuple(f"{name}:{length}" for name in ("linear-scaled", "cosine", "learned") for length in (50, 100)),
+    "dataset": "mixture",
+    "schedules": ("linear-scaled:100", "cosine:100", "cosine:50", "learned:100"),
     "seeds": 1,
 }
-"""The two shortest lengths, on points, whose network is small."""
+"""Each kind, and one of two lengths, on points, whose network is small."""
 
 
 def schedule_cells(settings: StudySettings) -> list[Cell]:

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from backends.networks import UNetSettings
-from core.variances import as_variance
-from studies.datasets import DATASETS, Dataset, in_words, load_dataset
-from studies.plan import compiling
-from studies.plan.costs import cell_seconds
-from studies.plan.machine import default_jobs, uses_gpu
-from studies.plan.schedules import left_at_the_end
+from studies.datasets import load_dataset
+from studies.plan.announcement import announcement
 from studies.plan.settings import StudySettings
 from studies.run.executor import Executor
 from studies.run.runner import run_study
 from studies.run.seeds import add_seeds, check_sequential
+from studies.run.watch import DRAWING
 from studies.store import files
-from studies.store.cells import FACTORS, Cell
+from studies.store.cells import Cell
 from studies.store.folder import RunFolder
 
 
@@ -51,6 +47,7 @@ def run_and_report(
         print(f"no cell has measured anything; the reasons are in {RunFolder(settings.out).cells}")
         return 1
     added = "" if add_to_run is None else add_to_run(settings.out)
+    print(DRAWING, flush=True)
     closing_table, report = make_report(settings.out)
     print(closing_table)
     if added:
@@ -59,52 +56,3 @@ def run_and_report(
         print(f"failed: {cell_id}: {reason}")
     print(f"{closing}report: {report}")
     return 1 if outcome.failed else 0
-
-
-def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Dataset) -> str:
-    """What the study will do, and for U-Nets on a CPU about how long it will take."""
-    jobs = settings.jobs or default_jobs(settings.device, settings.threads)
-    counts = {factor.plural: len({getattr(cell, factor.name) for cell in cells}) for factor in FACTORS}
-    varied = " x ".join(f"{count} {plural}" for plural, count in counts.items() if count > 1)
-    lines = [
-        f"{len(cells)} cells on {settings.dataset}" + (f" ({varied})" if varied else "") + f", {jobs} side by side:",
-        f"  {settings.train_steps} steps of batch {settings.batch_size}, T = {settings.num_steps}, "
-        f"then the test bound and {settings.samples} samples of each",
-        *_data(settings, dataset),
-        *(f"  note: {remark}" for remark in _schedules(settings, cells)),
-        *_compiling(settings, cells, dataset.shape),
-        f"  results in {settings.out}; stop at any time, the same command goes on from there",
-    ]
-    if earlier := len(files.finished_besides(settings.out, cells)):
-        lines.append(f"  {earlier} more cells of an earlier command are finished there, and stay in results and report")
-    network = settings.network(dataset.shape, learns_variance=False)
-    if isinstance(network, UNetSettings) and not uses_gpu(settings.device):
-        rounds = -(-len(cells) // jobs)
-        minutes = rounds * cell_seconds(network, settings, len(dataset.test)) / 60
-        lines.append(f"  about {minutes:,.0f} minutes on CPU cores like those of 2024")
-    return "\n".join(lines)
-
-
-def _data(settings: StudySettings, dataset: Dataset) -> list[str]:
-    """Lines on a file: what its numbers were taken for, how they are scaled, and what looks odd about them."""
-    if settings.dataset in DATASETS:
-        return []
-    lines = [f"  data: {in_words(dataset)}"]
-    if dataset.scale is not None:
-        lines.append(
-            f"  scaled by {dataset.scale.rule}: likelihoods are in the file's own units, samples and their metrics not"
-        )
-    return lines + [f"  note: {remark}" for remark in dataset.remarks]
-
-
-def _schedules(settings: StudySettings, cells: Sequence[Cell]) -> list[str]:
-    """A remark on each schedule whose chain does not end in noise."""
-    remarks = [left_at_the_end(words, settings.num_steps) for words in dict.fromkeys(cell.schedule for cell in cells)]
-    return [remark for remark in remarks if remark]
-
-
-def _compiling(settings: StudySettings, cells: Sequence[Cell], shape: tuple[int, ...]) -> list[str]:
-    """A line a backend: whether its cells are compiled."""
-    first = {cell.backend: cell for cell in reversed(cells)}
-    networks = {name: settings.network(shape, as_variance(cell.variance).is_learned) for name, cell in first.items()}
-    return [f"  {compiling.announcement(first[name], networks[name], settings)}" for name in reversed(first)]

@@ -29,6 +29,9 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+settings.register_profile(
+    "thorough", parent=settings.get_profile("default"), max_examples=2000, derandomize=True
+)  # pytest --hypothesis-profile=thorough: many more of the same for tests that take their number from the profile
 settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "default")
 if "MUTANT_UNDER_TEST" in os.environ:  # Hypothesis offers each failure as a patch, in more time than the test took
     sys.modules["hypothesis.extra._patching"] = None  # type: ignore[assignment]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from backends.keras.engines import ENGINE
 from backends.networks import NORM_EPSILON, time_frequencies
@@ -15,17 +16,17 @@ from backends.networks import NORM_EPSILON, time_frequencies
 PACKAGE = "diffusion_objectives"
 """What these classes are registered under in saved Keras models."""
 
-_NEAR, _FAR = 64, 1024
+_NEAR, _FAR, _FARTHEST = 64, 1024, 16
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class TimeFeatures(keras.layers.Layer):
-    """[sin(w (t - 1)), cos(w (t - 1))] for steps t (N,), 1 <= t < 65,537, (N, features); t need not be whole.
+    """[sin(w (t - 1)), cos(w (t - 1))] for steps t (N,), 1 <= t < 2**20 + 1, (N, features); t need not be whole.
 
-    The phase reaches thousands of radians, too many for float32. Written t - 1 = 64 q + r + f, it is a sum of phases:
-    two whose sines and cosines are tabulated in float64 here and rounded once, and that of the fraction f, below 1
-    radian. The sum formulas do the rest, and leave whole steps as the tables have them. The result has the policy's
-    variable dtype: a lower one is for the layers that take it in.
+    The phase reaches thousands of radians, too many for float32. Written t - 1 = 65,536 p + 64 q + r + f, it is a sum
+    of phases: three whose sines and cosines are tabulated in float64 here and rounded once, and that of the fraction f,
+    below 1 radian. The sum formulas do the rest, and leave whole steps below 65,537 as two tables have them. The result
+    has the policy's variable dtype: a lower one is for the layers that take it in.
     """
 
     def __init__(self, features: int, **kwargs: Any) -> None:
@@ -33,16 +34,23 @@ class TimeFeatures(keras.layers.Layer):
         self.features = features
         frequencies = time_frequencies(features)
         self.frequencies = frequencies.astype(self.variable_dtype)
-        near, far = np.arange(_NEAR)[:, None] * frequencies, _NEAR * np.arange(_FAR)[:, None] * frequencies
-        self.tables = [np.asarray(f(phase), self.variable_dtype) for phase in (near, far) for f in (np.sin, np.cos)]
+        digits = (_NEAR * np.arange(_FAR), np.arange(_NEAR), _NEAR * _FAR * np.arange(_FARTHEST))
+        phases = [digit[:, None] * frequencies for digit in digits]
+        self.tables = [(self._rounded(np.sin(phase)), self._rounded(np.cos(phase))) for phase in phases]
+
+    def _rounded(self, table: NDArray[np.float64]) -> NDArray[Any]:
+        return np.asarray(table, self.variable_dtype)
 
     def call(self, t: Any) -> Any:
         t = ops.cast(t, self.variable_dtype)
         whole = ops.floor(t)
         steps = ops.cast(whole, "int32") - 1
-        tables = [ops.convert_to_tensor(table) for table in self.tables]
-        sine, cosine = (ops.take(table, steps // _NEAR, axis=0) for table in tables[2:])
-        sine, cosine = _turned(sine, cosine, *(ops.take(table, steps % _NEAR, axis=0) for table in tables[:2]))
+        rows = (steps // _NEAR % _FAR, steps % _NEAR, steps // (_NEAR * _FAR))
+        far, near, farthest = (
+            [ops.take(ops.convert_to_tensor(table), row, axis=0) for table in pair]
+            for pair, row in zip(self.tables, rows, strict=True)
+        )
+        sine, cosine = _turned(*_turned(*far, *near), *farthest)
         fraction = ops.expand_dims(t - whole, 1) * ops.convert_to_tensor(self.frequencies)
         return ops.concatenate(_turned(sine, cosine, ops.sin(fraction), ops.cos(fraction)), axis=1)
 

@@ -24,6 +24,7 @@ from core.estimators import (
     noise_control,
     plan,
     smoothed_deviations,
+    strata_of,
     with_pooled_variance,
 )
 from core.reverse import ReverseProcess
@@ -181,7 +182,7 @@ def evaluate_bound(
     epsilon, whose mean over epsilon is 0; None: the linear denoiser's. Diverged models give NaN or infinite
     values, which are reported as they are.
     """
-    draw_plan = plan_draws(process.num_steps, len(test), seed)
+    draw_plan = plan_draws(strata_of(process), len(test), seed)
     evaluation = _Evaluation(terms, control or linear_denoiser(process, test), test, draw_plan, batch_size)
     scale = kl_scale(process)
     evaluation.draw_up_to(draw_plan.pilot)
@@ -217,10 +218,10 @@ def _estimate(
     test: NDArray[np.float64],
     deviations: NDArray[np.float64],
 ) -> BoundEstimate:
-    strata, used = values.plan.strata, values.estimated_from()
+    strata, own, used = values.plan.strata, values.plan.own, values.estimated_from()
     mse_deviations = deviations / scale[values.plan.middle]
-    kl_values = used.without_noise(used.kl, used.control * scale[used.draws.t])
-    mse_values = used.without_noise(used.mse, used.control)
+    kl_values = values.without_noise(values.kl, values.control * scale[values.draws.t])[values.used]
+    mse_values = values.without_noise(values.mse, values.control)[values.used]
     kl = used.moments(used.without_examples(kl_values, deviations))
     mse = used.moments(used.without_examples(mse_values, mse_deviations))
     prior = prior_kl(process.schedule, test)
@@ -230,9 +231,9 @@ def _estimate(
         residual = (strata.size / kl.count)[stratum] * (kl_values - kl.mean[stratum])
     return BoundEstimate(
         strata=strata,
-        kl=TermEstimate(kl.mean, *error_parts(kl, deviations)),
-        mse=TermEstimate(mse.mean, *error_parts(mse, mse_deviations)),
-        x_0_mse=_x_0_mse(used, process, test),
+        kl=TermEstimate(kl.mean, *error_parts(kl, deviations, own)),
+        mse=TermEstimate(mse.mean, *error_parts(mse, mse_deviations, own)),
+        x_0_mse=_x_0_mse(used, mse_values, process, test),
         prior=float(prior.mean()),
         dims=int(np.prod(test.shape[1:])),
         evaluations=len(values),
@@ -240,7 +241,9 @@ def _estimate(
     )
 
 
-def _x_0_mse(used: DrawnValues, process: ReverseProcess, test: NDArray[np.float64]) -> TermEstimate:
+def _x_0_mse(
+    used: DrawnValues, mse_values: NDArray[np.float64], process: ReverseProcess, test: NDArray[np.float64]
+) -> TermEstimate:
     """The squared error of x_0_hat by stratum: of each draw at its own step, since its factor grows within a stratum.
 
     Late strata, cheap in nats, have a handful of draws, and their scatter is pooled with their neighbours'. It is
@@ -248,11 +251,11 @@ def _x_0_mse(used: DrawnValues, process: ReverseProcess, test: NDArray[np.float6
     network now and then are all small.
     """
     plan, schedule, t = used.plan, process.schedule, used.draws.t
-    value = squared_error_of_x_0(schedule, used.without_noise(used.mse, used.control), t)
+    value = squared_error_of_x_0(schedule, mse_values, t)
     seen = used.moments(squared_error_of_x_0(schedule, used.mse, t)).mean
     scale = np.maximum(seen, linear_denoiser_mse(schedule, float(test.var()) or 1.0)[plan.middle])
     moments = with_pooled_variance(used.moments(value), plan.own, scale)
-    return TermEstimate(moments.mean, *error_parts(moments, scale))
+    return TermEstimate(moments.mean, *error_parts(moments, scale, plan.own))
 
 
 def evaluate_terms(

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.strata import Strata, geometric_strata
+from core.strata import Strata
 from studies.cell.draws import generator
 
-PILOT, PILOT_OWN = 4, 16
+PILOT, PILOT_OWN = 4, 32
 """Draws of the pilot in each stratum: pairs of an example with fresh noise, which tell noise from example."""
 OWN = 1
-"""The first stratum, t = 1, is like no neighbour: its pilot is larger, only a pilot, and not used again."""
+"""The first stratum, t = 1, is like no neighbour: its pilot is larger, and its mean is not made from it."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -67,8 +67,19 @@ class DrawPlan:
 
     @property
     def least(self) -> NDArray[np.int64]:
-        """The least number of draws, (H,), that an estimate is made from; pilots that it may not use come on top."""
-        return np.where(self.pilot > PILOT, self.pilot + PILOT, PILOT)
+        """The least number of draws, (H,), that an estimate is made from; pilots that it may not use come on top.
+
+        Of the first `own` strata as many again: a pilot that met little scatter by chance would leave them a handful,
+        from which neither a mean nor its error bar could be told.
+        """
+        return np.where(np.arange(len(self.strata)) < self.own, 2 * self.pilot, self.pilot)
+
+    def part(self, draws: PlannedDraws) -> NDArray[np.int64]:
+        """Which draws of a stratum share what is learned from the others, (M,): 0 and 1, or 2 and 3 for its pilot only.
+
+        Draws of one pair are in different ones.
+        """
+        return draws.order % 2 + 2 * ~self.is_estimated_from(draws)
 
     @property
     def middle(self) -> NDArray[np.int64]:
@@ -104,8 +115,7 @@ class DrawPlan:
         return [generator(self.seed, "bound noise", h) for h in range(len(self.strata))]
 
 
-def plan_draws(num_steps: int, num_examples: int, seed: int) -> DrawPlan:
-    strata = geometric_strata(num_steps)
+def plan_draws(strata: Strata, num_examples: int, seed: int) -> DrawPlan:
     own = min(OWN, len(strata))
     return DrawPlan(
         seed=seed,

@@ -46,16 +46,23 @@ class DrawnValues:
             control=np.append(self.control, control),
         )
 
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Which of the draws an estimate may use, (M,)."""
+        return self.plan.is_estimated_from(self.draws)
+
     def estimated_from(self) -> DrawnValues:
         """The part of the values that the estimate may use."""
-        used = self.plan.is_estimated_from(self.draws)
+        used = self.used
         return DrawnValues(self.plan, self.draws[used], self.kl[used], self.mse[used], self.control[used])
 
     def without_noise(self, value: Values, control: Values) -> Values:
         """`value` (M,) of each draw less what its noise explains by `control` (M,)."""
         draws = self.draws
         with np.errstate(invalid="ignore"):
-            return without_noise(draws.stratum, draws.order % 2, value, control, len(self.plan.strata), self.plan.own)
+            return without_noise(
+                draws.stratum, self.plan.part(draws), value, control, len(self.plan.strata), self.plan.own
+            )
 
     def without_examples(self, value: Values, scale: Values) -> Values:
         """`value` (M,) of each draw less what the other strata say of its example, in units of their `scale` (H,)."""

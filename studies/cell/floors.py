@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bounds import bits_per_dim, prior_kl
+from core.estimators import strata_of
 from core.oracles import Density, Distribution, epsilon_mse_floor, posterior_kl_floor
 from core.reverse import ReverseProcess
-from core.strata import Strata, geometric_strata
+from core.strata import Strata
 from studies.cell.bound import BoundEstimate, Terms, evaluate_terms
 from studies.cell.draws import generator
 from studies.cell.measured import measured
@@ -67,7 +68,7 @@ def evaluate_excess(
     terms: Terms, process: ReverseProcess, oracle: Distribution, seed: int, batch_size: int = 256
 ) -> Excess:
     """The losses of the network behind `terms` above the floor of `oracle`, on draws that depend on the seed alone."""
-    schedule, strata = process.schedule, geometric_strata(process.num_steps)
+    schedule, strata = process.schedule, strata_of(process)
     dims = oracle.root_mean_square.size
     count = max(LEAST, NUMBERS // dims)
     rng = generator(seed, "floors")

@@ -75,6 +75,7 @@ class Record:
         self.moments = SecondMoments.empty(context.start.num_steps)
         self.sketches: Sketches = {}
         self.seconds = 0.0
+        self.processor_seconds: float | None = 0.0  # None: it goes on from a state of before these were counted
         self.trainer_state: Mapping[str, NDArray[Any]] | None = None
         self.diverged: int | None = None
         path = context.folder.state
@@ -85,16 +86,21 @@ class Record:
             self.moments = SecondMoments(state["moments/losses"], state["moments/counts"])
             self.sketches = {int(name.partition("/")[2]): state[name] for name in state if name.startswith("sketch/")}
             self.rows, self.seconds = json.loads(metadata["rows"]), float(metadata["seconds"])
+            known = metadata.get("processor_seconds")
+            self.processor_seconds = None if known is None else float(known)
 
     @property
     def steps_taken(self) -> int:
         return 0 if self.trainer_state is None else int(self.trainer_state["step"])
 
-    def save(self, trainer_state: Weights, seconds: float) -> None:
+    def save(self, trainer_state: Weights, seconds: float, processor_seconds: float) -> None:
+        """Saves the training with what it took so far by the clock and by the processor, since the last start."""
         state = {f"trainer/{name}": np.asarray(value) for name, value in trainer_state.items()}
         state |= {"moments/losses": self.moments.losses, "moments/counts": self.moments.counts}
         state |= {f"sketch/{step}": value for step, value in self.sketches.items()}
         metadata = {"rows": json.dumps(self.rows), "seconds": str(self.seconds + seconds)}
+        if self.processor_seconds is not None:
+            metadata["processor_seconds"] = str(self.processor_seconds + processor_seconds)
         save_weights(self.context.folder.state, state, metadata)
 
     def draws(self, step: int) -> Draws:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,10 +15,12 @@ from studies.cell.draws import sampler_noise, starting_noise
 from studies.cell.model import TrainedModel
 from studies.datasets import Dataset
 from studies.metrics import evaluate
+from studies.plan.batches import evaluation_batch
 from studies.store.files import Row, blank, row
 from studies.store.sampler_chains import Chain
 
 SAMPLE_BATCH = 512
+"""Samples whose noise is drawn together; a network too large for so many at once takes them in smaller batches."""
 TRAJECTORY_EXAMPLES, TRAJECTORY_STEPS = 8, 8
 
 
@@ -53,24 +55,36 @@ def draw_samples(
     cells of a seed.
     """
     placed = model.placed.on(visited_process(chain, model.process))
+    sampler = make_sampler(chain.sampler, clip=clip)
+    fitting = 2 * evaluation_batch(placed.network.settings, placed.execution.device)
+    most = min(SAMPLE_BATCH, max(TRAJECTORY_EXAMPLES, fitting))
     keep = sorted({int(t) for t in np.rint(np.linspace(1, chain.steps, TRAJECTORY_STEPS))}, reverse=True)
     parts: list[np.ndarray] = []
     guesses: dict[int, np.ndarray] = {}
     for start in range(0, count, SAMPLE_BATCH):
         size, part_stream = min(SAMPLE_BATCH, count - start), f"{stream} from {start}"
-        part, part_guesses = placed.sample(
-            make_sampler(chain.sampler, clip=clip),
-            starting_noise(model.seed, part_stream, size, model.shape),
-            partial(sampler_noise, model.seed, part_stream, size, model.shape) if adds_noise(chain.sampler) else None,
-            keep=() if start else keep,
-        )
-        parts.append(part)
-        guesses |= part_guesses
+        x_T = starting_noise(model.seed, part_stream, size, model.shape)
+        noise = partial(sampler_noise, model.seed, part_stream, size, model.shape)
+        for first in range(0, size, most):
+            rows = slice(first, first + most)
+            part, part_guesses = placed.sample(
+                sampler,
+                x_T[rows],
+                partial(_rows_of, noise, rows) if adds_noise(chain.sampler) else None,
+                keep=() if parts else keep,
+            )
+            parts.append(part)
+            guesses |= part_guesses
     return Drawn(
         samples=np.concatenate(parts).astype(np.float32),
         guesses=np.stack([guesses[t][:TRAJECTORY_EXAMPLES] for t in keep]).astype(np.float32),
         guess_steps=placed.process.schedule.steps[keep],
     )
+
+
+def _rows_of(noise: Callable[[int], NDArray[np.float64]], rows: slice, step: int) -> NDArray[np.float64]:
+    """Those rows of the noise at a step."""
+    return noise(step)[rows]
 
 
 def score(dataset: Dataset, name: str, samples: NDArray[np.float32], metrics: Sequence[str]) -> list[Row]:

@@ -67,11 +67,11 @@ def run_group(run: Path, cells: Sequence[Cell], settings: StudySettings, report:
     trainings: list[Trained] = []
     with failure_noted([record.context.folder for record in records]):
         trainings = train(records, started)
-    kept: list[tuple[CellContext, Trained, CellRows]] = []
+    to_finish: list[tuple[CellContext, Trained, CellRows]] = []
     for record, trained in zip(records, trainings, strict=False):  # none where training failed
         with failure_noted([record.context.folder]):
-            kept.append((record.context, trained, keep_training(record.context, trained)))
-    for context, trained, rows in kept:
+            to_finish.append((record.context, trained, keep_training(record.context, trained)))
+    for context, trained, rows in to_finish:
         with failure_noted([context.folder]):
             finish_cell(context, trained, rows)
         context.report(ENDED, 1, 1)

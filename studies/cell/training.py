@@ -154,22 +154,24 @@ class _GroupInTraining:
         """
         if self._clock.save_is_due() and not self._window.handles:
             self._clock.restart_saving()
-            self._save(self._clock.spent())
+            self._save()
 
-    def _save(self, seconds: float) -> None:
+    def _save(self) -> None:
         for member, record in self.running.items():
-            record.save(self.trainer.state(member), seconds)
+            record.save(self.trainer.state(member), self._clock.spent(), self._clock.processor_spent())
 
     def end(self) -> None:
         """Adds what training took to the rows of those that reached the end, and writes what they leave behind."""
-        seconds, count = self._clock.spent(), len(self.records)
+        seconds, processor_seconds, count = self._clock.spent(), self._clock.processor_spent(), len(self.records)
         if count > 1:  # evaluated one after another, the last of them would otherwise have most to lose
-            self._save(seconds)
+            self._save()
         for record in self.running.values():
             record.rows += [
                 measured("train_seconds", record.seconds + seconds),
                 measured("startup_seconds", self._clock.startup),
             ]
+            if record.processor_seconds is not None:
+                record.rows.append(measured("train_processor_seconds", record.processor_seconds + processor_seconds))
             if count > 1:
                 record.rows.append(measured("trained_together", count))
             context = record.context
@@ -213,20 +215,27 @@ class _Window:
 
 
 class _Clock:
-    """Seconds of a group's training, of which every member has a `share`; the first step is part of the start-up."""
+    """Seconds of a group's training, of which every member has a `share`; the first step is part of the start-up.
+
+    By the clock, and of all the process's threads on the processor: other load on the machine makes the first longer.
+    """
 
     def __init__(self, started: float, share: float) -> None:
         self.share = share
         self.at_start, self.startup = True, 0.0
         self._started = started
         self._begun = self._saved = time.perf_counter()
+        self._processor_begun = time.process_time()
 
     def end_startup(self) -> None:
-        self._begun = time.perf_counter()
+        self._begun, self._processor_begun = time.perf_counter(), time.process_time()
         self.startup, self.at_start = self.share * (self._begun - self._started), False
 
     def spent(self) -> float:
         return self.share * (time.perf_counter() - self._begun)
+
+    def processor_spent(self) -> float:
+        return self.share * (time.process_time() - self._processor_begun)
 
     def save_is_due(self) -> bool:
         return time.perf_counter() - self._saved > SAVE_SECONDS

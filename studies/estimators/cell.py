@@ -33,6 +33,7 @@ from studies.store.cells import Cell
 from studies.store.data import dataset_of
 from studies.store.files import Row
 from studies.store.folder import RunFolder
+from studies.store.measured import record_measured
 
 row = partial(measured, known=ESTIMATOR_VOCABULARY)
 TABLE = "terms.npz"
@@ -166,6 +167,7 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
     dataset = dataset_of(settings.models, trained.dataset, trained.test_examples, trained.scale)
     sizes = example_counts(settings, len(dataset.test))
     test = dataset.test[: max(sizes)]
+    record_measured(out, settings.models, cell.id)
     model = load_model(settings.models, cell, trained, dataset, settings.device)
     terms = model.placed.bound_terms()
     folder = RunFolder(out).cell(cell.id)

@@ -67,4 +67,4 @@ def cost_at(error: Callable[[float], float], target: float, guess: float, most: 
     low, high = max(least, 0.75 * guess), max(least, 0.75 * guess) * 1.75
     first, second = error(low), error(high)
     slope = min(-0.25, np.log(second / first) / np.log(high / low))  # an error that did not fall is scatter
-    return float(low * (target / first) ** (1 / slope))
+    return float(np.clip(low * (target / first) ** (1 / slope), least, 2 * most))

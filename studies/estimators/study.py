@@ -20,6 +20,7 @@ from studies.store import files
 from studies.store.cells import Cell
 from studies.store.data import dataset_of
 from studies.store.files import asked_cells, is_trained
+from studies.store.measured import check_measured
 
 STUDY = "compare_estimators"
 STAGES = {"tabulate": (0.0, 0.4), "compare": (0.4, 1.0)}
@@ -34,6 +35,7 @@ def run_and_report(settings: EstimatorSettings, argv: Sequence[str]) -> int:
         check_cells(*_models(settings))
     else:
         finished_cells(settings)
+    check_measured(out, settings.models)
     files.open_run(out, to_json(settings), STUDY)
     record_environment(out, STUDY, argv)
     if settings.run is None:
@@ -46,10 +48,9 @@ def run_and_report(settings: EstimatorSettings, argv: Sequence[str]) -> int:
 
 
 def _report(out: Path) -> tuple[str, Path]:
-    from studies.estimators.report import closing_table, write_report  # matplotlib, only needed now
+    from studies.estimators.report import make_report  # matplotlib, only needed now
 
-    path = write_report(out)
-    return closing_table(out), path
+    return make_report(out)
 
 
 def finished_cells(settings: EstimatorSettings) -> list[Cell]:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from backends.interface import Draws
+from core.estimators import strata_of
 from core.reverse import ReverseProcess
-from core.strata import geometric_strata
+from core.strata import Strata
 from studies.cell.bound import Control, Terms, evaluate_terms, linear_denoiser
 from studies.cell.draws import generator
 from studies.store import files
@@ -100,10 +101,9 @@ class TermTable:
         return lambda d: (self.mse[where(d)], self.kl[where(d)]), lambda d: control[where(d)], test
 
 
-def tabulated_steps(num_steps: int) -> NDArray[np.int64]:
-    strata = geometric_strata(num_steps)
+def tabulated_steps(strata: Strata) -> NDArray[np.int64]:
     middle = (strata.first + strata.last) // 2
-    return np.union1d(np.arange(1, min(num_steps, EVERY_STEP_TO) + 1), middle)
+    return np.union1d(np.arange(1, min(int(strata.last[-1]), EVERY_STEP_TO) + 1), middle)
 
 
 def tabulate(
@@ -115,7 +115,8 @@ def tabulate(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TermTable:
     """Evaluates `num_draws` terms of every example of `test` (N, ...) at every tabulated step."""
-    steps, last = tabulated_steps(process.num_steps), geometric_strata(process.num_steps).last
+    strata = strata_of(process)
+    steps, last = tabulated_steps(strata), strata.last
     example = np.repeat(np.arange(len(test)), num_draws)
     noise_control = linear_denoiser(process, test)
     columns: list[NDArray[np.float64]] = []

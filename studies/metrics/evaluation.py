@@ -39,8 +39,7 @@ def evaluate(
     limit: int | None = LIMIT,
     space: FeatureSpace | None = None,
 ) -> list[dict[str, Any]]:
-    """One row a metric: metric, value, floor, why_no_value, why_no_floor, unit, direction, ideal, n_samples,
-    n_reference, seed.
+    """One row a metric: metric, value, floor, and why either is a blank; unit, direction, ideal, sizes, seed.
 
     Samples (n, ...), train (L, ...) with `labels` (L,) or None, test (m, ...), any signal. `names` None means
     every metric that needs nothing but these. The reference is test, cut at random to M = min(m, limit); the

@@ -16,6 +16,8 @@ from studies.metrics.points import FloatArray, as_pair, as_points
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0)
 ROWS_AT_ONCE = 1024
+ROUNDING = 1e-11
+"""Of the least squared bandwidth, what a squared distance may be off by."""
 
 
 def unbiased_mmd2(samples: ArrayLike, reference: ArrayLike, *, multiples: Sequence[float] = MULTIPLES) -> FloatArray:
@@ -49,14 +51,24 @@ def median_distance(reference: ArrayLike) -> float:
 
 def _kernel_sums(x: FloatArray, y: FloatArray, bandwidths: FloatArray) -> FloatArray:
     """The sum over all pairs of k(x_i, y_j), one for each bandwidth; memory for `ROWS_AT_ONCE` rows only."""
-    blocks = ([np.exp(block / (-2 * h**2)).sum() for h in bandwidths] for block in _squared_distances(x, y))
+    squares = _squared_distances(x, y, ROUNDING * float(bandwidths.min()) ** 2)
+    blocks = ([np.exp(block / (-2 * h**2)).sum() for h in bandwidths] for block in squares)
     sums: FloatArray = np.sum(list(blocks), axis=0)
     return sums
 
 
-def _squared_distances(x: FloatArray, y: FloatArray) -> Iterator[FloatArray]:
-    """|x_i - y_j|^2 by rows of x, as one product; it rounds by 1e-16 |x|^2, nothing to a kernel as wide as the data."""
-    y_norms = np.sum(y**2, axis=1)
+def _squared_distances(x: FloatArray, y: FloatArray, tolerance: float) -> Iterator[FloatArray]:
+    """|x_i - y_j|^2 by rows of x: as one product, which rounds by 1e-16 |x|^2, or by differences where that is much.
+
+    It is nothing to a kernel as wide as the data, but one point far off makes it more than the others' distances.
+    """
+    from scipy.spatial.distance import cdist
+
+    x_norms, y_norms = np.sum(x**2, axis=1), np.sum(y**2, axis=1)
+    far = np.finfo(np.float64).eps * max(x_norms.max(), y_norms.max()) > tolerance
     for start in range(0, len(x), ROWS_AT_ONCE):
-        rows = x[start : start + ROWS_AT_ONCE]
-        yield np.maximum(np.sum(rows**2, axis=1)[:, None] + y_norms - 2 * rows @ y.T, 0)
+        part = slice(start, start + ROWS_AT_ONCE)
+        if far:
+            yield cdist(x[part], y, "sqeuclidean")
+        else:
+            yield np.maximum(x_norms[part, None] + y_norms - 2 * x[part] @ y.T, 0)

@@ -117,6 +117,7 @@ _ALL = (
     _least_0("step_seconds", "a training step", SECONDS),
     _least_0("startup_seconds", "start-up", SECONDS),
     _least_0("train_seconds", "training time", SECONDS, "lower"),
+    _least_0("train_processor_seconds", "training time on the processor", SECONDS, "lower"),
     _least_0("bound_seconds", "bound", SECONDS),
     _least_0("floors_seconds", "floors", SECONDS),
     _least_0("flow_seconds", "flow", SECONDS),

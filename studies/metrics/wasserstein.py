@@ -6,6 +6,7 @@ averaged over one-dimensional projections, where sorting solves it (Rabin et al.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,22 +32,29 @@ def wasserstein_2(samples: ArrayLike, reference: ArrayLike) -> float:
 
     points, others = as_pair(samples, reference, least=1)
     costs = cdist(points, others, "sqeuclidean")
+    mean_cost = _least_mean_cost(costs)
+    # A best plan's masses are multiples of 1/lcm, so that none of them is carried at a cost above the whole plan's
+    # times lcm. Where one pair of points is very far apart, all others are lost in the first answer's tolerance.
+    ceiling = 2 * math.lcm(*costs.shape) * mean_cost
+    if ceiling < costs.max():
+        mean_cost = min(mean_cost, _least_mean_cost(np.minimum(costs, ceiling)))
+    return math.sqrt(mean_cost)
+
+
+def _least_mean_cost(costs: FloatArray) -> float:
+    """The mean cost of the best plan between equal masses, for costs (N, M) of each pair."""
     largest = float(costs.max())
     if largest == 0:
         return 0.0
     # The solver's tolerances are absolute: costs are scaled to at most 1.
     mean_cost, log = _pot().emd2(
-        np.full(len(points), 1 / len(points)),
-        np.full(len(others), 1 / len(others)),
-        costs / largest,
-        numItermax=MAX_PIVOTS,
-        log=True,
+        *(np.full(count, 1 / count) for count in costs.shape), costs / largest, numItermax=MAX_PIVOTS, log=True
     )
     if log.get("warning"):
         raise NonConvergence(
-            f"W_2 of {len(points)} and {len(others)} points: {log['warning']}; use fewer, or sliced_wasserstein_2"
+            f"W_2 of {' and '.join(map(str, costs.shape))} points: {log['warning']}; use fewer, or sliced_wasserstein_2"
         )
-    return float(np.sqrt(max(float(mean_cost), 0.0) * largest))
+    return max(float(mean_cost), 0.0) * largest
 
 
 def sliced_wasserstein_2(

@@ -116,5 +116,6 @@ def interrupted_by_sigterm() -> Iterator[None]:
 
 def exit_with_one_line(error: Exception) -> NoReturn:
     """Ends the program as bad input should: one line on standard error, status 2."""
-    print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    line = " ".join(str(error).splitlines()).encode("utf-8", "backslashreplace").decode()  # of any text there may be
+    print(f"error: {line}", file=sys.stderr)
     raise SystemExit(2)

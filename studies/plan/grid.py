@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,8 @@ from studies.plan.schedules import check_different, learned_schedule, schedule_o
 from studies.plan.settings import StudySettings
 from studies.store.cells import FACTORS, Cell
 
+MOST_CELLS = 100_000
+"""Beyond what any study runs; listing more takes minutes."""
 LONGEST_NAME = 255
 """What file systems allow."""
 
@@ -32,6 +35,9 @@ def grid(settings: StudySettings) -> list[Cell]:
     values["dataset"] = (dataset_label(settings.dataset),)
     values["backend"] = settings.backends or installed_backends()
     values["seed"] = range(settings.seeds)
+    count = math.prod(len(list(of_factor)) for of_factor in values.values())
+    if count > MOST_CELLS:
+        raise ValueError(f"a study has at most {MOST_CELLS:,} cells, got {count:,}; name fewer of its factors or seeds")
     cells = [Cell(**dict(zip(values, combination, strict=True))) for combination in itertools.product(*values.values())]
     cells.sort(key=lambda cell: cell.seed)
     if not cells:

@@ -58,6 +58,11 @@ def left_at_the_end(words: str, num_steps: int) -> str:
     )
 
 
+def length_of(words: str, num_steps: int) -> int:
+    """T of the schedule called so, where T = num_steps unless it has a length of its own."""
+    return _parts(words, num_steps)[2]
+
+
 def check_different(schedules: Iterable[str], num_steps: int) -> None:
     """ValueError for two names of one schedule, as "linear" and "linear:1000" are where T = num_steps is 1000."""
     known: dict[tuple[bool, str, int], str] = {}

@@ -117,9 +117,14 @@ def _truth_caption(view: View) -> str:
         " met, and the noise drawn there."
     ]
     if "bound_above_entropy" in view.metrics:
+        exact = (
+            f"; with this chain of steps the exact denoiser has {plain(median('bound_floor'))}"
+            if "bound_floor" in view.metrics
+            else ""
+        )
         parts.append(
             f"The density of the data is known: its entropy, {plain(median('entropy'))} bits/dim, is the least that a"
-            f" bound can be on average; with this chain of steps the exact denoiser has {plain(median('bound_floor'))}."
+            f" bound can be on average{exact}."
         )
     if "bound_above_floor" in view.metrics:
         whose = "exact denoiser" if "entropy" in view.metrics else "training set’s own denoiser, on training examples"

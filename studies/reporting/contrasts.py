@@ -46,7 +46,9 @@ class Contrast:
     """How many seeds set the number of seeds; None where it was fixed beforehand."""
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        differences = self.differences.sort_index()
+        differences = self.differences
+        if not differences.index.is_monotonic_increasing:
+            differences = differences.sort_index()
         first = 0 if self.first_stage is None else int(np.sum(differences.index < self.first_stage))
         if 2 <= first < len(differences):
             return sequential_interval(differences.to_numpy(), first=first, confidence=confidence)
@@ -96,8 +98,8 @@ def contrast(
         return None
     apart = np.stack([sides[0][level] - sides[1][level] for level in shared], axis=1)
     # Where a framework's cells all failed, the others are compared without it.
-    apart = apart[:, ~np.isnan(apart).all(axis=0)]
-    complete = ~np.isnan(apart).any(axis=1)
+    apart = apart[:, ~np.all(np.isnan(apart), axis=0)]
+    complete: NDArray[np.bool_] = np.array(~np.any(np.isnan(apart), axis=1))
     if not apart.size or not complete.any():
         return None
     left_out = tuple(table.index[~complete])
@@ -107,9 +109,15 @@ def contrast(
 
 def _of_level(table: pd.DataFrame, factor: str, level: Hashable) -> dict[Hashable, NDArray[np.float64]]:
     """The columns of a recipe by framework, or of a framework by recipe."""
-    place = table.columns.names.index(factor)
-    values = table.to_numpy()
-    return {key[1 - place]: values[:, i] for i, key in enumerate(table.columns.to_numpy()) if key[place] == level}
+    columns = table.columns
+    assert isinstance(columns, pd.MultiIndex)
+    place = columns.names.index(factor)
+    known, others = columns.levels[place], columns.levels[1 - place]
+    if level not in known:
+        return {}
+    values, codes = table.to_numpy(), columns.codes
+    there = np.flatnonzero(codes[place] == known.get_loc(level))
+    return {others[codes[1 - place][i]]: values[:, i] for i in there}
 
 
 def reference_pairs(table: pd.DataFrame, factor: str) -> list[tuple[Hashable, Hashable, Hashable | None]]:
@@ -164,7 +172,8 @@ def by_t(rows: pd.DataFrame) -> pd.DataFrame:
     """The bound spent up to and including step t, in bits/dim, for every cell: columns recipe, backend, seed, t, value.
 
     From `bound_at_t`, the mean per step over runs of steps: within a run the total rises in a straight line. The steps
-    are the ends of every run of any cell, so that cells with different runs can be subtracted.
+    are the ends of every run of any cell, so that cells with different runs can be subtracted. A cell that lacks some
+    of its runs, where its model gave no finite value, is left out.
     """
     spent = rows[rows["metric"] == "bound_at_t"]
     ends = np.unique(spent["t_last"].to_numpy(dtype=np.int64))
@@ -173,6 +182,8 @@ def by_t(rows: pd.DataFrame) -> pd.DataFrame:
         cell = cell.sort_values("t")
         last = cell["t_last"].to_numpy(dtype=np.float64)
         size = last - cell["t"].to_numpy(dtype=np.float64) + 1
+        if size.sum() != last[-1]:
+            continue
         total = np.cumsum(size * cell["value"].to_numpy())
         cumulative = np.interp(ends, np.append(0.0, last), np.append(0.0, total))
         parts.append(pd.DataFrame({"recipe": recipe, "backend": backend, "seed": seed, "t": ends, "value": cumulative}))

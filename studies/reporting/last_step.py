@@ -18,7 +18,8 @@ def left_by_schedule(run: Run) -> dict[str, float]:
     """alpha_bar_T, the largest of its cells, of every schedule of the run whose chain does not end in noise."""
     known: dict[str, float] = {}
     by_t = run.rows[run.rows["metric"] == "bound_at_t"]
-    for (words, _), group in by_t.groupby(["schedule", "run"], sort=False):
+    for (name, _), group in by_t.groupby(["schedule", "run"], sort=False):
+        words = str(name)
         for alpha_bar in _learned(run, words) if is_learned(words) else _named(words, group):
             known[words] = max(alpha_bar, known.get(words, 0.0))
     return {words: alpha_bar for words, alpha_bar in known.items() if alpha_bar > MOST_LEFT}

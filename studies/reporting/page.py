@@ -20,14 +20,17 @@ from studies.reporting.last_step import method_lines
 from studies.reporting.names import full_name_of
 from studies.reporting.numbers import count, plain, some
 from studies.reporting.plotting import Plot, images
-from studies.reporting.tables import aligned, dataset_tables, metric_notes
+from studies.reporting.ranked_table import RankedRow
+from studies.reporting.tables import dataset_tables, metric_notes
+from studies.reporting.terminal import aligned, terminal_width, wrapped
 from studies.reporting.verdict import MOST_NAMED, findings, headline, trouble, verdict_sentences
 from studies.reporting.view import View, views_of
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
-from studies.store.reading import FIRST_STAGE, Run, levels, read_run, side_by_side
+from studies.store.reading import FIRST_STAGE, Run, levels, read_results, read_run, side_by_side
 
-MOST_TERMINAL_COLUMNS = 3  # of metrics, so that a line fits a terminal
+MOST_TERMINAL_COLUMNS = 3  # of metrics
+MOST_TERMINAL_ROWS = 15  # of many recipes
 PAPERS = (
     ("Sohl-Dickstein et al. (2015), Deep unsupervised learning using nonequilibrium thermodynamics", "https://arxiv.org/abs/1503.03585"),
     ("Ho, Jain & Abbeel (2020), Denoising diffusion probabilistic models", "https://arxiv.org/abs/2006.11239"),
@@ -44,10 +47,10 @@ def make_report(run_folder: Path) -> tuple[str, Path]:
 
     Both are of one reading and ask the same views, so that no ranking or contrast is computed twice.
     """
-    run = read_run(run_folder)
+    run = read_results(run_folder)
     views = views_of(run)
-    path = _write(run, views, [run], run_folder, _again(run_folder))
-    return _closing_table(run, views), path
+    path = _write(run, views, [run], run_folder, again(run_folder))
+    return _closing_table(run, views, terminal_width()), path
 
 
 def write_report(run_folder: Path) -> Path:
@@ -56,47 +59,82 @@ def write_report(run_folder: Path) -> Path:
     ValueError in one line where the folder is not a run's.
     """
     run = read_run(run_folder)
-    return _write(run, views_of(run), [run], run_folder, _again(run_folder))
+    return _write(run, views_of(run), [run], run_folder, again(run_folder))
 
 
 def write_comparison(runs: Sequence[Path], out: Path) -> Path:
     """Several runs in one report in the folder `out`, with the run as a factor; cells are paired by seed."""
-    read = [read_run(folder) for folder in runs]
+    read = [read_results(folder) for folder in runs]
     both = side_by_side(read)
-    return _write(both, views_of(both), read, out, f"{_again(*runs)} --out {out}")
+    return _write(both, views_of(both), read, out, f"{again(*runs)} --out {out}")
 
 
-def closing_table(run_folder: Path) -> str:
-    """The headline and the table of results as plain text, for the terminal."""
+def closing_table(run_folder: Path, width: int | None = None) -> str:
+    """The headline, the table of results and what was found as plain text, at most `width` characters wide."""
     run = read_run(run_folder)
-    return _closing_table(run, views_of(run))
+    return _closing_table(run, views_of(run), width)
 
 
-def _again(*runs: Path) -> str:
+def again(*runs: Path) -> str:
     """The command that makes the report of these folders again."""
     return f"python studies/report.py {' '.join(str(folder) for folder in runs)}"
 
 
-def _closing_table(run: Run, views: Sequence[View]) -> str:
-    lines = [headline(views), ""]
+def _closing_table(run: Run, views: Sequence[View], width: int | None) -> str:
+    lines = [*wrapped(headline(views), width), ""]
     for view in views:
         part = dataset_tables(view)
-        columns = part["columns"][:MOST_TERMINAL_COLUMNS]
-        table = [
-            [part["recipe_heading"], "framework", "seeds", *(column["title"] for column in columns)],
-            ["", "", "", *(", ".join(column["notes"]) for column in columns)],
-            *([row["recipe"], row["backend"], str(row["seeds"]), *row["shown"]] for row in part["cells"]),
-            *(
-                [row["name"], "pooled", "", *(value["text"] for value in row["shown"])]
-                for row in part["differences"]
-                if row["pooled"]
-            ),
-        ]
-        lines += [*aligned([row[: 3 + len(columns)] for row in table]), ""]
-    return "\n".join(lines + verdict_sentences(run, views) + _missing(run))
+        table = _ranked_lines(part) if part["folded"] and part["ranked"] else _cell_lines(part)
+        lines += [*aligned(table, width, heads=2), ""]
+        if part["folded"] and (more := len(_not_apart(part)) - MOST_TERMINAL_ROWS) > 0:
+            lines += [*wrapped(f"Not listed here, but in report.html: {count(more, 'recipe')}.", width), ""]
+    for sentence in verdict_sentences(run, views) + _missing(run):
+        lines += wrapped(sentence, width)
+    return "\n".join(lines)
 
 
-def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, again: str) -> Path:
+def _ranked_lines(part: dict[str, Any]) -> list[list[str]]:
+    """The best of many recipes; a bar stands beside those that cannot be told from the first."""
+    columns = part["ranked_columns"][:MOST_TERMINAL_COLUMNS]
+    (first, *others), most = columns, len(columns)
+    return [
+        [part["recipe_heading"], "rank", "seeds", first["title"], "behind", *(column["title"] for column in others)],
+        ["", "", "", ", ".join(first["notes"]), "", *(", ".join(column["notes"]) for column in others)],
+        *(
+            [
+                row.recipe,
+                f"{'│' if row.tied else ' '} {row.rank}",
+                str(row.seeds),
+                row.texts[0],
+                row.behind,
+                *row.texts[1:most],
+            ]
+            for row in _not_apart(part)[:MOST_TERMINAL_ROWS]
+        ),
+    ]
+
+
+def _not_apart(part: dict[str, Any]) -> list[RankedRow]:
+    return [row for row in part["ranked"] if not row.apart]
+
+
+def _cell_lines(part: dict[str, Any]) -> list[list[str]]:
+    """Every recipe and framework, and below them the pooled differences."""
+    columns = part["columns"][:MOST_TERMINAL_COLUMNS]
+    table = [
+        [part["recipe_heading"], "framework", "seeds", *(column["title"] for column in columns)],
+        ["", "", "", *(", ".join(column["notes"]) for column in columns)],
+        *([row["recipe"], row["backend"], str(row["seeds"]), *row["shown"]] for row in part["cells"]),
+        *(
+            [row["name"], "pooled", "", *(value["text"] for value in row["shown"])]
+            for row in part["differences"]
+            if row["pooled"]
+        ),
+    ]
+    return [row[: 3 + len(columns)] for row in table]
+
+
+def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, command: str) -> Path:
     plots = figures_of(views)
     write_figures(plots, RunFolder(out).figures)
     sound = findings(views)
@@ -114,7 +152,7 @@ def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, agai
         metrics=metric_notes(views[0]) if views else {"rows": [], "caption": ""},
         runs=[about(each) for each in runs],
         papers=PAPERS,
-        again=again,
+        again=command,
     )
     path = RunFolder(out).page
     write_text(path, page)
@@ -180,8 +218,8 @@ def _method(run: Run) -> list[str]:
     if (factor := run.reference.get("scale_factor")) is not None:
         lines.append(
             f"The data were scaled by “{settings.get('scale')}”, with a centre and a factor for each column or channel"
-            " from the training set alone (scale_centre and scale_factor, recorded with the real examples). Bounds, floors and"
-            " likelihoods are those of the data in the file’s own units: those of the scaled data and"
+            " from the training set alone (scale_centre and scale_factor, recorded with the real examples). Bounds,"
+            " floors and likelihoods are those of the data in the file’s own units: those of the scaled data and"
             f" {plain(float(np.mean(np.log2(factor))), 4)} bits/dim, the mean log₂ of the factors. Errors of x₀,"
             " samples, their metrics and pictures are of the scaled data; a sample times the factor plus the centre is"
             " in the file’s units."

@@ -268,7 +268,8 @@ def _composite(plot: Plot) -> Figure:
     axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for ax, panel in zip(axes.flat, panels, strict=False):
         panel.draw(ax)
-        ax.set_title(panel.title)
+        # About 8.2 pixels a character at size 12: a longer title is set smaller, so as not to run into its neighbour.
+        ax.set_title(panel.title, size=12 * min(1, panel.width / (8.2 * len(panel.title))))
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     if plot.keys:
@@ -290,7 +291,13 @@ def _handle(key: Key) -> Patch | Line2D:
 
 
 def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
-    """A log axis from `low` to `high` with plain labels (0.01, 1, 1,000), few enough not to collide."""
+    """A log axis from `low` to `high` with plain labels (0.01, 1, 1,000), few enough not to collide.
+
+    A linear one where the values have no such range: all of them 0 or alike, or one too large for a float.
+    """
+    if not 0 < low < high < math.inf:
+        linear_axis(ax, which)
+        return
     axis = ax.xaxis if which == "x" else ax.yaxis
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     (ax.set_xlim if which == "x" else ax.set_ylim)(low, high)

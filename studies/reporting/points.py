@@ -262,7 +262,7 @@ def pairs(label: str, real: Array, array: Array, colour: str, columns: Sequence[
         for i, j in ((row, column) for row in range(size) for column in range(row + 1)):
             left, bottom = 0.08 + 0.93 * j / size, 0.09 + 0.91 * (size - 1 - i) / size
             inset = ax.inset_axes((left, bottom, 0.85 / size, 0.82 / size))
-            of_x, of_y = columns[j], columns[i + 1]
+            of_x, of_y = columns[int(j)], columns[int(i) + 1]
             inset.plot(real[:, of_x], real[:, of_y], ".", color=FAINT, markersize=4, alpha=0.45, markeredgewidth=0)
             inset.plot(first[:, j], first[:, i + 1], ".", color=colour, markersize=5, alpha=0.6, markeredgewidth=0)
             inset.set_xlim(low[j], high[j])

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from studies.reporting.names import name_of
 from studies.reporting.numbers import plus_minus
@@ -27,7 +28,7 @@ class RankedRow:
     colour: str
     seeds: int
     behind: str
-    shown: tuple[str, ...]
+    texts: tuple[str, ...]
     apart: str = ""
 
     @property
@@ -56,9 +57,9 @@ def _row(view: View, recipe: Hashable, columns: Sequence[tuple[str, str | None]]
         tied=ranks is not None and ranks.start == 1,
         recipe=name_of(recipe),
         colour=view.colour(recipe),
-        seeds=int(view.rows[view.rows["recipe"] == recipe]["seed"].nunique()),
+        seeds=view.seeds_of[recipe],
         behind=EN_DASH if lead is None else plus_minus(lead),
-        shown=tuple(_mean(view, recipe, *column, spread=not apart) for column in columns),
+        texts=tuple(_mean(view, recipe, *column, spread=not apart) for column in columns),
         apart=apart,
     )
 
@@ -72,7 +73,7 @@ def _mean(view: View, recipe: Hashable, metric: str, sampler: str | None, spread
     table = view.values(metric, sampler)
     if recipe not in table.columns.get_level_values("recipe"):
         return EN_DASH
-    by_seed = table.xs(recipe, axis=1, level="recipe").mean(axis=1).dropna().to_numpy()
+    by_seed = pd.DataFrame(table.xs(recipe, axis=1, level="recipe")).mean(axis=1).dropna().to_numpy()
     if not len(by_seed):
         return EN_DASH
     return plus_minus(mean_interval(by_seed if spread else np.median(by_seed)[None]))

@@ -35,17 +35,6 @@ SHARES = (PALETTE[0], PALETTE[2], FAINT, PALETTE[3], PARTS[3], PARTS[1], GRID)  
 HEADINGS = {RUN: "Run", **{factor.name: factor.heading for factor in FACTORS}}
 
 
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text in columns: the first two to the left, the others to the right."""
-    length = max(len(row) for row in table)
-    filled = [[*row, *[""] * (length - len(row))] for row in table]
-    widths = [max(len(row[i]) for row in filled) for i in range(length)]
-    sides = ["<", "<", *[">"] * (length - 2)]
-    return [
-        "  ".join(f"{c:{side}{w}}" for c, side, w in zip(row, sides, widths, strict=True)).rstrip() for row in filled
-    ]
-
-
 def _columns(view: View) -> list[tuple[str, str | None]]:
     """Metric and sampler of every column of the tables."""
     sampler = view.main_sampler
@@ -102,16 +91,18 @@ def _ranked_caption(view: View) -> str:
     title = view.quantity(view.primary[0]).title
     frameworks = ", pooled over frameworks" if len(view.backends) > 1 else ""
     caption = (
-        f"Best {title} first: means over seeds ± the half width of their 95 % interval{frameworks}. Behind: how far from"
-        " the best, by differences within seeds; with more than two recipes these intervals are widened to hold jointly"
-        " (Bonferroni over all pairs). Rank: the ranks that these intervals leave possible; the recipes beside the bar"
-        " cannot be told from the best."
+        f"Best {title} first: means over seeds ± the half width of their 95 % interval{frameworks}. Behind: how far"
+        " from the best, by differences within seeds, with intervals widened to hold jointly (Bonferroni over all"
+        " pairs). Rank: the ranks that these intervals leave possible; recipes beside the bar cannot be told from the"
+        " best."
     )
     return caption + (" Those set apart are not ranked: one number for them is a median." if view.apart else "")
 
 
 def _cost_column(view: View) -> list[dict[str, Any]]:
-    return [{"title": "Training", "notes": ["median"]}] if "train_seconds" in view.metrics else []
+    measured_by = {"train_seconds": "by the clock", "train_processor_seconds": "on the processor"}
+    metric = view.cost_metric
+    return [] if metric is None else [{"title": "Training", "notes": ["median", measured_by[metric]]}]
 
 
 def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
@@ -123,7 +114,7 @@ def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tupl
         by_seed = table[key].dropna() if key in table else pd.Series(dtype=float)
         fewer = f" ({count(len(by_seed), 'seed')})" if len(by_seed) < of_cell["seed"].nunique() else ""
         texts.append(plus_minus(mean_interval(by_seed.to_numpy())) + fewer if len(by_seed) else "–")
-    spent = of_cell[of_cell["metric"] == "train_seconds"]["value"]
+    spent = of_cell[of_cell["metric"] == view.cost_metric]["value"]
     if _cost_column(view):
         texts.append(seconds(float(spent.median())) if len(spent) else "–")
     return {

@@ -24,6 +24,7 @@ from studies.store.reading import Run, recipe_factors
 
 LITTLE = 0.05  # of the difference between recipes: below this the framework is said to matter little
 MOST_NAMED = 5  # recipes: a sentence about more names a few of them
+MOST_METRICS = 3  # of a cell with values that are not finite
 MANY = 200  # seeds: beyond this "more seeds" is no longer advice
 
 
@@ -47,10 +48,12 @@ def verdict_sentences(run: Run, views: Sequence[View]) -> list[str]:
 def findings(views: Sequence[View]) -> list[str]:
     """What was found on every dataset, a sentence or two for each topic.
 
-    The topics: the bound, where in t the bounds differ, samples, recipes set apart, framework, cost, and what might change the answer.
+    The topics: the bound, where in t the bounds differ, samples, recipes set apart, framework, cost, and what might
+    change the answer.
     """
     makers = (
-        _bound_sentence, _by_t_sentence, _sample_sentence, _apart_sentence, _framework_sentence, _cost_sentence, _caution
+        _bound_sentence, _by_t_sentence, _sample_sentence, _apart_sentence, _framework_sentence, _cost_sentence,
+        _caution,
     )  # fmt: skip
     return [sentence for view in views for make in makers if (sentence := make(view))]
 
@@ -182,9 +185,11 @@ def _many_clause(ranking: Ranking, what: str, unit: str, name: Callable[[object]
         f"the {name_of(other)} ({size_of(lead)})" for other, lead in ranking.leads.items() if not lead.excludes_zero
     ]
     extreme = {"lower": "lowest", "higher": "highest"}[ranking.quantity.direction or "lower"]
-    text = f"the {name(ranking.best)} has the {extreme} {what}, {plain(ranking.means[ranking.best])}{unit}"
+    value = f"{plain(ranking.means[ranking.best])}{unit}"
     if len(ranking.means) > MOST_NAMED:
-        return text + _field_clause(ranking, unit)
+        of = f"{what} of {len(ranking.means)} recipes"
+        return f"the {name(ranking.best)} has the {extreme} {of}, {value}; {_field_clause(ranking, unit)}"
+    text = f"the {name(ranking.best)} has the {extreme} {what}, {value}"
     if ranking.seeds == 1:
         return f"{text}; one seed gives no interval, so the order may change with another seed."
     if clear:
@@ -197,9 +202,8 @@ def _many_clause(ranking: Ranking, what: str, unit: str, name: Callable[[object]
 
 def _field_clause(ranking: Ranking, unit: str) -> str:
     """How the best of more recipes than are named stands among them, up to the full stop."""
-    of = f" of {count(len(ranking.means), 'recipe')}"
     if ranking.seeds == 1:
-        return f"{of}; one seed gives no interval, so the order may change with another seed."
+        return "one seed gives no interval, so the order may change with another seed."
     nearest = sorted(ranking.leads, key=lambda recipe: ranking.leads[recipe].estimate)
     tied = [f"the {name_of(other)}" for other in nearest if not ranking.leads[other].excludes_zero]
     clear = sorted(lead.estimate for lead in ranking.leads.values() if lead.excludes_zero)
@@ -209,7 +213,7 @@ def _field_clause(ranking: Ranking, unit: str) -> str:
         parts.append(f"it beats {len(clear)} of them by {by}{unit}")
     if tied:
         parts.append(f"{count(ranking.seeds, 'seed')} cannot tell it from {some(tied)}")
-    return f"{of}; {', but '.join(parts)} (joint 95 % intervals; the ranking is in the table)."
+    return f"{', but '.join(parts)} (joint 95 % intervals; the ranking is in the table)."
 
 
 def _seeds_advice(ranking: Ranking, other: Hashable) -> str:
@@ -321,12 +325,14 @@ def _rounded_up(percent: float) -> float:
 
 
 def _cost_sentence(view: View) -> str | None:
-    spent = view.of_metric("train_seconds")
-    if spent.empty:
+    if view.cost_metric is None:
         return None
+    spent = view.of_metric(view.cost_metric)
     medians = spent.groupby("backend", sort=False)["value"].median()
     parts = [f"{seconds(value)} in {name_of(backend)}" for backend, value in medians.items()]
-    sentence = f"Training one cell took {listed(parts)} (median)."
+    by_clock = "by the clock, other load on the machine included"
+    measured_by = by_clock if view.cost_metric == "train_seconds" else "of processor time"
+    sentence = f"Training one cell took {listed(parts)} (median, {measured_by})."
     shared = view.of_metric("trained_together")["backend"].unique()
     if len(shared):
         names = listed([name_of(backend) for backend in shared])
@@ -352,8 +358,8 @@ def trouble(run: Run) -> list[str]:
     if run.failed:
         named = some([f"{cell.id} ({cell.failure})" for cell in run.failed], between="; ")
         sentences.append(
-            f"{count(len(run.failed), 'cell')} failed: {named}. What they had measured before is in the tables; a seed is"
-            f" left out of each comparison that needs what they lack."
+            f"{count(len(run.failed), 'cell')} failed: {named}. What they had measured before is in the tables; a seed"
+            f" is left out of each comparison that needs what they lack."
         )
     diverged = run.rows[run.rows["metric"] == "diverged"]
     if len(diverged):
@@ -375,4 +381,18 @@ def trouble(run: Run) -> list[str]:
             between="; ",
         )
         sentences.append(f"Samples with values that are not finite: {named}.")
-    return sentences + blank_sentences(run.cells)
+    return sentences + _not_finite(run) + blank_sentences(run.cells)
+
+
+def _not_finite(run: Run) -> list[str]:
+    """The cells with values that are not finite, which tables and figures leave out."""
+    lost = run.rows[~np.isfinite(run.rows["value"].astype(np.float64))]
+    cells = []
+    for (recipe, backend, seed), group in lost.groupby(["recipe", "backend", "seed"], sort=False):
+        titles = list(dict.fromkeys(in_sentence(quantity(str(metric)).title) for metric in group["metric"]))
+        more = [f"{len(titles) - MOST_METRICS} more"] if len(titles) > MOST_METRICS else []
+        where = f"{name_of(recipe)} in {name_of(backend)}, seed {seed}"
+        cells.append(f"{where} ({listed(titles[:MOST_METRICS] + more)})")
+    return (
+        [f"Values that are not finite, left out of tables and figures: {some(cells, between='; ')}."] if cells else []
+    )

@@ -68,6 +68,11 @@ class View:
         return int(self.rows["seed"].nunique())
 
     @cached_property
+    def seeds_of(self) -> dict[Hashable, int]:
+        """How many seeds each recipe has rows of."""
+        return {recipe: int(n) for recipe, n in self.rows.groupby("recipe", sort=False)["seed"].nunique().items()}
+
+    @cached_property
     def metrics(self) -> frozenset[str]:
         """The names of every metric that has rows."""
         return frozenset(self.rows["metric"])
@@ -217,6 +222,19 @@ class View:
 
         return rank_ranges([recipe for recipe in self.order if recipe in ranked.means], better)
 
+    @cached_property
+    def cost_metric(self) -> str | None:
+        """The seconds of training that compare cells best: the processor's, where all have them and none used a GPU.
+
+        Otherwise those by the clock, which other load on the machine makes longer; None without either.
+        """
+        spent = self.of_metric("train_seconds")
+        devices = [str(cell.description.get("device", "cpu")) for cell in self.run.cells if cell.finished]
+        on_processor = all(device.lower().startswith("cpu") for device in devices)
+        if on_processor and len(self.of_metric("train_processor_seconds")) == len(spent) > 0:
+            return "train_processor_seconds"
+        return "train_seconds" if len(spent) else None
+
     @property
     def many(self) -> bool:
         """Whether there are more recipes than hues, so that figures show the best alone."""
@@ -311,10 +329,18 @@ class View:
 
 
 def views_of(run: Run) -> tuple[View, ...]:
-    """A view of every dataset of the run, in the order of its rows."""
-    return tuple(
-        View(run, dataset, run.rows[run.rows["dataset"] == dataset]) for dataset in levels(run.rows, "dataset")
-    )
+    """A view of every dataset of the run, in the order of its rows.
+
+    A value that is not finite, of a model that has diverged, is left out here, as one that was never measured: no mean,
+    ranking or axis can hold it. `verdict.trouble` names it.
+    """
+    rows = finite_rows(run.rows)
+    return tuple(View(run, dataset, rows[rows["dataset"] == dataset]) for dataset in levels(rows, "dataset"))
+
+
+def finite_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have a number for a value."""
+    return rows[np.isfinite(rows["value"].astype(np.float64))]
 
 
 def cells_with_samples(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -27,6 +28,9 @@ TIED_TO_STDIN = "CELLS_END_WITH_STDIN"
 
 ENDED = "ended"
 """The stage in which a group says that one of its cells has ended, well or not."""
+
+DRESSING = re.compile(r"\x1b\[[0-9;]*m|\{\{function_node [^}]*\}\} ?")
+WRAPPING = re.compile(r"Exception encountered when calling |Graph execution error:|Detected at node |File \"")
 
 News = dict[str, Any]
 """One report of a cell, as `print_progress` writes it."""
@@ -58,7 +62,16 @@ def failure_noted(folders: Iterable[CellFolder]) -> Iterator[None]:
 
 def reason_of(error: Exception) -> str:
     """What was raised, as one line."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    return f"{type(error).__name__}: {cause_in(str(error)) or 'no message'}"
+
+
+def cause_in(message: str) -> str:
+    """The line of an error's message that says what was wrong: the first, but for where Keras and TensorFlow put it.
+
+    Keras begins with the layer that it happened in, TensorFlow with where the operation was defined.
+    """
+    lines = (DRESSING.sub("", line).strip() for line in message.splitlines())
+    return next((line for line in lines if line and not WRAPPING.match(line)), "")
 
 
 def one_after_another(body: Callable[[Path, Cell, Report], None]) -> GroupBody:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from studies.run.executor import Executor
 from studies.run.runner import outcome_of, run_groups
-from studies.run.watch import Watch
+from studies.run.watch import DRAWING, Watch
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.folder import RunFolder
@@ -36,6 +36,7 @@ def measure_and_report(
     if not any(files.has_rows(folder) for folder in RunFolder(out).every_cell()):
         print(f"no cell has measured anything; the reasons are in {RunFolder(out).cells}")
         return 1
+    print(DRAWING, flush=True)
     table, path = report(out)
     print(table)
     print(f"report: {path}")

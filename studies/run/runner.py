@@ -52,8 +52,8 @@ def run_study(
 ) -> Outcome:
     """Runs what is not finished yet, and leaves results.csv up to date; settings and cells have been checked.
 
-    Results hold what all cells of the run have measured, finished or not: of a command that asks for fewer seeds than an
-    earlier one, those too.
+    Results hold what all cells of the run have measured, finished or not: of a command that asks for fewer seeds than
+    an earlier one, those too.
 
     `study` and `argv` are the script's name and arguments, recorded so that the report can say how to repeat
     it; `dataset` is the settings' own. `executor`: where the cells run; None: in processes on this machine.

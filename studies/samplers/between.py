@@ -88,11 +88,9 @@ def _draw(of: Interpolations, colour: str, test: NDArray[np.float64] | None, pla
     def draw(ax: Axes) -> None:
         if test is not None:
             ax.plot(*plane(test).T, ".", color=FAINT, markersize=5, alpha=0.4, markeredgewidth=0)
-        for pair, way in zip(of.ends, of.decoded, strict=True):
-            ax.plot(
-                *plane(way.astype(np.float64)).T, ".-", color=colour, markersize=7, linewidth=1.2, markeredgecolor=PAPER
-            )
-            ax.plot(*plane(pair.astype(np.float64)).T, "o", color=INK, markersize=9, markerfacecolor="none")
+        for pair, way in zip(of.ends.astype(np.float64), of.decoded.astype(np.float64), strict=True):
+            ax.plot(*plane(way).T, ".-", color=colour, markersize=7, linewidth=1.2, markeredgecolor=PAPER)
+            ax.plot(*plane(pair).T, "o", color=INK, markersize=9, markerfacecolor="none")
         frame(ax, of.ends.reshape(-1, of.ends.shape[-1]).astype(np.float64) if test is None else test, plane)
         say_outside(ax, plane(of.decoded.reshape(-1, of.decoded.shape[-1]).astype(np.float64)), "mix", "mixes")
 

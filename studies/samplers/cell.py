@@ -24,6 +24,7 @@ from studies.store.cells import Cell
 from studies.store.data import dataset_of
 from studies.store.files import row
 from studies.store.folder import RunFolder
+from studies.store.measured import record_measured
 
 METRICS = ("frechet", "frechet_features", "sliced_w2", "precision", "recall")
 STREAM = "compare_samplers"
@@ -35,6 +36,7 @@ def run_cell(out: Path, cell: Cell, report: Report) -> None:
     settings = read_recorded(out, SamplerSettings)
     trained = read_settings(settings.run)
     dataset = dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale)
+    record_measured(out, settings.run, cell.id)
     model = load_model(settings.run, cell, trained, dataset, settings.device)
     todo = chains(settings, model.process.num_steps)
     total, done = sum(chain.steps for chain in todo), 0

@@ -5,48 +5,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from studies.plan.command import read_recorded
+from studies.reporting.blanks import blank_sentences
 from studies.reporting.figures import write_figures
 from studies.reporting.names import family_name, name_of, quantity, unit_of
 from studies.reporting.numbers import count
-from studies.reporting.page import about, as_figure, template
+from studies.reporting.page import about, again, as_figure, template
 from studies.reporting.plotting import INK, MARKERS, REFERENCE_DASH, Key, Panel, Plot, label_of, linear_axis, log_axis
-from studies.reporting.tables import aligned, metric_notes
-from studies.reporting.view import View
+from studies.reporting.tables import metric_notes
+from studies.reporting.terminal import aligned, terminal_width, wrapped
+from studies.reporting.view import View, finite_rows
 from studies.samplers.between import interpolations
+from studies.samplers.settings import SamplerSettings
 from studies.samplers.verdict import headline, sentences, table_lines, table_of, with_chains
 from studies.store.files import write_text
 from studies.store.folder import RunFolder
-from studies.store.reading import Run, levels, read_run
+from studies.store.reading import Run, levels, read_results
 from studies.store.sampler_chains import Family
 
 LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
 
 
 def make_report(out: Path) -> tuple[str, Path]:
-    """Writes the report from the folder alone; returns the table to close with and the page's path."""
-    view = _view_of(out)
-    path = _write(view, out)
-    return _closing_table(view), path
+    """Writes the report from the folder alone; returns the table to close with and the page's path.
 
-
-def write_report(out: Path) -> Path:
-    """Writes figures/*.{png,pdf,svg,csv} and report.html from the folder alone."""
-    return _write(_view_of(out), out)
-
-
-def _view_of(out: Path) -> View:
-    """The run has one dataset."""
-    run = read_run(out)
-    return View(run, levels(run.rows, "dataset")[0], run.rows)
+    ValueError in one line where the folder is of another study, or has no results yet.
+    """
+    run = read_results(out)
+    if run.rows["sampler"].isna().all():
+        raise ValueError(f"{RunFolder(out).results} has no samples; give the folder of a compare_samplers study")
+    view = View(run, levels(run.rows, "dataset")[0], finite_rows(run.rows))  # a run has one dataset
+    return _closing_table(view), _write(view, out)
 
 
 def _write(view: View, out: Path) -> Path:
+    """Writes figures/quality-by-evaluations.{png,pdf,svg,csv} and the page."""
     run = view.run
     plots = [plot for plot in (quality_by_evaluations(view), interpolations(view)) if plot is not None]
     write_figures(plots, RunFolder(out).figures)
@@ -57,15 +55,16 @@ def _write(view: View, out: Path) -> Path:
         kicker=f"Samplers · {run.name} · {finished} of {count(len(run.cells), 'cell')} finished",
         headline=headline(view),
         sentences=sentences(view),
-        trouble=[f"Failed: {cell.id}: {cell.failure}" for cell in run.failed],
+        trouble=_trouble(run),
         table=[(name_of(recipe), family_name(family), values) for recipe, family, values in table.rows],
         colours=[Key("", view.colour(recipe)) for recipe, _, _ in table.rows],
         steps=[f"{n:,}" for n in table.steps],
         floor=None if table.floor is None else label_of(table.floor),
         figures=[as_figure(plot) for plot in plots],
-        method=_method(run),
+        method=_method(read_recorded(out, SamplerSettings)),
         metrics=metric_notes(view),
         run=about(run),
+        again=again(out),
     )
     path = RunFolder(out).page
     write_text(path, page)
@@ -74,11 +73,25 @@ def _write(view: View, out: Path) -> Path:
 
 def _closing_table(view: View) -> str:
     """The answer, the table of distances and the numbers behind the answer, as plain text."""
-    return "\n".join([headline(view), "", *aligned(table_lines(table_of(view))), "", *sentences(view)])
+    width = terminal_width()
+    said = [*sentences(view), *blank_sentences(view.run.cells)]
+    words = [line for sentence in said for line in wrapped(sentence, width)]
+    table = aligned(table_lines(table_of(view)), width)
+    return "\n".join([*wrapped(headline(view), width), "", *table, "", *words])
 
 
-def quality_by_evaluations(view: View) -> Plot:
-    """Every metric against network evaluations: colour and line style are the recipe's, the mark the sampler's."""
+def _trouble(run: Run) -> list[str]:
+    """What went wrong: cells that failed, whose finished chains are in the tables, and metrics that are blank."""
+    return [f"Failed: {cell.id}: {cell.failure}" for cell in run.failed] + blank_sentences(run.cells)
+
+
+def quality_by_evaluations(view: View) -> Plot | None:
+    """Every metric against network evaluations: colour and line style are the recipe's, the mark the sampler's.
+
+    None where no chain's samples have a score.
+    """
+    if not view.sample_metrics:
+        return None
     families: list[Family] = levels(with_chains(view.rows[view.rows["sampler"].notna()]), "family")
     names: dict[Hashable, str] = {family: family_name(family) for family in families}
     table, panels = means_by_evaluations(view), []
@@ -93,7 +106,8 @@ def quality_by_evaluations(view: View) -> Plot:
         panels.append(
             Panel(
                 f"{about_it.title[0].upper()}{about_it.title[1:]}",
-                f"{about_it.title}{better} against network evaluations. {spoken}. Floor {label_of(least)}.",
+                f"{about_it.title}{better} against network evaluations. {spoken}."
+                + (f" Floor {label_of(least)}." if np.isfinite(least) else ""),
                 _draw(view, mean, families, least, unit_of(about_it)),
             )
         )
@@ -136,9 +150,12 @@ def _draw(
                 group["steps"], group["mean"], color=view.colour(recipe), linestyle=view.dash(recipe),
                 marker=MARKERS[look % len(MARKERS)], markersize=4.5, linewidth=1.5,
             )  # fmt: skip
-        ax.axhline(least, color=INK, linestyle=REFERENCE_DASH, linewidth=1.1)
+        if np.isfinite(least):
+            ax.axhline(least, color=INK, linestyle=REFERENCE_DASH, linewidth=1.1)
         log_axis(ax, "x", float(mean["steps"].min()) / 1.15, float(mean["steps"].max()) * 1.15)
-        low, high = (edge([*mean["mean"][np.isfinite(mean["mean"])], least]) for edge in (min, max))
+        drawn = np.array([*mean["mean"], least])
+        drawn = drawn[np.isfinite(drawn)]
+        low, high = (drawn.min(), drawn.max()) if len(drawn) else (0.0, 0.0)
         if low > 0 and high > LOG_FROM * low:
             log_axis(ax, "y", low / 1.1, high * 1.1)
         else:
@@ -149,12 +166,11 @@ def _draw(
     return draw
 
 
-def _method(run: Run) -> list[str]:
-    settings: dict[str, Any] = run.settings
-    clip = settings.get("clip_x_0")
+def _method(settings: SamplerSettings) -> list[str]:
+    clip = settings.clip_x_0
     return [
-        f"{settings['samples']} samples of every cell and chain, by the weights’ moving average, as trained in"
-        f" {settings['run']}. All chains and all cells of a seed start from the same x_T, and the chains that add noise"
+        f"{settings.samples} samples of every cell and chain, by the weights’ moving average, as trained in"
+        f" {settings.run}. All chains and all cells of a seed start from the same x_T, and the chains that add noise"
         " add the same noise at the same position.",
         "The guess of x₀ is not clipped while sampling (clip_x_0 is off)."
         if clip is None
@@ -162,6 +178,6 @@ def _method(run: Run) -> list[str]:
         "Ratios are taken within a cell and averaged, in their log, over the frameworks of a seed; the seeds carry the"
         " interval (Student’s t, 95 %). The Fréchet distance of so few samples is mostly bias, which the floor shares:"
         " the excess over it is what the model adds.",
-        f"dpm_solver is drawn up to {settings['dpm_solver_up_to']} steps. Its spacing by log SNR visits whole steps of"
+        f"dpm_solver is drawn up to {settings.dpm_solver_up_to} steps. Its spacing by log SNR visits whole steps of"
         " the chain trained on, as even in log SNR as they allow.",
     ]

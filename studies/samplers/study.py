@@ -19,6 +19,7 @@ from studies.store import files
 from studies.store.cells import Cell
 from studies.store.data import dataset_of, record_data
 from studies.store.files import asked_cells, is_trained
+from studies.store.measured import check_measured
 
 STUDY = "compare_samplers"
 STAGES = {"sample": (0.0, 1.0)}
@@ -63,6 +64,7 @@ def num_steps(cell: Cell, trained: StudySettings) -> int:
 def run_and_report(settings: SamplerSettings, cells: Sequence[Cell], argv: Sequence[str]) -> int:
     """Runs what is not finished yet and writes the report; returns the exit status: 0, or 1 where a cell failed."""
     out, jobs = settings.out, settings.jobs or default_jobs(settings.device, settings.threads)
+    check_measured(out, settings.run)
     files.open_run(out, to_json(settings), STUDY)
     record_environment(out, STUDY, argv)
     if settings.interpolations:  # real examples, beside what is between them in the report

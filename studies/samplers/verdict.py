@@ -78,7 +78,8 @@ def _ratio(view: View, recipe: Recipe, sampler: str, reference: str) -> Ratio | 
         pd.DataFrame(view.values(METRIC, name).xs(recipe, axis=1, level="recipe")) for name in (sampler, reference)
     )
     # A framework without a finite value is left out, and then every seed that lacks a cell, as in contrasts.contrast.
-    by_cell = (distances / reference_distances).dropna(axis=1, how="all").dropna()
+    by_cell = distances / reference_distances
+    by_cell = by_cell.where((by_cell > 0) & np.isfinite(by_cell)).dropna(axis=1, how="all").dropna()
     if by_cell.empty:
         return None
     log_ratio = mean_interval(np.log(by_cell.to_numpy()).mean(axis=1))
@@ -99,6 +100,8 @@ def _ratio(view: View, recipe: Recipe, sampler: str, reference: str) -> Ratio | 
 def headline(view: View) -> str:
     """The answer in one sentence: what reaches within 10 % of the longest ancestral chain, and what does not."""
     answers = ratios(view)
+    if not answers and view.of_metric(METRIC).empty:
+        return "Not answered: no chain's samples have a Fréchet distance"
     if not answers:
         asked = listed([f"{family_name(Family(sampler))} in {steps} steps" for sampler, steps in CLAIMED])
         return (
@@ -152,10 +155,9 @@ def sentences(view: View) -> list[str]:
 def _reference_sentence(answers: Sequence[Ratio]) -> str:
     by_recipe = {ratio.recipe: ratio for ratio in answers}
     numbers = [f"{plain(ratio.reference_distance, 3)} ({name_of(recipe)})" for recipe, ratio in by_recipe.items()]
-    return (
-        f"{_capital(_in_steps(answers[0].reference))} gets a Fréchet distance of {listed(numbers)}; real data at the"
-        f" same sample size get {plain(answers[0].floor, 3)}, the floor."
-    )
+    least = answers[0].floor
+    real = f"; real data at the same sample size get {plain(least, 3)}, the floor" if np.isfinite(least) else ""
+    return f"{_capital(_in_steps(answers[0].reference))} gets a Fréchet distance of {listed(numbers)}{real}."
 
 
 def _sampler_sentence(of_sampler: Sequence[Ratio]) -> str:
@@ -170,10 +172,12 @@ def _sampler_sentence(of_sampler: Sequence[Ratio]) -> str:
         )
         within = f"{'' if answer.reached else 'not '}within {100 * (WITHIN - 1):.0f} %"
         sure = "" if answer.resolved or interval.n < 2 else " though the interval crosses that limit"
-        over_floor = [plain(distance - answer.floor, 3) for distance in (answer.distance, answer.reference_distance)]
+        excess = [distance - answer.floor for distance in (answer.distance, answer.reference_distance)]
+        over_floor = (
+            f" (over the floor: {' against '.join(plain(e, 3) for e in excess)})" if np.isfinite(excess[0]) else ""
+        )
         parts.append(
-            f"{name_of(answer.recipe)} {plain(interval.estimate, 3)} times that ({spread}), {within}{sure}"
-            f" (over the floor: {' against '.join(over_floor)})"
+            f"{name_of(answer.recipe)} {plain(interval.estimate, 3)} times that ({spread}), {within}{sure}{over_floor}"
         )
     return f"{_capital(_in_steps(of_sampler[0].sampler))}: {'; '.join(parts)}."
 
@@ -212,7 +216,7 @@ def table_of(view: View, metric: str = METRIC) -> Table:
         for recipe, family in scored[["recipe", "family"]].drop_duplicates().itertuples(index=False, name=None)
     ]
     floors = view.of_metric(f"{metric}_floor")["value"]
-    return Table(steps, body, float(floors.mean()) if len(floors) else None)
+    return Table(steps, body, float(floors.mean()) if floors.notna().any() else None)
 
 
 def with_chains(rows: pd.DataFrame) -> pd.DataFrame:

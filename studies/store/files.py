@@ -141,7 +141,9 @@ def read_blanks(folder: CellFolder) -> list[Row]:
         return list(folder.read_record().get("blanks", []))
     partial = read_rows(folder.partial)
     blanks = partial.loc[partial[REASON].notna(), ["metric", "sampler", REASON]]
-    return [{name: value for name, value in row.items() if isinstance(value, str)} for row in blanks.to_dict("records")]
+    return [
+        {str(name): value for name, value in row.items() if isinstance(value, str)} for row in blanks.to_dict("records")
+    ]
 
 
 def is_finished(run: Path, cell_id: str) -> bool:

@@ -12,6 +12,14 @@ from typing import Any
 
 from studies.store.cells import Cell
 
+NAMED_BY = {
+    "objectives": "compare_objectives",
+    "dpm_solver_up_to": "compare_samplers",
+    "noise_draws": "compare_estimators",
+    "block_seconds": "compare_throughput",
+}
+"""A setting that no other kind of study has, and its study: of folders from before the name was recorded."""
+
 
 @dataclass(frozen=True)
 class CellFolder:
@@ -53,6 +61,11 @@ class CellFolder:
     def checkpoint(self) -> Path:
         """The averaged weights; none where training diverged."""
         return self.path / "checkpoint.safetensors"
+
+    @property
+    def measured(self) -> Path:
+        """Which network of a finished run was measured here (`store.measured`)."""
+        return self.path / "checkpoint.sha256"
 
     @property
     def sketches(self) -> Path:
@@ -152,6 +165,18 @@ class RunFolder:
             raise ValueError(
                 f"{self.path}: expected a run's folder with settings.json in it; give the folder a study wrote"
             )
+
+    def study(self) -> str:
+        """The name of the study that the folder is of. ValueError in one line where it does not say."""
+        self.check()
+        try:
+            settings = self.read_settings()
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise ValueError(f"{self.settings} is not a settings file; give the folder a study wrote") from None
+        name = settings.get("study") or next((study for key, study in NAMED_BY.items() if key in settings), None)
+        if not isinstance(name, str):
+            raise ValueError(f"{self.settings} does not say which study it is of; give the folder a study wrote")
+        return name
 
     def read_settings(self) -> dict[str, Any]:
         """What `settings` holds, as `read_json` gives it."""

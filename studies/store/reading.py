@@ -114,6 +114,14 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def read_results(folder: Path) -> Run:
+    """The run in `folder`, to report on. Raises as `read_run`, and where no cell has finished."""
+    run = read_run(folder)
+    if run.rows.empty:
+        raise ValueError(f"{folder} has no results yet; run its study's command to the end first")
+    return run
+
+
 def with_later_factors(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` with a value of every factor, also where they were written before a factor was one.
 

@@ -44,8 +44,8 @@ def sentences(case: Case, dtype: str) -> Iterator[str]:
     whole = sum(facts.account.values())
     rate = facts.flops["train"] / 1e9 / counted / ceiling[0]
     yield (
-        f"{ours.label}: convolutions and products take {counted / whole:.0%} of a step and run at "
-        f"{rate:.0%} of the ceiling; the other {plain(1e3 * (whole - counted), 3)} ms are what keeps a step from it"
+        f"convolutions and products of {ours.label} take {100 * counted / whole:.0f} % of a step and run "
+        f"at {100 * rate:.0f} % of the ceiling; the other {plain(1e3 * (whole - counted), 3)} ms keep a step from it"
     )
 
 
@@ -55,4 +55,4 @@ def _seconds(account: Mapping[str, float], names: list[str]) -> float:
 
 def _cell(account: Mapping[str, float], names: list[str]) -> str:
     seconds = _seconds(account, names)
-    return f"{1e3 * seconds:.1f} ({seconds / sum(account.values()):.0%})"
+    return f"{1e3 * seconds:.1f} ({100 * seconds / sum(account.values()):.0f} %)"

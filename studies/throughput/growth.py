@@ -85,15 +85,16 @@ def exponents(rows: pd.DataFrame) -> dict[str, float]:
 
 def sentences(rows: pd.DataFrame) -> list[str]:
     grown = ", ".join(f"{quantity} {plain(slope, 2)}" for quantity, slope in exponents(rows).items())
-    lines = [f"time grows as n to the power of: {grown} (1 is proportional; a fixed start makes it less)"]
+    lines = [f"Time grows as n to the power of: {grown} (1 is proportional; a fixed start makes it less)."]
+    memory = []
     for quantity, name in (("T", "T ="), ("steps", "steps:")):
         grown_rows = rows[rows["quantity"] == quantity].sort_values("n")
         ends = [
             f"{name} {n:,.0f} {size / MEGABYTE:,.0f} MB"
             for n, size in zip(grown_rows["n"], grown_rows["bytes"], strict=True)
         ]
-        lines.append(f"memory at its most: {ends[0]}, {ends[-1]}")
-    return lines
+        memory.append(f"{ends[0]}, {ends[-1]}")
+    return [*lines, f"Memory at its most: {'; '.join(memory)}."]
 
 
 def figure(rows: pd.DataFrame) -> Plot:

@@ -12,6 +12,7 @@ from studies.plan.settings import read_settings
 from studies.run.environment import record_environment
 from studies.store import files
 from studies.store.data import dataset_of
+from studies.throughput.answers import asked_of
 from studies.throughput.cases import CASES, GROWTH_FILE, read_case
 from studies.throughput.contestant import CEILINGS, PEERS, REFERENCE, Contestant
 from studies.throughput.race import race
@@ -32,6 +33,8 @@ PACKAGES = {
 def run_and_report(settings: ThroughputSettings, argv: Sequence[str]) -> int:
     """Measures what is not in the folder yet and writes the report; 1 where a contestant failed."""
     cases = raced(settings)
+    if settings.run is not None:
+        asked_of(settings.run)  # an error now rather than after the races
     racing = (REFERENCE if name in PEERS else name for name in settings.contestants if is_installed(name))
     check_device((name for name in racing if name in BACKENDS), settings.device)
     files.open_run(settings.out, to_json(settings), STUDY)
@@ -48,10 +51,10 @@ def run_and_report(settings: ThroughputSettings, argv: Sequence[str]) -> int:
         rows = measure(settings.device, settings.threads, settings.out / "logs", lambda line: print(line, flush=True))
         files.write_text(settings.out / GROWTH_FILE, rows.to_csv(index=False))
 
-    from studies.throughput.report import closing_tables, write_report  # matplotlib, only needed now
+    from studies.throughput.report import make_report  # matplotlib, only needed now
 
-    report = write_report(settings.out)
-    print(closing_tables(settings.out))
+    closing_tables, report = make_report(settings.out)
+    print(closing_tables)
     for line in failed:
         print(f"failed: {line}")
     print(f"report: {report}")

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from studies.statistics import seeds_needed, unpaired_seeds_needed
-from studies.store.reading import with_later_factors
+from studies.store.reading import IN_RECIPE, with_later_factors
 
 BOUND_HALF_WIDTH, SAMPLES_SHARE = 0.02, 0.1
 """Of the bound in bits/dim, and of the Fréchet distance as a share of the better objective's."""
@@ -81,7 +81,15 @@ def spreads(results: pd.DataFrame, question: Question) -> list[Spread]:
 
     `results`: rows of results.csv of two objectives. Backends are averaged. ValueError for other runs.
     """
-    by_way = with_later_factors(_asked(results, question)).groupby("timesteps", sort=False)
+    asked = with_later_factors(_asked(results, question))
+    held = [name for name in IN_RECIPE if name in asked and name not in ("objective", "timesteps")]
+    several = [name for name in held if asked[name].nunique() > 1]
+    if several:
+        raise ValueError(
+            f"a verdict is between 2 objectives that differ in nothing else, got several of {', '.join(several)}; "
+            "give --run another folder"
+        )
+    by_way = asked.groupby("timesteps", sort=False)
     return [_spread(str(how), part, question.half_width) for how, part in by_way]
 
 

@@ -77,6 +77,58 @@ def test_a_file_without_settings_says_so(tmp_path):
     assert checkpoints.load_weights(path)[1] == {}
 
 
+MLP_SAID = {"kind": "mlp", "shape": [2], "width": 8, "depth": 1, "time_features": 4, "learns_variance": False}
+UNET_SAID = {"kind": "unet", "shape": [8, 8, 1], "widths": [8, 16]}
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ("", "a network that is not described: its settings are no JSON object with a kind"),
+        ("{}", "a network that is not described"),
+        ("[]", "a network that is not described"),
+        ("null", "a network that is not described"),
+        ("[" * 100_000, "a network that is not described"),
+        ({**MLP_SAID, "kind": "vit"}, "an unknown network 'vit'; known: unet, mlp"),
+        ({**MLP_SAID, "kind": []}, r"an unknown network \[\]; known: unet, mlp"),
+        ({**MLP_SAID, "dropout": 0.1, "act": "relu"}, "mlp with unknown act, dropout; it has shape, width, depth, "),
+        ({"kind": "mlp", "width": 8}, "mlp with no shape"),
+        ({**MLP_SAID, "width": "8"}, "width is int, got 8"),
+        ({**MLP_SAID, "width": True}, "width is int, got True"),
+        ({**MLP_SAID, "width": None}, "width is int, got None"),
+        ({**MLP_SAID, "shape": 2}, r"shape is tuple\[int, ...\], got 2"),
+        ({**MLP_SAID, "learns_variance": 0}, "learns_variance is bool, got 0"),
+        ({**MLP_SAID, "shape": []}, r"an mlp takes points of shape \(D,\)"),
+        ({**MLP_SAID, "depth": -1}, "an mlp has a width, a depth and points of at least 1"),
+        ({**MLP_SAID, "time_features": 3}, "time_features is even"),
+        ({**UNET_SAID, "widths": [8, [16]]}, r"widths is tuple\[int, ...\], got"),
+        ({**UNET_SAID, "shape": []}, "a U-Net takes signals"),
+        ({**UNET_SAID, "shape": [8, 8, 0]}, "lengths, channels and blocks_per_level are at least 1"),
+    ],
+)
+def test_a_network_described_otherwise_is_one_clear_error(described, message, tmp_path):
+    """By another program or version, or by hand."""
+    text = described if isinstance(described, str) else json.dumps(described)
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoints.save_weights(path, initial_weights(MLP, 0), {checkpoints.NETWORK_KEY: text})
+    with pytest.raises(ValueError, match=message) as caught:
+        checkpoints.load_network(path)
+    assert str(caught.value).startswith(f"{path} is of ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_not_a_network_s(value, tmp_path):
+    """One of them makes every output NaN; as arrays they can be looked at."""
+    path = tmp_path / "checkpoint.safetensors"
+    weights = initial_weights(MLP, 0)
+    weights["linear_out.bias"][1] = value
+    checkpoints.save_network(path, weights, MLP)
+    with pytest.raises(ValueError, match=r"checkpoint.safetensors: weight linear_out.bias has NaN or infinite values"):
+        checkpoints.load_network(path, MLP)
+    np.testing.assert_array_equal(checkpoints.load_weights(path)[0]["linear_out.bias"], weights["linear_out.bias"])
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", None])
 def test_a_broken_file_is_one_clear_error(content, tmp_path):
     """Empty, of another kind, or cut off in the middle."""
@@ -139,3 +191,46 @@ def test_a_failed_write_leaves_the_older_file(tmp_path, monkeypatch):
         checkpoints.save_weights(path, {"a": np.ones(3)}, {})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def beside(folder, content):
+    """The path of weights without settings, with a config.json beside them."""
+    safetensors.numpy.save_file({"w": np.ones(2)}, folder / "diffusion_pytorch_model.safetensors")
+    (folder / "config.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder / "diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"_class_name": "UNet2DModel"}, "another function"),
+        (
+            {"_class_name": "UNet2DModel", "freq_shift": 1, "new_setting": 3},
+            r"new_setting 3 \(ours has none\)",
+        ),
+        ({"_class_name": "UNet2DModel", "block_out_channels": 8}, "is no settings of a network that can be read; move"),
+        ("{", "is no settings of a network that can be read; move it away from"),
+    ],
+)
+def test_a_config_of_another_function_is_one_clear_error(content, message, tmp_path):
+    path = beside(tmp_path, content)
+    for load in (checkpoints.load_weights, checkpoints.load_network_settings):
+        with pytest.raises(ValueError, match=message) as caught:
+            load(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [{"_class_name": "AutoencoderKL"}, {}, []])
+def test_a_config_of_something_else_says_nothing(content, tmp_path):
+    path = beside(tmp_path, content)
+    assert checkpoints.load_weights(path)[1] == {}
+    with pytest.raises(ValueError, match="does not say which network it is of"):
+        checkpoints.load_network_settings(path)
+
+
+def test_a_checkpoint_of_ours_needs_no_config(tmp_path):
+    """Its own metadata say what it is of, whatever lies beside it."""
+    beside(tmp_path, {"_class_name": "UNet2DModel"})
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoints.save_network(path, initial_weights(UNET, 0), UNET)
+    assert checkpoints.load_network(path)[1] == UNET

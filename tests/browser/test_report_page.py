@@ -16,11 +16,25 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from studies.reporting.page import write_report
+from studies.reporting.page import write_comparison, write_report
 from studies.samplers import report as samplers_report
-from tests.studies.synthetic_run import make_run, make_sampler_run, with_truth
+from tests.studies.synthetic_run import make_many, make_run, make_sampler_run, with_truth
 
 PHONE, DESK = (360, 800), (1280, 900)
+WIDTHS = (400, 800, 1152, 1600)
+WIDER_THAN_THEIR_BOX = """
+for (const fold of document.querySelectorAll('details')) fold.open = true;
+const beyond = [];
+for (const e of document.querySelectorAll('table, figure, figure img, figure .keys, figure p')) {
+  const box = (e.tagName === 'TABLE' ? e.parentElement : e.closest('main')).getBoundingClientRect();
+  const own = e.getBoundingClientRect();
+  if (own.right > box.right + 1 || own.left < box.left - 1 || e.scrollWidth > e.clientWidth + 1)
+    beyond.push(`${e.tagName} ${Math.round(own.width)} in ${Math.round(box.width)}`);
+}
+for (const e of document.querySelectorAll('th, td'))
+  if (e.getClientRects().length && e.scrollWidth > e.clientWidth + 1) beyond.push(`${e.tagName} ${e.innerText}`);
+return beyond;
+"""
 INNER_BOXES_ASIDE = """
 const clipped = [];
 for (const e of document.querySelectorAll('main *')) {
@@ -54,13 +68,34 @@ return Promise.all([...document.images].map(async image => {
 """
 
 
+def default_page(folder: Path) -> Path:
+    return write_report(with_truth(make_run(folder)))
+
+
+def samplers_page(folder: Path) -> Path:
+    return samplers_report.make_report(make_sampler_run(folder))[1]
+
+
+def comparison_page(folder: Path) -> Path:
+    runs = [make_run(folder / name, schedules=[name], samples=False, curves=False) for name in ("linear", "cosine")]
+    return write_comparison(runs, folder / "comparison")
+
+
+def many_page(folder: Path) -> Path:
+    return write_report(make_many(folder, samples=False, curves=False, samplers=["ancestral-100"]))
+
+
 @pytest.fixture(scope="module", params=["compare_objectives", "compare_samplers"])
 def page(request, tmp_path_factory) -> Path:
     """The page of each study that has one of its own."""
     folder = tmp_path_factory.mktemp("browser") / request.param
-    if request.param == "compare_samplers":
-        return samplers_report.write_report(make_sampler_run(folder))
-    return write_report(with_truth(make_run(folder)))
+    return (samplers_page if request.param == "compare_samplers" else default_page)(folder)
+
+
+@pytest.fixture(scope="module", params=[many_page, comparison_page])
+def other_page(request, tmp_path_factory) -> Path:
+    """Pages of other shapes: many recipes, and several runs compared."""
+    return request.param(tmp_path_factory.mktemp("other") / "run")
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])
@@ -106,6 +141,23 @@ def test_nothing_is_cut_or_overlaps(browser, page, size):
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     assert browser.execute_script(INNER_BOXES_ASIDE) == []
     assert browser.execute_script(OVERLAPPING) == []
+
+
+def test_tables_and_figures_of_other_pages_fit_their_boxes(browser, other_page):
+    check_that_all_fits(browser, other_page)
+
+
+def test_tables_and_figures_fit_their_boxes(browser, page):
+    check_that_all_fits(browser, page)
+
+
+def check_that_all_fits(browser: webdriver.Chrome, page: Path) -> None:
+    """At every width no table is wider than its box, no figure than the page, and no cell's words than the cell."""
+    beyond = {}
+    for width in WIDTHS:
+        open_at(browser, page, (width, 900))
+        beyond[width] = browser.execute_script(WIDER_THAN_THEIR_BOX)
+    assert beyond == {width: [] for width in WIDTHS}
 
 
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])

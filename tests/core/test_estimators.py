@@ -311,6 +311,35 @@ def test_a_stratum_of_thirty_repeats_tells_noise_from_examples_by_itself(freedom
     assert standard_errors(moments)[0] == pytest.approx(math.sqrt(share / 40), rel=1e-12)
 
 
+def test_the_first_strata_take_what_their_repeats_do_not_tell_for_noise():
+    """By hand: of 30 degrees of freedom wanted 12 say a quarter is noise, whatever the neighbour says."""
+    moments = StratumMoments(
+        count=np.array([40, 40]),
+        mean=np.zeros(2),
+        variance=np.ones(2),
+        within=np.array([0.25, 0.0]),
+        within_freedom=np.array([12, 1000]),
+        share_excess=np.array([0.01, 0.0]),
+    )
+    noise, steps = error_parts(moments, own=1)
+    share = 0.4 * 0.25 + 0.6
+    np.testing.assert_allclose(noise, [math.sqrt(share / 40), 0], rtol=1e-12)
+    np.testing.assert_allclose(steps, [math.sqrt((1 - share) * 0.01), 0], rtol=1e-12)
+
+
+def test_a_noise_share_above_one_is_no_smaller_for_it():
+    """A share of 1.2 by chance: the whole error is within / n - (within - variance) excess, linear in both."""
+    moments = StratumMoments(
+        count=np.array([50]),
+        mean=np.zeros(1),
+        variance=np.ones(1),
+        within=np.array([1.2]),
+        within_freedom=np.array([40]),
+        share_excess=np.array([0.005]),
+    )
+    assert standard_errors(moments)[0] ** 2 == pytest.approx(1.2 / 50 - 0.2 * 0.005, rel=1e-12)
+
+
 def test_variances_of_few_draws_are_pooled_along_the_scale():
     """By hand: of 3 strata alike in units of their scale, 4, 4 and 40 draws; the first of all stays by itself."""
     moments = StratumMoments(
@@ -322,7 +351,7 @@ def test_variances_of_few_draws_are_pooled_along_the_scale():
         share_excess=np.zeros(4),
     )
     scale = np.array([1.0, 1.0, 10.0, 100.0])
-    pooled = (3 * 1.0 + 3 * 2.0 + 39 * 3.0) / 45
+    pooled = (3 * 1.0 + 3 * 2.0 + 3 * 3.0) / 9  # 3 degrees of freedom each: the fourth's 39 count as many
     np.testing.assert_allclose(
         with_pooled_variance(moments, 1, scale).variance, [7.0, pooled, 100 * pooled, 30_000], rtol=1e-12
     )

@@ -29,6 +29,23 @@ def test_strata_grow_by_a_tenth_of_t():
     assert strata.last.tolist() == [*(t - 1 for t in first[1:]), 100]
 
 
+def test_a_run_ends_where_the_scale_leaves_its_range():
+    """By hand: of 93..100, alike but for a rise over the last, each step from the first that doubles the least."""
+    scale = np.ones(101)
+    scale[97:] = 1.9, 2.1, 4.0, 1000.0
+    plain, cut = geometric_strata(100), geometric_strata(100, scale=scale)
+    assert cut.first.tolist() == [*plain.first, 98, 100]
+    assert cut.last.tolist() == [*plain.last[:-1], 97, 99, 100]
+    assert geometric_strata(100, scale=5 * np.ones(101)).last.tolist() == plain.last.tolist()
+
+
+def test_allocation_keeps_a_minimum_of_each_stratum_and_the_budget():
+    """By hand: the first stratum keeps its 8, and 12 go by halves to what is as large."""
+    assert allocate([0.1, 1.0, 1.0], 20, np.array([8, 2, 2])).tolist() == [8, 6, 6]
+    with pytest.raises(ValueError, match="a budget of 12, got 11"):
+        allocate([0.1, 1.0, 1.0], 11, np.array([8, 2, 2]))
+
+
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=30), st.integers(0, 4), st.integers(0, 500))
 def test_allocation_spends_the_budget(scale, minimum, extra):
     """Counts add up to the budget, and none is below the minimum."""

@@ -95,6 +95,8 @@ def make_run(
             (path / "failed.txt").write_text("the loss became NaN at step 214\nTraceback (most recent call last):\n")
             continue
         offset = (offsets or {}).get(f"{schedule}-{prediction}-{objective}", 0.0)
+        if offsets is not None:  # cells of recipes with the same objective are made of the same draws otherwise
+            offset += np.random.default_rng(list(name.encode())).normal(scale=spread)
         rows = _rows(cell, (bounds or BOUND)[objective] + offset, spread, shape, samplers)
         if name in diverged:
             kept = [row for row in rows if row["metric"] == "parameters"]

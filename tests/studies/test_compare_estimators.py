@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import sys
 from dataclasses import asdict
@@ -15,13 +16,15 @@ import pytest
 from backends import installed_backends
 from backends.checkpoints import save_network
 from backends.networks import initial_weights
+from core.estimators import strata_of
 from core.reverse import reverse_process
 from core.schedules import linear
 from core.timesteps import uniform
 from studies.cell.bound import evaluate_terms
 from studies.estimators.cell import from_table
-from studies.estimators.report import closing_table, figure
+from studies.estimators.report import make_report
 from studies.estimators.rivals import cost_at, history_probabilities, independent, one_grid
+from studies.estimators.settings import EstimatorSettings
 from studies.estimators.table import read_table, save_table, tabulate, tabulated_steps
 from studies.plan.command import to_json
 from studies.plan.grid import grid
@@ -57,7 +60,7 @@ def study(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_step_has_a_column_near_it(table):
     """Each t up to 100 its own; beyond, the tabulated step nearest to it."""
-    steps = tabulated_steps(T)
+    steps = tabulated_steps(strata_of(PROCESS))
     assert steps[:100].tolist() == list(range(1, 101))
     for t in range(1, T + 1):
         assert abs(steps[table.column[t]] - t) == np.min(np.abs(steps - t))
@@ -124,14 +127,23 @@ def test_cost_is_found_from_any_guess(guess):
     assert found == pytest.approx(105, rel=0.03)
 
 
+@pytest.mark.parametrize("error", [lambda k: 3.0, lambda k: 1e-9 / k, lambda k: 5 + 1e-3 * np.sin(k)])
+def test_a_cost_stays_within_its_ends(error):
+    """An error that hardly falls, as with a handful of test examples, would be extrapolated to any number."""
+    assert 1.0 <= cost_at(error, 1.0, 30.0, most=1000) <= 2000
+
+
 def test_a_diverged_model_has_no_table():
     with pytest.raises(ValueError, match=r"^terms at t = 1 are not finite: the model has diverged"):
         tabulate(lambda d: (terms(d)[0], np.inf * terms(d)[1]), PROCESS, TEST, seed=0, num_draws=2)
 
 
-def test_models_that_differ_in_any_factor_have_tables_of_their_own(tmp_path):
-    """Two ways of drawing t in two precisions: four tables, each with its own costs; and so in the figure's data."""
-    costs = {"full_sweep": 150.0, "ours": 7.0, "limit": 4.0}
+def make_estimator_run(folder: Path) -> Path:
+    """The folder of a study of four models that draw t in two ways and two precisions, with 8 and 20 examples.
+
+    Model k in N examples: ours takes 7 + 1000 k + N evaluations, a sweep 150 more than k thousands and N, and so on.
+    """
+    costs = {"full_sweep": 150.0, "uniform": 90.0, "importance_with_history": 20.0, "ours": 7.0, "limit": 4.0}
     rows = []
     models = itertools.product(("uniform", "importance"), ("float32", "bfloat16"))
     for model, (timesteps, dtype) in enumerate(models):
@@ -143,14 +155,45 @@ def test_models_that_differ_in_any_factor_have_tables_of_their_own(tmp_path):
             measured.append(files.row("sweep_error", 0.01, "bits/dim", estimator="full_sweep"))
             measured.append(files.row("coverage", 0.95, "", standard_error=0.01, estimator="ours"))
             rows += [{**cell, **one, "examples": size} for one in measured]
-    pd.DataFrame(rows).to_csv(tmp_path / "results.csv", index=False)
-    lines = closing_table(tmp_path).splitlines()
+    columns = [*files.COLUMNS, "examples", "estimator"]
+    folder.mkdir()
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "results.csv", index=False)
+    settings = EstimatorSettings(run=Path("runs/objectives"), out=folder, repeats=400)
+    files.write_json(folder / "settings.json", {"study": "compare_estimators", **json.loads(to_json(settings))})
+    return folder
+
+
+def test_models_that_differ_in_any_factor_have_tables_of_their_own(tmp_path):
+    """Two ways of drawing t in two precisions: four tables, each with its own costs; and so in the figure's data."""
+    out = make_estimator_run(tmp_path / "out")
+    said, path = make_report(out)
+    lines = said.splitlines()
     ours = [line.split()[-4::2] for line in lines if line.startswith("this harness, pilot")]
     names = ["uniform t · float32", "uniform t · bfloat16", "t by importance · float32", "t by importance · bfloat16"]
     assert [line for line in lines if line in names] == names
     assert ours == [["15.0", "27.0"], ["1,015", "1,027"], ["2,015", "2,027"], ["3,015", "3,027"]]
-    plotted = figure(pd.read_csv(tmp_path / "results.csv")).data
+    page = path.read_text()
+    assert path == out / "report.html"
+    for numbers in (["15.0 (1.2×)", "27.0 (1.1×)"], ["3,015 (1.0×)", "3,027 (1.0×)"]):  # noqa: RUF001
+        assert "".join(f"<td>{number}</td>" for number in numbers) in page
+    plotted = pd.read_csv(out / "figures" / "evaluations.csv")
     assert not plotted.duplicated(["timesteps", "dtype", "examples", "estimator"]).any()
+
+
+def test_the_answer_in_words(tmp_path):
+    """Ours takes 15 to 3,027 evaluations in the made-up study, and a sweep 158 to 3,170: 9.5 to 95 %."""
+    said, path = make_report(make_estimator_run(tmp_path / "out"))
+    first, *_, others, coverage = said.splitlines()
+    assert first == (
+        "The bound to the error bar of one full sweep over t takes 15.0 to 3,027 network evaluations per test example,"
+        " 9.5 to 95 % of the sweep\N{RIGHT SINGLE QUOTATION MARK}s"
+    )
+    assert "its history counted, takes 28.0 to 3,040, uniform t 98.0 to 3,110, the best allocation over t" in others
+    assert "hold the truth in 95.0 % of the simulated repeats (standard error 1.0 %): none by more" in coverage
+    page = path.read_text()
+    for sentence in (first, others, coverage):
+        assert sentence in page.replace("&#39;", "'")
+    assert "met" not in said.replace("method", "")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +243,7 @@ def test_the_command_compares_and_reports(trained, tmp_path):
     words = ("--run", str(trained), "--out", str(out), "--examples", "8", "0", *FEW)
     done = study(*words)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == f"report: {out / 'report.md'}"
+    assert done.stdout.splitlines()[-1] == f"report: {out / 'report.html'}"
     rows = pd.read_csv(out / "results.csv")
     assert set(rows["examples"]) == {8, 20}
     costs = rows[rows["metric"] == "evaluations"].set_index(["estimator", "examples"])["value"]
@@ -208,7 +251,7 @@ def test_the_command_compares_and_reports(trained, tmp_path):
     assert costs["importance_with_history", 8] - costs["importance", 8] == pytest.approx(600 / 8)
     assert 0 < costs["ours", 20] < costs["uniform", 20]
     assert np.isfinite(costs).all()
-    report = (out / "report.md").read_text()
+    report = (out / "report.html").read_text()
     for text in ("pilot counted", "95 % intervals", "too few repeats to tell", "How to reproduce"):
         assert text in report
     assert (out / "figures" / "evaluations.png").stat().st_size > 5000

@@ -284,6 +284,22 @@ def test_the_answer_in_words():
     assert table_of(view_of(rows)).steps == [20, 50, 1000]
 
 
+def test_samples_none_of_which_is_finite_are_reported(tmp_path):
+    """There is no figure and no distance, and every chain is named."""
+    folder = make_sampler_run(tmp_path / "run", steps=(20, 50), seeds=1)
+    rows = pd.read_csv(folder / "results.csv")
+    lost = rows[rows["metric"] == "frechet"].assign(metric="samples_not_finite", value=768.0)
+    lost.to_csv(folder / "results.csv", index=False)
+    said, path = make_report(folder)
+    assert said.startswith("Not answered: ")
+    page = path.read_text()
+    for chain in ("ancestral, 50 steps", "DDIM, 20 steps", "DPM-Solver++ (log SNR), 20 steps"):
+        sentence = f"{chain}: samples of 4 cells are not finite, and not scored."
+        assert sentence in said
+        assert sentence in page
+    assert not (folder / "figures").exists() or not any((folder / "figures").iterdir())
+
+
 def test_an_unsure_answer_says_so_and_lost_samples_are_named():
     rows = scored({"ancestral-1000": 2.0, "ddim-50": 2.1}, spread=1.1)
     lost = rows.iloc[[0]].assign(metric="samples_not_finite", sampler="dpm_solver-20", value=3.0)

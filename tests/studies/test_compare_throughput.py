@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from studies.throughput.contestant import GROWTH, Contestant
 from studies.throughput.growth import exponents
 from studies.throughput.operators import OUTSIDE, by_operator
 from studies.throughput.race import encoded, environment, race
-from studies.throughput.report import write_report
+from studies.throughput.report import make_report
 from studies.throughput.settings import CONTESTANTS, WORKLOADS, ThroughputSettings, parse_throughput_settings
 from studies.throughput.study import PACKAGES
 from studies.throughput.table import (
@@ -236,14 +237,14 @@ def test_an_account_adds_up(monkeypatch):
     raced.facts[TORCH].account = spent
     assert account.table(raced) == [
         ["operator", "", "torch"],
-        ["convolution_backward", "", "1500.0 (60%)"],
-        ["mm", "", "500.0 (20%)"],
-        ["silu", "", "400.0 (16%)"],
-        ["all others", "", "30.0 (1%)"],
-        ["outside operators", "", "70.0 (3%)"],
+        ["convolution_backward", "", "1500.0 (60 %)"],
+        ["mm", "", "500.0 (20 %)"],
+        ["silu", "", "400.0 (16 %)"],
+        ["all others", "", "30.0 (1 %)"],
+        ["outside operators", "", "70.0 (3 %)"],
     ]
     (sentence,) = account.sentences(raced, "float32")
-    assert "take 80% of a step and run at 75% of the ceiling; the other 500 ms" in sentence
+    assert "take 80 % of a step and run at 75 % of the ceiling; the other 500 ms" in sentence
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     assert by_operator(lambda count: count) == {}
 
@@ -296,6 +297,10 @@ def test_seeds_come_from_the_bounds_of_a_run():
     assert found.unpaired_seeds > 1000 * found.paired_seeds
     with pytest.raises(ValueError, match="2 objectives"):
         time_to_verdict.spreads(pd.DataFrame(rows[:8]), BOUND)
+    for factor, (one, other) in {"dtype": ("float32", "bfloat16"), "schedule": ("linear", "cosine:50")}.items():
+        two = pd.concat([pd.DataFrame(rows).assign(**{factor: value}) for value in (one, other)])
+        with pytest.raises(ValueError, match=f"differ in nothing else, got several of {factor}; give --run another"):
+            time_to_verdict.spreads(two, BOUND)
     both = pd.concat([pd.DataFrame(rows), pd.DataFrame(rows).assign(timesteps="importance")])
     assert [one.timesteps for one in time_to_verdict.spreads(both, BOUND)] == ["uniform", "importance"]
 
@@ -331,7 +336,7 @@ def test_a_run_has_a_time_to_a_verdict_on_its_bound_and_on_its_samples(tmp_path)
     own = Case("run", raced.batch, raced.evaluation_batch, raced.facts, raced.times)
     assert answers.tables(run, [raced]) == []
     assert len(answers.tables(run, [own])) == 2
-    assert answers.sentences(run, [raced])[-1].startswith("no time to a verdict")
+    assert answers.sentences(run, [raced])[-1].startswith("No time to a verdict")
     bound, samples = answers.answers(run, answers.asked_of(run), [own])
     for one in (bound, samples):
         assert (one.usual.train, one.ours.train, one.peer) == (3000, 3000, "diffusers")
@@ -341,8 +346,8 @@ def test_a_run_has_a_time_to_a_verdict_on_its_bound_and_on_its_samples(tmp_path)
     better = scored[scored["objective"] == "epsilon_mse"]["value"].mean()
     assert samples.question.half_width == pytest.approx(0.1 * better)
     *_, on_bound, on_samples = answers.sentences(run, [own])
-    assert on_bound.startswith("time to a verdict on the test bound on one worker: ")
-    assert on_samples.startswith("time to a verdict on the Fréchet distance (data space) on one worker: ")
+    assert on_bound.startswith("Time to a verdict on the test bound on one worker: ")
+    assert on_samples.startswith("Time to a verdict on the Fréchet distance (data space) on one worker: ")
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -425,8 +430,8 @@ def test_a_race_goes_on_without_those_that_fail(tmp_path):
     assert found.facts[ours].memory_bytes > 10**7
 
 
-def test_the_report_is_written_from_the_folder_alone(tmp_path):
-    """Tables, sentences and figures from a race whose figures are known."""
+def make_throughput_run(folder: Path) -> Path:
+    """The folder of a study of speed with one race: a round takes torch about a second, and others known multiples."""
     rounds = [1.0, 1.1, 0.9, 1.05, 1.2, 1.0]
     raced = case(
         {
@@ -444,28 +449,44 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
         dict.fromkeys(("train", "network", "bound", "sample", "convolution"), 1e9),
     )
     raced.facts[TORCH.once_compiled()].first_seconds["train"] = 31.0
-    files.write_text(tmp_path / "cases" / "digits.json", raced.to_json())
-    files.write_text(tmp_path / "settings.json", to_json(ThroughputSettings(out=tmp_path))[:-2] + ', "study": ""}')
-    record_environment(tmp_path, "compare_throughput", [])
+    files.write_text(folder / "cases" / "digits.json", raced.to_json())
+    settings = json.loads(to_json(ThroughputSettings(out=folder)))
+    files.write_json(folder / "settings.json", {"study": "compare_throughput", **settings})
+    record_environment(folder, "compare_throughput", [])
     grown = [("steps", n, 0.1 * n, 1e8) for n in (25, 50, 100)] + [("T", n, math.nan, 1e8) for n in (100, 1000)]
     columns = ["quantity", "n", "seconds", "bytes"]
-    files.write_text(tmp_path / "growth.csv", pd.DataFrame(grown, columns=columns).to_csv(index=False))
-    report = write_report(tmp_path).read_text()
-    assert "torch reaches 100% of the convolution ceiling (75% met)" in report
-    assert (
-        "torch does 2.00 (2.00 to 2.00) times the operations a second of the best peer, diffusers (1.3 met)" in report
+    files.write_text(folder / "growth.csv", pd.DataFrame(grown, columns=columns).to_csv(index=False))
+    return folder
+
+
+def test_the_report_is_written_from_the_folder_alone(tmp_path):
+    """Tables, sentences and figures from a race whose figures are known."""
+    make_throughput_run(tmp_path)
+    said, path = make_report(tmp_path)
+    assert path == tmp_path / "report.html"
+    page = path.read_text().replace("&#39;", "'")
+    headline = (
+        "A training step on digits, batch 128, takes 1,025 ms in PyTorch, 100 % of the rate of a convolution alone;"
+        " diffusers takes 2.00 times as long"
     )
-    assert "torch, bfloat16 reaches 50% of the convolution ceiling (75% NOT met)" in report
-    assert (
-        "torch, bfloat16 does 1.25 (1.25 to 1.25) times the operations a second of the best peer, diffusers, bf"
-        in report
-    )
-    assert "torch, bfloat16: a step takes 0.800 (0.800 to 0.800) times one in float32" in report
-    assert "| ceiling: convolution, bfloat16 |" in report
-    assert "torch: an evaluation in the bound loop takes 1.00 (1.00 to 1.00) times" in report
-    assert "compiling torch costs 30 s at the start and pays after 57 steps" in report
-    assert "steps 1.0" in report
-    assert "| torch | 0.00 M | 1,025 |" in report
+    assert said.splitlines()[0] == headline
+    assert f"<h1>{headline}</h1>" in page
+    for sentence in (
+        "On digits: torch reaches 100 % of the convolution ceiling; torch does 2.00 (2.00 to 2.00) times the operations"
+        " a second of the best peer, diffusers;",
+        "torch, bfloat16 reaches 50 % of the convolution ceiling; ",
+        "torch, bfloat16 does 1.25 (1.25 to 1.25) times the operations a second of the best peer, diffusers, bf",
+        "torch, bfloat16 takes 0.800 (0.800 to 0.800) times a step's time in float32; ",
+        "An evaluation of torch takes 1.00 (1.00 to 1.00) times in the bound loop and 1.00 (1.00 to 1.00) times in the"
+        " sample loop what the bare network's takes.",
+        "compiling torch costs 30 s at the start and pays after 57 steps.",
+        "Time grows as n to the power of: steps 1.0",
+    ):
+        assert sentence in said
+        assert sentence in page
+    assert '<th scope="row">ceiling: convolution, bfloat16</th>' in page
+    assert '<th scope="row">torch</th><td>0.00 M</td><td>1,025</td>' in re.sub(r' class="left"', "", page)
+    assert "met" not in re.sub("method|Method|metric", "", said)
     assert {path.name for path in (tmp_path / "figures").glob("*.png")} == {"training.png", "growth.png"}
     assert len(pd.read_csv(tmp_path / "results.csv")) == 10
 

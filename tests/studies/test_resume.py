@@ -213,10 +213,13 @@ def test_the_seconds_of_every_part_add_up(tmp_path):
     run_until("train", 9, settings, cells)
     state, metadata = saved_state(settings, cells[0])
     assert 0 < float(metadata["seconds"]) < 600
-    save_weights(RunFolder(settings.out).cell(cells[0].id).state, state, {**metadata, "seconds": "1000000"})
+    assert 0 < float(metadata["processor_seconds"]) < 600
+    long = {"seconds": "1000000", "processor_seconds": "2000000"}
+    save_weights(RunFolder(settings.out).cell(cells[0].id).state, state, {**metadata, **long})
     run_until("train", CUT, settings, cells)
     so_far = float(saved_state(settings, cells[0])[1]["seconds"])
     assert 1e6 < so_far < 1e6 + 600
     run_all(settings, cells)
     rows = Outcome.of(settings, cells[0]).rows.set_index("metric")["value"]
     assert so_far < rows["train_seconds"] < 1e6 + 600
+    assert 2e6 < rows["train_processor_seconds"] < 2e6 + 600

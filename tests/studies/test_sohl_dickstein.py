@@ -5,16 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
 from backends import installed_backends
 from studies.datasets import load_dataset
 from studies.datasets.swiss_roll import NOISE, THIN_NOISE, log_density
-from studies.sohl_dickstein.results import isotropic_bits
+from studies.sohl_dickstein.results import gains, isotropic_bits
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,6 +42,29 @@ def test_the_gaussian_is_isotropic_and_of_the_training_set():
     variance = np.mean((dataset.train - mean) ** 2)
     expected = multivariate_normal(mean, variance * np.eye(2)).logpdf(dataset.test) / np.log(2)
     np.testing.assert_allclose(isotropic_bits(dataset), expected, rtol=1e-12)
+
+
+def test_on_levels_the_gaussian_has_masses():
+    """Those of the bins around the levels, by differences of scipy's CDF; the outermost reach to infinity."""
+    dataset = load_dataset("digits", 40)
+    train, test = dataset.train.reshape(len(dataset.train), -1), dataset.test.reshape(40, -1)
+    gaussian = norm(train.mean(axis=0), np.sqrt(np.mean((train - train.mean(axis=0)) ** 2)))
+    half = 1 / (dataset.levels - 1)
+    upper = np.where(test > 1 - half, 1, gaussian.cdf(test + half))
+    lower = np.where(test < -1 + half, 0, gaussian.cdf(test - half))
+    np.testing.assert_allclose(isotropic_bits(dataset), np.log2(upper - lower).sum(axis=1), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "bits_of"), [("swiss_roll", "density"), ("digits", "probability")])
+def test_the_papers_numbers_stand_beside_its_own_data_alone(name, bits_of):
+    dataset = load_dataset(name, 40)
+    columns = {"recipe": "a", "backend": "torch", "metric": "bound", "value": [2.0, 2.5]}
+    table = gains(SimpleNamespace(rows=pd.DataFrame(columns)), dataset).set_index("name")
+    held_against = {"isotropic Gaussian", "true density", "the paper's, on its roll"}
+    assert held_against & set(table.index) == (held_against if name == "swiss_roll" else {"isotropic Gaussian"})
+    assert set(table["bits_of"]) == {bits_of}
+    null = isotropic_bits(dataset).mean()
+    assert table["gain_bits"].iloc[0] == pytest.approx(-2.25 * dataset.dims - null, rel=1e-12)
 
 
 def test_the_command_reports_bits_gain_and_conditional_samples(tmp_path):

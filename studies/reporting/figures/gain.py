@@ -12,6 +12,13 @@ from studies.reporting.plotting import FAINT, INK, PAPER, Panel, Plot, linear_ax
 from studies.reporting.view import View
 
 FILE = "gain.csv"
+KNOWN = {
+    "isotropic Gaussian": "the Gaussian itself",
+    "true density": "the true density, which no model passes on average",
+    "the paper's, on its roll": "the paper's number, on a roll whose thickness it does not give, and on which alone it"
+    " depends",
+}
+"""What a hollow mark is, by its name in the table."""
 
 
 def gain(view: View) -> Plot | None:
@@ -25,8 +32,10 @@ def gain(view: View) -> Plot | None:
         f"{row['bound_text']} bits, {row['gain_text']} over the Gaussian"
         for row in table.to_dict("records")
     )
+    unit = table["bits_of"].iloc[0] if "bits_of" in table else "density"  # a run of before the column
+    known = [text for name, text in KNOWN.items() if name in set(table["name"])]
     panel = Panel(
-        "Bits of density a point (higher is better)",
+        f"Bits of {unit} a point (higher is better)",
         f"Lower bound on the log likelihood of a test point. {spoken}.",
         _draw(view, table),
         height=60 + 34 * len(table),
@@ -36,8 +45,7 @@ def gain(view: View) -> Plot | None:
         "The bound in bits, and its gain over a Gaussian",
         "K, the lower bound on the log likelihood of a test point, and in brackets K less the log likelihood under an"
         " isotropic Gaussian fitted to the training set (Sohl-Dickstein et al. 2015, Table 1). Bars are 95 % intervals"
-        " over seeds. Hollow marks are not models of this run: the true density, which no model passes on average; and"
-        " the paper's number, on a roll whose thickness it does not give, and on which alone it depends.",
+        f" over seeds. Hollow marks are not models of this run: {'; '.join(known)}.",
         [panel],
         table,
         view.keys(lines=False),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,9 @@ def multiples(view: View) -> Plot | None:
     if curves.empty:
         return None
     means = curves.groupby(["recipe", "step"], sort=False)["mean"].mean().reset_index()
-    by_recipe = {recipe: curve for recipe, curve in means.groupby("recipe", sort=False)}
+    by_recipe: dict[Hashable, pd.DataFrame] = {}
+    for recipe, curve in means.groupby("recipe", sort=False):
+        by_recipe[recipe] = curve
     drawn = [recipe for recipe in view.order if recipe in by_recipe][:MOST_PANELS]
     limits = _limits(means)
     panels = [_panel(place, recipe, by_recipe, limits) for place, recipe in enumerate(drawn, 1)]
@@ -39,24 +41,24 @@ def multiples(view: View) -> Plot | None:
         "Each recipe against the field",
         f"{title_of(METRIC)}, {VOCABULARY[METRIC].unit}, by training step: {most} of {len(by_recipe)} recipes in the"
         f" order of the ranking, each before all the others in grey; means over seeds and frameworks.{others} The axis"
-        " shows the field after its first tenth of training.",
+        " is that of the second half of training.",
         panels,
         means,
     )
 
 
 def _limits(means: pd.DataFrame) -> pd.Series:
-    """The values that set the axis: those after the first tenth, since all curves fall steeply before."""
-    return means[means["step"] > 0.1 * means["step"].max()]["mean"]
+    """The values that set the axis: those of the second half of training, where the curves part."""
+    return means[means["step"] > 0.5 * means["step"].max()]["mean"]
 
 
-def _panel(place: int, recipe: Recipe, by_recipe: dict[Recipe, pd.DataFrame], limits: pd.Series) -> Panel:
+def _panel(place: int, recipe: Recipe, by_recipe: Mapping[Hashable, pd.DataFrame], limits: pd.Series) -> Panel:
     own = by_recipe[recipe]
     alt = f"Training curve of {name_of(recipe)}, which ends at {label_of(own['mean'].iloc[-1])}, before the others."
     return Panel(f"{place}. {name_of(recipe)}", alt, _draw(own, by_recipe, limits), height=150, width=220)
 
 
-def _draw(own: pd.DataFrame, by_recipe: dict[Recipe, pd.DataFrame], limits: pd.Series) -> Callable[[Axes], None]:
+def _draw(own: pd.DataFrame, by_recipe: Mapping[Hashable, pd.DataFrame], limits: pd.Series) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
         for curve in by_recipe.values():
             ax.plot(curve["step"], curve["mean"], color=FAINT, linewidth=0.5, alpha=0.35)

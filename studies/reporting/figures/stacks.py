@@ -129,8 +129,8 @@ def cost(view: View) -> Plot | None:
     return Plot(
         "cost",
         "What a cell costs",
-        "Median seconds over seeds. Cells that run side by side share the machine, so these are costs of this run, not"
-        " a benchmark.",
+        "Median seconds by the clock over seeds. Cells that run side by side share the machine, so these are costs of"
+        " this run, not a benchmark.",
         [
             Panel(
                 "Seconds of a cell, by stage",

@@ -31,6 +31,16 @@ class NetworkContract(Contract):
         network = self.backend.make_network(settings, w, FLOAT64)
         np.testing.assert_allclose(self.call(network, x, t), mlp_by_hand(settings, w, x, t), rtol=1e-12, atol=1e-12)
 
+    @pytest.mark.parametrize(("execution", "tolerance"), [(FLOAT32, 1e-5), (FLOAT64, 1e-9)])
+    def test_steps_of_the_longest_chains(self, execution, tolerance):
+        """As far as the phase can be rounded: at a million radians float64 has 1e-10."""
+        settings = MLPSettings((3,), width=16, depth=2, time_features=8)
+        w = random_weights(settings)
+        t = np.array([65_536, 65_537, 131_073, 700_001, 1_000_000])
+        x = np.random.default_rng(1).standard_normal((len(t), 3))
+        output = self.call(self.backend.make_network(settings, w, execution), x, t)
+        np.testing.assert_allclose(output, mlp_by_hand(settings, w, x, t), rtol=0, atol=tolerance)
+
     @pytest.mark.parametrize("learns_variance", [False, True])
     def test_a_placed_model_s_forward_is_its_network(self, learns_variance, monkeypatch):
         """On a chain respaced to 10 steps of 100 the network is called with its own 10, ..., 100; however often."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from core.strata import geometric_strata
 from studies.cell.bound_draws import plan_draws
 
-PLAN = plan_draws(num_steps=300, num_examples=7, seed=3)
+PLAN = plan_draws(geometric_strata(300), num_examples=7, seed=3)
 NOTHING = np.zeros(len(PLAN.strata), np.int64)
 
 
@@ -30,7 +31,7 @@ def test_a_pilot_is_pairs_of_one_example_and_step_and_what_follows_is_single():
     draws = PLAN.draws_between(NOTHING, NOTHING + 40)
     for h, pilot in enumerate(PLAN.pilot):
         _, example, t = of_stratum(draws, h)
-        assert pilot in (4, 16)
+        assert pilot in (4, 32)
         np.testing.assert_array_equal(example[:pilot:2], example[1:pilot:2])
         np.testing.assert_array_equal(t[:pilot:2], t[1:pilot:2])
         # One visit a pair and one a draw after it: whole shuffles of the 7 examples, one after another.
@@ -52,14 +53,24 @@ def test_steps_lie_in_their_stratum_and_fill_it_evenly():
 
 
 def test_only_the_pilot_of_the_first_stratum_is_left_out_of_the_estimate():
-    draws = PLAN.draws_between(NOTHING, NOTHING + 20)
+    draws = PLAN.draws_between(NOTHING, NOTHING + 40)
     left_out = draws[~PLAN.is_estimated_from(draws)]
     assert set(left_out.stratum) == {0}
-    assert sorted(left_out.order) == list(range(16))
-    np.testing.assert_array_equal(PLAN.least[:3], [20, 4, 4])
+    assert sorted(left_out.order) == list(range(32))
+    np.testing.assert_array_equal(PLAN.least[:3], [64, 4, 4])
+
+
+def test_the_parts_that_share_a_slope_keep_pairs_and_pilots_apart():
+    draws = PLAN.draws_between(NOTHING, NOTHING + 40)
+    part = PLAN.part(draws)
+    assert set(part[draws.stratum == 0][:32]) == {2, 3}
+    assert set(part[draws.stratum == 0][32:]) == {0, 1}
+    for h, pilot in enumerate(PLAN.pilot):
+        assert np.all(np.diff(part[draws.stratum == h][:pilot]) % 2 == 1)
+        assert h == 0 or set(part[draws.stratum == h]) == {0, 1}
 
 
 def test_another_seed_draws_otherwise():
-    other = plan_draws(num_steps=300, num_examples=7, seed=4)
+    other = plan_draws(geometric_strata(300), num_examples=7, seed=4)
     same, differs = (plan.draws_between(NOTHING, NOTHING + 60) for plan in (PLAN, other))
     assert np.mean(same.example != differs.example) > 0.5

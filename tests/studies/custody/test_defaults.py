@@ -234,20 +234,19 @@ def test_flags_go_over_presets_and_presets_over_bases(tmp_path):
     [
         (
             "compare_parameterizations",
-            {"predictions": ["epsilon", "v"], "schedules": ["cosine"], "dataset": "swiss_roll", "seeds": 1},
-            8,
+            {
+                "predictions": ["epsilon", "v"], "objectives": ["posterior_kl", "target_mse"], "schedules": ["cosine"],
+                "variances": ["learned_diagonal", "beta_tilde"], "dataset": "mixture", "seeds": 1,
+            },
+            6,
         ),
         (
             "compare_schedules",
             {
-                "schedules": [
-                    "linear-scaled:50", "linear-scaled:100", "cosine:50", "cosine:100", "learned:50", "learned:100",
-                ],
-                "dataset": "swiss_roll",
-                "seeds": 1,
-                "sample_steps": 10,
+                "schedules": ["linear-scaled:100", "cosine:100", "cosine:50", "learned:100"], "dataset": "mixture",
+                "seeds": 1, "sample_steps": 10,
             },
-            10,
+            7,
         ),
         (
             "sohl_dickstein_2015",

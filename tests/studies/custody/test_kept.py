@@ -22,8 +22,12 @@ from studies.plan.settings import StudySettings
 from studies.reporting.plotting import Plot
 from studies.reporting.tables import dataset_tables
 from studies.reporting.view import views_of
-from studies.run.process import News
+from studies.run.process import News, one_after_another
 from studies.run.watch import STAGE_SHARE
+from studies.samplers import study as samplers
+from studies.samplers.cell import METRICS as SCORED
+from studies.samplers.cell import run_cell as sampler_cell
+from studies.samplers.settings import SamplerSettings
 from studies.store import files
 from studies.store.cells import Cell
 from studies.store.folder import CellFolder, RunFolder
@@ -36,10 +40,13 @@ STAGES = tuple(STAGE_SHARE)
 
 
 class Killing:
-    """An executor in this process; the cell `victim` dies where it reports `stage`."""
+    """An executor in this process; the cell `victim` dies where it reports `stage`, at the share `done` of it."""
 
-    def __init__(self, victim: str = "", stage: str = "") -> None:
-        self.victim, self.stage = victim, stage
+    def __init__(self, victim: str = "", stage: str = "", done: int | None = None, body: Any = run_recorded) -> None:
+        self.victim, self.stage, self.done, self.body = victim, stage, done, body
+
+    def kills(self, cell: str, stage: str, done: int) -> bool:
+        return (cell, stage) == (self.victim, self.stage) and self.done in (None, done)
 
     def start(self, run: Path, group: Group) -> _Running:
         return _Running(self, run, group)
@@ -53,11 +60,11 @@ class _Running:
         reports: list[News] = []
 
         def report(stage: str, done: int, total: int, loss: float | None = None, rows: Any = (), *, cell: str) -> None:
-            if (cell, stage) == (self.killing.victim, self.killing.stage):
+            if self.killing.kills(cell, stage, done):
                 raise RuntimeError(f"killed in {stage}")
             reports.append({"stage": stage, "done": done, "total": total, "loss": loss, "rows": rows, "cell": cell})
 
-        run_recorded(self.run, self.group, report)
+        self.killing.body(self.run, self.group, report)
         yield from reports
 
     def end(self) -> str:
@@ -74,14 +81,14 @@ def draw_alone(plot: Plot, folder: Path) -> None:
         panel.draw(Figure().subplots())
 
 
-def draw_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.reporting.figures.save", draw_alone)
+def leave_figures_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.reporting.figures.save", lambda plot, folder: None)
     monkeypatch.setattr("studies.reporting.page.images", lambda plot: [])
 
 
 @pytest.fixture(autouse=True)
-def _figures_drawn_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    draw_quickly(monkeypatch)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_figures_out(monkeypatch)
 
 
 def settings_in(folder: Path, points: Path, **changes: Any) -> StudySettings:
@@ -124,14 +131,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path
     points = write_points(folder / "points.npz", train=60, test=30, dims=2)
     with pytest.MonkeyPatch.context() as monkeypatch:
         installed_fakes(monkeypatch)
-        draw_quickly(monkeypatch)
+        leave_figures_out(monkeypatch)
         settings = settings_in(folder / "run", points)
         assert run(settings, Killing()) == 0
         yield points, results_of(settings)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_rows_before_a_failing_stage_are_kept(undisturbed, fakes, tmp_path, capsys, stage):
+def test_the_rows_before_a_failing_stage_are_kept(undisturbed, fakes, tmp_path, capsys, monkeypatch, stage):
     """One of two cells dies in a stage: all that it had measured stands in results and report, beside the reason.
 
     The same command then completes it: to the bit what it would have been.
@@ -159,6 +166,7 @@ def test_the_rows_before_a_failing_stage_are_kept(undisturbed, fakes, tmp_path, 
     assert folder.checkpoint.is_file() == ("train" in before)
     assert folder.samples.is_file() == ("sample" in before)
     assert not folder.rows.exists()
+    monkeypatch.setattr("studies.reporting.page.make_report", lambda run: ("", run))  # seen above
     assert run(settings, Killing()) == 0
     check_whole(settings, whole)
 
@@ -267,9 +275,10 @@ TOO_FEW = "points on either side, got"
     ids=["train", "test", "test_examples", "both", "two", "equal", "white"],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_blank_and_nothing_else(
-    undisturbed, fakes, tmp_path, capsys, make, changes: dict[str, Any], left_blank: dict[str, str]
+    undisturbed, fakes, tmp_path, capsys, monkeypatch, make, changes: dict[str, Any], left_blank: dict[str, str]
 ):
-    """A study of too few or too equal examples ends well, with every other row, and names each blank with its reason."""
+    """Too few or too equal examples: the study ends well, with every other row, and names each blank and its reason."""
+    monkeypatch.setattr("studies.reporting.figures.save", draw_alone)
     points = make(tmp_path / "points.npz")
     settings = settings_in(tmp_path / "run", points, **changes)
     assert run(settings, Killing()) == 0
@@ -285,3 +294,62 @@ def test_what_cannot_be_measured_is_blank_and_nothing_else(
         for text in (page, printed):
             assert f"The reason: {blanks[metric]}." in text
         assert f"Not computed in 2 cells: {blanks[metric]}." in page
+
+
+def sample_study(settings: StudySettings, monkeypatch: pytest.MonkeyPatch, killing: Killing) -> tuple[int, Path]:
+    """compare_samplers on a finished run, of two chains: its status and its folder."""
+    killing.body = one_after_another(sampler_cell)
+    monkeypatch.setattr("studies.samplers.study.LocalProcesses", lambda *_: killing)
+    out = settings.out.parent / "samplers"
+    asked = SamplerSettings(
+        run=settings.out, out=out, samplers=("ancestral",), steps=(3, 12), samples=20, device="cpu", jobs=1
+    )
+    return samplers.run_and_report(asked, samplers.sampled_cells(asked), []), out
+
+
+def test_the_chains_before_a_failing_one_are_kept(undisturbed, fakes, tmp_path, capsys, monkeypatch):
+    """The longest comes first: its scores and samples are there though the cell died in the other one."""
+    points, _ = undisturbed
+    settings = settings_in(tmp_path / "run", points)
+    victim = grid(settings)[-1]
+    assert run(settings, Killing()) == 0
+    status, out = sample_study(settings, monkeypatch, Killing(victim.id, "sample", 12))
+    assert status == 1
+    assert f"failed: {victim.id}: RuntimeError: killed in sample" in capsys.readouterr().out
+    assert f"Failed: {victim.id}: RuntimeError: killed in sample" in RunFolder(out).page.read_text()
+    results = pd.read_csv(RunFolder(out).results)
+    kept = results[results["objective"] == victim.objective]
+    assert set(kept["sampler"]) == {"ancestral-12"}
+    assert {"frechet", "recall_floor"} <= set(kept["metric"])
+    with np.load(RunFolder(out).cell(victim.id).samples) as samples:
+        assert samples.files == ["ancestral-12"]
+    assert sample_study(settings, monkeypatch, Killing()) == (0, out)
+    both = pd.read_csv(RunFolder(out).results).groupby("objective")["sampler"].unique()
+    assert [sorted(names) for names in both] == [["ancestral-12", "ancestral-3"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("make", "left_blank"),
+    [
+        (few(12, 3), {"frechet_features", "precision", "recall"}),
+        (few(2, 2), {*SCORED} - {"sliced_w2"}),
+        (equal, {"frechet_features"}),
+    ],
+    ids=["few", "two", "equal"],
+)
+def test_scores_of_chains_are_blank_where_they_cannot_be_had(fakes, tmp_path, monkeypatch, capsys, make, left_blank):
+    settings = settings_in(tmp_path / "run", make(tmp_path / "points.npz"), objectives=("epsilon_mse",))
+    assert run(settings, Killing()) == 0
+    capsys.readouterr()
+    status, out = sample_study(settings, monkeypatch, Killing())
+    assert status == 0
+    results = pd.read_csv(RunFolder(out).results)
+    there = {name for metric in set(SCORED) - left_blank for name in (metric, f"{metric}_floor")}
+    assert there == set(results["metric"]) - {"sample_seconds", "scored_samples", "scored_reference"}
+    printed, page = capsys.readouterr().out, RunFolder(out).page.read_text()
+    (folder,) = RunFolder(out).every_cell()
+    reasons = {row["metric"]: row["reason"] for row in files.read_blanks(folder)}
+    assert {metric.removesuffix("_floor") for metric in reasons} == left_blank
+    for reason in reasons.values():
+        assert f"The reason: {reason}." in printed
+        assert f"The reason: {reason}." in page

@@ -5,6 +5,7 @@ And beside it what looks alike, but is to end well.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import signal
@@ -27,6 +28,7 @@ from studies.plan.command import guarded
 from studies.plan.settings import read_settings
 from studies.store.cells import FACTORS
 from studies.store.folder import RunFolder
+from studies.store.measured import record_measured
 from studies.store.reading import read_run
 from tests.studies.custody.command import Commands, Seen
 from tests.studies.custody.entry import make_cell, write_points
@@ -172,6 +174,42 @@ def test_a_run_without_a_digest_goes_on(commands, begun, tmp_path):
     alter(tmp_path / "mine.npz", "train")
     words = f"--dataset {tmp_path / 'mine.npz'} --out {begun.out} --flow-examples 0"
     assert set(commands.study(f"{words} --seeds 2").rows["seed"]) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("compare_samplers", "--steps 4 --samplers ddim --samples 20"),
+        ("compare_estimators", "--examples 6 --noise-draws 2 --repeats 20 --network-repeats 0"),
+    ],
+)
+def test_a_run_trained_anew_since_it_was_measured(commands, begun, tmp_path, capsys, script, flags):
+    """Is told from the run that was measured, also where measuring did not end; with its network back all goes on."""
+    out = tmp_path / "measured"
+    words = ["--run", str(begun.out), "--out", str(out), "--jobs", "1", *flags.split()]
+    assert commands.run(script, words).status == 0
+    (cell,) = RunFolder(begun.out).every_cell()
+    network = cell.checkpoint.read_bytes()
+    assert RunFolder(out).cell(cell.id).measured.read_text() == hashlib.sha256(network).hexdigest() + "\n"
+    cell.checkpoint.write_bytes(network[:-1] + bytes([network[-1] ^ 1]))
+    for _ in range(2):
+        before = everything(tmp_path)
+        said = reason_of(commands.run(script, words, execute=False), before, tmp_path, capsys)
+        assert said.startswith(f"{begun.out} was trained anew since {out} measured {cell.id} (digest ")
+        assert said.endswith("; give another folder with --out")
+        RunFolder(out).cell(cell.id).rows.unlink(missing_ok=True)
+    cell.checkpoint.write_bytes(network)
+    assert commands.run(script, words, execute=False).cells == [cell.id]
+
+
+def test_a_run_trained_anew_while_it_is_measured(commands, begun, tmp_path):
+    """A cell that goes on is told, as one that is finished."""
+    words = ["--run", str(begun.out), "--out", str(tmp_path / "s"), "--steps", "4", "--jobs", "1"]
+    commands.run("compare_samplers", words)
+    (cell,) = RunFolder(begun.out).every_cell()
+    cell.checkpoint.write_bytes(b"another")
+    with pytest.raises(ValueError, match="was trained anew since"):
+        record_measured(tmp_path / "s", begun.out, cell.id)
 
 
 # Files.

@@ -201,7 +201,7 @@ def test_bad_input(sets):
 
 
 def blanks_in(rows):
-    """The metrics without a value, and those without a floor; a reason is there where a number is not, and only there."""
+    """The metrics without a value, and those without a floor; a reason is there where a number is not."""
     for row in rows:
         for number, reason in ((row["value"], row["why_no_value"]), (row["floor"], row["why_no_floor"])):
             assert np.isnan(number) == bool(reason)
@@ -211,7 +211,7 @@ def blanks_in(rows):
 
 @pytest.mark.parametrize("name", [name for name in FROM_DATA if METRICS[name].least > 1])
 def test_a_metric_needs_the_points_it_says_and_no_more(sets, name):
-    """With `least` samples and test examples it has a value, with one fewer of either it is a blank that counts them."""
+    """With `least` samples and test examples it has a value, with one fewer of either it is a blank that says so."""
     least, train = METRICS[name].least, sets["train"]
     points = np.random.default_rng(5).normal(size=(2, least, 2, 3))
     (enough,) = evaluate(*(points[0], train, points[1]), names=[name])
@@ -223,7 +223,7 @@ def test_a_metric_needs_the_points_it_says_and_no_more(sets, name):
         assert f"at least {least} points on either side, got {len(samples)} and {len(test)}" in row["why_no_value"]
 
 
-@pytest.mark.parametrize("name", [name for name in FROM_DATA if 1 < METRICS[name].least and name != "memorisation_p"])
+@pytest.mark.parametrize("name", [name for name in FROM_DATA if METRICS[name].least > 1 and name != "memorisation_p"])
 def test_a_metric_has_no_value_for_fewer_points_than_it_says(name):
     """So that nothing is left blank that could be had; the p-value's normal ranks are a matter of how near they are."""
     few = np.random.default_rng(6).normal(size=(METRICS[name].least - 1, 2))
@@ -249,7 +249,7 @@ def test_points_that_are_all_the_same_leave_blank_what_needs_a_scale():
 @pytest.mark.parametrize(
     ("make", "left_blank"),
     [
-        # Mostly one point: the median distance is 0, so that no bandwidth follows; the features have something to learn.
+        # Mostly one point: the median distance is 0, so that no bandwidth follows; features have something to learn.
         (lambda rng, n: np.where(np.arange(n)[:, None] < n // 8, 1.0, 0.0) * np.ones(3), {"mmd2_1", "c2st"}),
         # A line in space, and a coordinate that never changes: no trouble to anything.
         (lambda rng, n: rng.normal(size=(n, 1)) * [1.0, -2.0, 0.0], set()),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 
 from studies.metrics import mmd
 from studies.metrics.mmd import median_distance, unbiased_mmd2
@@ -103,3 +104,17 @@ def test_bad_input():
         unbiased_mmd2(np.eye(3), np.ones((3, 3)))
     with pytest.raises(ValueError, match="at least 2 rows"):
         unbiased_mmd2(np.eye(3), np.ones((1, 3)))
+
+
+def test_points_far_off_leave_the_others_distances():
+    """A point at 1e8 in both sets: kernels of differences, by cdist, to what 1e8 itself rounds by."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.normal(size=(50, 3))
+    x[0, 0] = y[0, 0] = 1e8
+    h = median_distance(y)
+
+    def mean_kernel(a, b, less=0):
+        return (np.exp(-cdist(a, b, "sqeuclidean") / (2 * h**2)).sum() - less) / (len(a) * (len(b) - (less > 0)))
+
+    expected = mean_kernel(x, x, 60) + mean_kernel(y, y, 50) - 2 * mean_kernel(x, y)
+    assert unbiased_mmd2(x, y, multiples=[1.0])[0] == pytest.approx(expected, abs=1e-8)

@@ -181,3 +181,14 @@ def test_bad_input():
         density_coverage(np.zeros((3, 2)), np.zeros((9, 2)), k=0)
     with pytest.raises(ValueError, match="test and train: expected rows of one size, got 3 and 2"):
         memorisation_test(np.zeros((3, 2)), np.zeros((9, 2)), np.zeros((9, 3)))
+
+
+def test_a_training_point_far_off_leaves_the_nearest_where_they_are():
+    """In 20 dimensions, where the search expands squares, a copy of a training point is at distance 0."""
+    rng = np.random.default_rng(0)
+    train = rng.normal(size=(60, 20))
+    train[0, 0] = 1e12
+    copies, test = train[1:31], rng.normal(size=(30, 20))
+    near = train[1:] + 1e-3 * rng.normal(size=(59, 20))  # rivals that a rounded square cannot tell from the copies
+    distances, _ = neighbours._distances_to_train(copies, test, np.concatenate([train, near]))
+    np.testing.assert_array_equal(distances, 0)

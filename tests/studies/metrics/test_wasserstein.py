@@ -1,7 +1,10 @@
 """W_2 against quadrature of quantile functions, the assignment problem and the closed form of Gaussians."""
 
+import math
 import subprocess
 import sys
+from fractions import Fraction
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +167,32 @@ def test_bad_input():
         sliced_wasserstein_2(np.zeros((2, 2)), np.zeros((2, 2)), num_projections=0)
     with pytest.raises(ValueError, match="rows of one size"):
         wasserstein_2(np.zeros((2, 2)), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (2, 3)])
+@pytest.mark.parametrize("apart", [0.0, 1e3])
+def test_a_pair_of_points_far_off_hides_no_other(n, m, apart):
+    """Both sets hold a point near 1e8: every permutation's mean cost in fractions, points repeated to lcm(n, m)."""
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(size=(n, 2)), rng.normal(size=(m, 2)) + 0.5
+    x[0, 0], y[-1, 0] = 1e8, 1e8 + apart
+    size = math.lcm(n, m)
+    costs = [
+        [
+            sum((Fraction(a) - Fraction(b)) ** 2 for a, b in zip(p, q, strict=True))
+            for q in np.repeat(y, size // m, axis=0)
+        ]
+        for p in np.repeat(x, size // n, axis=0)
+    ]
+    least = min(sum(row[j] for row, j in zip(costs, order, strict=True)) for order in permutations(range(size)))
+    assert wasserstein_2(x, y) == pytest.approx(math.sqrt(least / size), rel=1e-12)
+
+
+def test_a_pair_of_points_far_off_among_many():
+    """200 in each set, where the far pair's cost of 1e16 swamps the solver's tolerance."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 3)), rng.normal(size=(200, 3))
+    x[0, 0] = y[0, 0] = 1e8
+    rest = cdist(x[1:], y[1:], "sqeuclidean")  # no other plan carries the far points to each other
+    total = rest[linear_sum_assignment(rest)].sum() + np.sum((x[0] - y[0]) ** 2)
+    assert wasserstein_2(x, y) == pytest.approx(math.sqrt(total / 200), rel=1e-9)

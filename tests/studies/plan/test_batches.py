@@ -1,4 +1,4 @@
-"""Batches of evaluations: 256 on a CPU, and on a GPU by its memory and the network's size."""
+"""Batches of evaluations: at most 256 on a CPU, and on a GPU by its memory, and on both by the network's size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from backends.flops import layer_outputs
+from backends.flops import attention_scores, layer_outputs
 from backends.networks import MLPSettings, UNetSettings
 from studies.plan import batches, machine
 from studies.throughput.workloads import CIFAR10
@@ -23,9 +23,35 @@ def with_driver(folder, monkeypatch, script: str) -> None:
     monkeypatch.setenv("PATH", str(folder), prepend=":")
 
 
-def test_a_cpu_takes_256(monkeypatch):
+@pytest.mark.parametrize(
+    ("settings", "batch"),
+    [
+        (DIGITS, 256),
+        (UNetSettings((28, 28, 1), (32, 64)), 256),
+        (MLPSettings((2,)), 256),
+        (CIFAR10, 32),
+        (UNetSettings((2048, 1), (16, 32)), 64),  # 1,024 positions in the middle: 2 x 4 MiB of scores an example
+        (UNetSettings((2048, 1), (16, 32), mid_attention=False), 256),
+        (UNetSettings((16384, 1), (16, 32)), 1),
+    ],
+)
+def test_a_cpu_takes_256_where_these_fit_into_a_gibibyte(settings, batch, monkeypatch):
     monkeypatch.setattr(batches, "gpu_memory", lambda: 80 * GIGABYTE)
-    assert batches.evaluation_batch(CIFAR10, "cpu") == 256
+    assert batches.evaluation_batch(settings, "cpu") == batch
+
+
+@pytest.mark.parametrize(
+    ("settings", "scores"),
+    [
+        (UNetSettings((2048, 1), (16, 32)), 1024**2),
+        (UNetSettings((2048, 1), (16, 32), attention_levels=(0,)), 2048**2),
+        (UNetSettings((2048, 1), (16, 32), mid_attention=False), 0),
+        (UNetSettings((8, 16, 3), (8, 16, 16), 2, (0, 2)), (8 * 16) ** 2),
+        (MLPSettings((2,)), 0),
+    ],
+)
+def test_the_scores_are_those_of_the_finest_attention(settings, scores):
+    assert attention_scores(settings) == scores
 
 
 def test_a_gpu_takes_what_it_holds(monkeypatch):

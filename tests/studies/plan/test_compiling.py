@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from backends.capabilities import TORCH
+from core.timesteps import SecondMoments
 from studies.datasets import load_dataset
 from studies.plan import compiling, costs
-from studies.plan.settings import StudySettings
+from studies.plan.announcement import announcement
+from studies.plan.settings import PRESETS, StudySettings
 from studies.store.cells import Cell
-from studies.study import announcement
 
 DIGITS = (8, 8, 1)
 LONG = StudySettings(train_steps=100_000, device="cpu")
@@ -90,3 +94,57 @@ def test_the_default_study_announces_its_quarter_of_an_hour():
     (last,) = (line for line in announcement(default, [cell("torch")] * 12, digits).splitlines() if "minutes" in line)
     assert 12 <= int(last.split()[1]) <= 18
     assert "minutes" not in announcement(default, [cell("torch")], load_dataset("swiss_roll", None))
+
+
+def test_chains_of_a_schedule_s_own_length_are_counted_as_long_as_they_are():
+    """Three cells of T = 50, 1000 and 4000 on one core: the minutes are those of all three."""
+    settings = StudySettings(device="cpu", jobs=1, full_samples=200, sample_steps=50)
+    digits = load_dataset("digits", None)
+    network = settings.network(digits.shape, False)
+    cells = [replace(cell("torch"), schedule=f"cosine:{length}") for length in (1000, 4000, 50)]
+    said = announcement(settings, cells, digits)
+    seconds = [costs.cell_seconds(network, settings.replace(num_steps=t), len(digits.test)) for t in (50, 1000, 4000)]
+    assert "T = 50, 1000, 4000, then" in said
+    assert f"  about {sum(seconds) / 60:,.0f} minutes" in said
+    evaluation = costs.training_seconds(network, settings.replace(train_steps=1, batch_size=1)) / 3
+    assert seconds[2] - seconds[1] == pytest.approx(200 * 3000 * evaluation)
+    assert seconds[1] - seconds[0] == pytest.approx(200 * 1000 * evaluation)  # at T = 50 none are drawn beside
+    assert "  samples are by the whole chain where T = 50 or less: none are drawn beside them" in said
+    assert "whole chain" not in announcement(settings.replace(sampler="ddim"), cells, digits)
+    assert "whole chain" not in announcement(settings.replace(full_samples=0), cells, digits)
+
+
+@pytest.mark.parametrize(("num_steps", "batch"), [(100, 32), (1000, 64), (40, 7)])
+def test_importance_sampling_begins_when_it_is_said_to(num_steps, batch):
+    """Of 200 simulated trainings exp(-0.5), 0.61, have ten losses at every t by then: 121 ± 7, with 5 deviations."""
+    rng = np.random.default_rng(0)
+    after = costs.steps_to_warm(num_steps, batch)
+    warm = 0
+    for _ in range(200):
+        counts = np.bincount(rng.integers(0, num_steps, after * batch), minlength=num_steps)
+        warm += SecondMoments(np.zeros((num_steps, 10)), counts).warm
+    assert 121 - 35 <= warm <= 121 + 35
+
+
+def test_importance_sampling_that_hardly_begins_is_said_before():
+    """The smoke preset: t is uniform for most of its 60 steps."""
+    digits = load_dataset("digits", 60)
+    smoke = StudySettings(**PRESETS["smoke"], device="cpu")
+    importance = replace(cell("torch"), timesteps="importance")
+    after = costs.steps_to_warm(100, 32)
+    line = f"  importance sampling of T = 100 begins after about {after} steps, of 60; t is uniform until then"
+    assert line in announcement(smoke, [cell("torch"), importance], digits).splitlines()
+    assert "importance" not in announcement(smoke, [cell("torch")], digits)
+    assert "importance" not in announcement(StudySettings(device="cpu"), [importance], digits)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        ("digits", "  a U-Net of widths 16, 32"),
+        ("swiss_roll", "  a perceptron of width 128 and depth 3, as examples are"),
+    ],
+)
+def test_the_network_that_is_trained_is_said(dataset, said):
+    """Points take no notice of --widths, images none of --mlp-width."""
+    assert f"\n{said}" in announcement(StudySettings(device="cpu"), [cell("torch")], load_dataset(dataset, None))

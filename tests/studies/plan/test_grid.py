@@ -8,10 +8,10 @@ from contextlib import nullcontext
 import pytest
 
 from studies.datasets import load_dataset
+from studies.plan.announcement import announcement
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import StudySettings, from_json
-from studies.study import announcement
 
 BOTH = StudySettings(
     backends=("torch",), seeds=2, timesteps=("uniform", "importance"), dtypes=("float32", "bfloat16"), device="cpu"
@@ -75,3 +75,9 @@ def test_float64_is_refused_where_a_backend_cannot_keep_it(monkeypatch, engine, 
 
 def test_settings_are_read_as_they_were_written():
     assert from_json(to_json(BOTH)) == BOTH
+
+
+def test_more_cells_than_anybody_runs_are_refused_at_once(monkeypatch):
+    monkeypatch.setattr("studies.plan.grid.check_backend", lambda name: None)
+    with pytest.raises(ValueError, match="a study has at most 100,000 cells, got 160,000; name fewer of its factors"):
+        grid(BOTH.replace(seeds=10_000, predictions=("epsilon", "v")))

@@ -8,10 +8,10 @@ import pytest
 from core.bounds import prior_kl
 from core.schedules import from_log_snr, make_schedule
 from studies.datasets import load_dataset
+from studies.plan.announcement import announcement
 from studies.plan.grid import grid
 from studies.plan.schedules import MOST_LEFT, left_at_the_end
 from studies.plan.settings import PRESETS, StudySettings
-from studies.study import announcement
 
 
 @pytest.mark.parametrize(

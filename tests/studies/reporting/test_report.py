@@ -22,6 +22,7 @@ from studies.reporting.names import difference_name
 from studies.reporting.page import closing_table, make_report, write_comparison, write_report
 from studies.reporting.plotting import images, save
 from studies.reporting.ranking import ranking
+from studies.reporting.tables import dataset_tables
 from studies.reporting.view import views_of
 from studies.statistics import sequential_interval
 from studies.store.cells import LATER_FACTORS
@@ -389,14 +390,14 @@ def test_recipes_that_differ_in_one_factor_are_subtracted_too(tmp_path):
         tmp_path / "run", schedules=["linear", "cosine"], predictions=["epsilon", "x_0"], backends=["torch"],
         seeds=3, samples=False,
     )  # fmt: skip
-    rows = read_run(folder).rows
-    table = values(rows, "bound")
+    (view,) = views_of(read_run(folder))
+    table = values(view.rows, "bound")
     recipes = levels_in(table, "recipe")
     pairs = one_factor_apart(recipes)
     assert all(second != recipes[0] for _, second in pairs)
     assert len(pairs) == len(set(pairs)) == 12 - 3  # the edges of a cube, without the first recipe's
     name = "cosine \N{MINUS SIGN} linear with x₀ · posterior KL"
-    assert name in closing_table(folder)
+    assert name in {row["name"] for row in dataset_tables(view)["differences"]}
     factors = ("schedule", "prediction", "objective")
     first, second = (Recipe(factors, (schedule, "x_0", "posterior_kl")) for schedule in ("cosine", "linear"))
     assert (first, second) in pairs

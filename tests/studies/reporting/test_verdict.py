@@ -349,3 +349,49 @@ def test_an_answer_about_the_kl_under_uniform_t_comes_with_a_caution():
     told = ["--timesteps uniform importance" in " ".join(verdict_sentences(one)) for one in (uniform, both, without)]
     assert told == [True, False, False]
     assert not any("--timesteps" in sentence for sentence in verdict_sentences(frame_of(CLEAR)))
+
+
+def test_the_headline_names_the_metrics_that_disagree():
+    """Fréchet distance favours the MSE, sliced W2 the KL, precision the MSE: only the second is named."""
+    better, worse = [1.0, 1.1, 0.9], [2.0, 2.2, 2.0]
+    favours = {"frechet": (better, worse), "sliced_w2": (worse, better), "precision": (worse, better)}
+    frame = pd.concat(
+        frame_of({("epsilon_mse", "torch"): mse, ("posterior_kl", "torch"): kl}, metric, sampler="ddim-50")
+        for metric, (mse, kl) in favours.items()
+    )
+    expected = "The epsilon MSE has the better samples (by Fréchet distance; sliced Wasserstein distance W₂ disagrees)."
+    assert headline(frame) == expected
+
+
+def test_training_is_told_in_processor_seconds_where_every_cell_has_them():
+    """Otherwise by the clock, and the sentence says so: for an older run, and where some cells are older."""
+
+    def told(*parts: pd.DataFrame) -> str:
+        sentences = verdict_sentences(pd.concat([frame_of(CLEAR), *parts]))
+        return next(sentence for sentence in sentences if sentence.startswith("Training one cell took"))
+
+    spent = {"train_seconds": 300.0, "train_processor_seconds": 100.0}
+    rows = {name: frame_of({key: [value] * 3 for key in CLEAR}, name, unit="s") for name, value in spent.items()}
+    assert told(*rows.values()) == "Training one cell took 100 s in PyTorch (median, of processor time)."
+    by_clock = "Training one cell took 300 s in PyTorch (median, by the clock, other load on the machine included)."
+    assert told(rows["train_seconds"]) == by_clock
+    assert told(rows["train_seconds"], rows["train_processor_seconds"].iloc[1:]) == by_clock
+
+
+def test_on_a_gpu_training_is_told_by_the_clock(tmp_path):
+    """The processor only feeds it."""
+    cell = CellRecord(tmp_path / "digits-linear-x", {}, {"device": "cuda (an accelerator)"}, None, finished=True)
+    spent = {"train_seconds": 300.0, "train_processor_seconds": 100.0}
+    rows = [frame_of({key: [value] * 3 for key in CLEAR}, name, unit="s") for name, value in spent.items()]
+    assert "300 s in PyTorch" in " ".join(verdict_sentences(pd.concat([frame_of(CLEAR), *rows]), [cell]))
+
+
+def test_many_troubles_are_named_by_a_few(tmp_path):
+    """Of 12 failed cells three are named, and how many there are besides."""
+    cells = [
+        CellRecord(tmp_path / f"digits-{i}", {}, {}, "RuntimeError: out of memory", finished=False) for i in range(12)
+    ]
+    text = " ".join(verdict_sentences(frame_of(CLEAR), cells))
+    assert "12 cells failed" in text
+    assert text.count("out of memory") == 3
+    assert "and 9 more" in text
