@@ -135,7 +135,7 @@ def test_channels_that_are_no_colours_stand_side_by_side():
 def test_values_beyond_minus_one_and_one_are_drawn_where_real_data_have_them():
     real = np.linspace(0, 255, 10 * 16).reshape(10, 4, 4, 1)
     picture = pixels(real_and_made("made", real, [("one", INK, real)])[0])
-    assert len(np.unique(picture)) > 50  # and not white alone
+    assert np.mean(picture < 128) > 0.1  # the darker half of what is drawn, and not white alone
     assert "Black is −1.00 and white 255" in note((4, 4, 1), (-1.0, 255.0))  # noqa: RUF001
 
 
