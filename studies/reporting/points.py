@@ -259,7 +259,7 @@ def pairs(label: str, real: Array, array: Array, colour: str, columns: Sequence[
         if outside := int(np.sum(~np.all((first >= low) & (first <= high), axis=1))):
             words = f"{outside} of {count(len(first), 'sample')} outside\nin some column"
             ax.text(0.98, 0.98, words, transform=ax.transAxes, ha="right", va="top", size=9.5, color=FAINT)
-        for i, j in zip(*np.tril_indices(size), strict=True):
+        for i, j in ((row, column) for row in range(size) for column in range(row + 1)):
             left, bottom = 0.08 + 0.93 * j / size, 0.09 + 0.91 * (size - 1 - i) / size
             inset = ax.inset_axes((left, bottom, 0.85 / size, 0.82 / size))
             of_x, of_y = columns[int(j)], columns[int(i) + 1]

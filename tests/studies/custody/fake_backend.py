@@ -15,6 +15,7 @@ What it computes:
 - The field of the flow is dx / d lambda = FLOW_RATE x.
 - A chain ends at x_0 = x_T / 2 + the mean of its noise, or at `fake.samples[:N]` where these are set; its guesses at
   step t are t.
+- The network alone puts out zeros, unrecorded.
 
 What it records, in the order in which it came, in `fake.calls`: one dataclass a call. `fake.trainings` and
 `fake.evaluations` arrange them by the trainer or the network that they were made of; `Evaluation` tells the stages of
@@ -342,6 +343,10 @@ class FakePlaced:
             )
         )
         return x_0, {t: np.full(x_T.shape, float(t)) for t in keep}
+
+    def forward(self) -> Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]:
+        channels = 2 if self.process.learns_variance else 1
+        return lambda x_t, t: np.zeros((*x_t.shape[:-1], channels * x_t.shape[-1]))
 
 
 class FakeBackend:

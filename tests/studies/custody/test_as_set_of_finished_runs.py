@@ -188,6 +188,25 @@ def test_clip_x_0(sampled, plain_samples):
         assert np.abs(x_0_hat).max() == 0.5
 
 
+@OF_SAMPLERS.of("interpolations")
+def test_interpolations(sampled, plain_samples, commands, finished):
+    """One chain more: DDIM in the longest of the steps, from 11 mixes each of the first two pairs of test examples.
+
+    Zeros as epsilon_hat leave x_t over the signal what it is from x_1 to x_T.
+    """
+    seen = sampled("--interpolations 2", samples=np.full((64, 3), np.nan))
+    assert drawn(seen) == [*drawn(plain_samples), (ddim_step, 12, 22)]
+    with np.load(finished.out / "reference.npz") as arrays:
+        test = arrays["test"][:4].reshape(2, 2, -1).astype(np.float64)
+    alpha_bar = cosine(12).alpha_bar
+    ends = seen.chains()[-1].x_T.reshape(2, 11, -1)[:, [0, -1]]
+    np.testing.assert_allclose(ends, test * np.sqrt(alpha_bar[12] / alpha_bar[1]), rtol=1e-6)
+    (path,) = seen.out.glob("cells/*/interpolations.npz")
+    with np.load(path) as arrays:
+        np.testing.assert_allclose(arrays["ends"], test, rtol=1e-6)
+    assert not list(plain_samples.out.glob("cells/*/interpolations.npz"))
+
+
 @OF_SAMPLERS.of("cells")
 def test_the_cells_that_are_sampled(sampled, finished):
     seen = sampled("--cells objective=posterior_kl")

@@ -86,6 +86,7 @@ SAMPLERS: dict[str, Any] = {
     "dpm_solver_up_to": 100,
     "samples": 256,
     "clip_x_0": None,
+    "interpolations": 0,
     "cells": (),
     "device": "auto",
     "jobs": 0,

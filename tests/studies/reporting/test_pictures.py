@@ -68,14 +68,13 @@ def test_pictures_of_large_and_long_images_are_of_bounded_size(tmp_path, shape):
     strips = [("epsilon MSE", INK, real), ("posterior KL", INK, real)]
     steps = np.array([60, 50, 40, 30, 20, 10, 5, 1])
     chains = [(name, INK, np.stack([real[:3]] * 8), steps) for name, _, _ in strips]
-    sets = [real_and_made("made", real, strips), trajectories(real, chains), nearest_neighbours(strips, real, real)[0]]
-    for panels in sets:
+    for panels in (real_and_made("made", real, strips), trajectories(real, chains)):
         plot = Plot("large", "Large", "", panels, pd.DataFrame())
         save(plot, tmp_path)
         height, width, _ = imread(tmp_path / "large.png").shape
         assert width == 2 * 340 * min(3, len(panels))
         assert 100 < height <= 2 * (TALLEST + 60)
-        assert sum(len(image.light) for image in images(plot)) < 2e6
+        assert (tmp_path / "large.svg").stat().st_size < 2e6
     assert examples(real).shape[1] <= 1 + MOST_SIDE**2 * 4
 
 
@@ -136,7 +135,7 @@ def test_channels_that_are_no_colours_stand_side_by_side():
 def test_values_beyond_minus_one_and_one_are_drawn_where_real_data_have_them():
     real = np.linspace(0, 255, 10 * 16).reshape(10, 4, 4, 1)
     picture = pixels(real_and_made("made", real, [("one", INK, real)])[0])
-    assert len(np.unique(picture)) > 50  # and not white alone
+    assert np.mean(picture < 128) > 0.1  # the darker half of what is drawn, and not white alone
     assert "Black is −1.00 and white 255" in note((4, 4, 1), (-1.0, 255.0))  # noqa: RUF001
 
 
