@@ -62,7 +62,7 @@ SMOKE: dict[str, Any] = {
     "widths": (8, 16),
     "seeds": 2,
     "num_steps": 100,
-    "schedules": ("cosine",),
+    "schedules": ("log-linear",),
     "train_steps": 60,
     "warmup_steps": 10,
     "batch_size": 32,
@@ -193,7 +193,7 @@ def test_a_preset_leaves_a_study_the_factors_that_it_is_about(script, tmp_path):
     factors = {name: value for name, value in BASES[script].items() if name in DEFAULT and name.endswith("s")}
     factors = {name: value for name, value in factors.items() if isinstance(value, list)}
     assert {name: seen.settings[name] for name in factors} == factors
-    assert seen.settings["schedules"] == factors.get("schedules", ["cosine"])
+    assert seen.settings["schedules"] == factors.get("schedules", ["log-linear"])
 
 
 def test_the_cells_of_the_schedules(tmp_path):
