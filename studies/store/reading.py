@@ -17,7 +17,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from studies.store.cells import FACTOR_NAMES, FACTORS, LATER_FACTORS
-from studies.store.files import COLUMNS, REASON, first_stage, read_arrays, read_blanks, read_rows, reason_of
+from studies.store.files import (
+    COLUMNS,
+    LATER_SETTINGS,
+    REASON,
+    first_stage,
+    read_arrays,
+    read_blanks,
+    read_rows,
+    reason_of,
+)
 from studies.store.folder import CellFolder, RunFolder
 from studies.store.recipes import recipes_of
 
@@ -143,8 +152,13 @@ def side_by_side(runs: Sequence[Run]) -> Run:
         environment=_agreed([run.environment for run in runs]),
         rows=with_recipes(pd.concat([run.rows.drop(columns="recipe") for run in runs], ignore_index=True)),
         cells=tuple(cell for run in runs for cell in run.cells),
-        reference=runs[0].reference if len({str(run.settings.get("dataset")) for run in runs}) == 1 else {},
+        reference=runs[0].reference if len({_data_of(run) for run in runs}) == 1 else {},
     )
+
+
+def _data_of(run: Run) -> tuple[str, str]:
+    """What the run's examples are of, and how they were scaled."""
+    return str(run.settings.get("dataset")), str(run.settings.get("scale", LATER_SETTINGS["scale"]))
 
 
 def varying_factors(rows: pd.DataFrame) -> list[str]:

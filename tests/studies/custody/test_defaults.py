@@ -64,7 +64,7 @@ SMOKE: dict[str, Any] = {
     "widths": (8, 16),
     "seeds": 2,
     "num_steps": 100,
-    "schedules": ("cosine",),
+    "schedules": ("log-linear",),
     "train_steps": 60,
     "warmup_steps": 10,
     "batch_size": 32,
@@ -235,7 +235,7 @@ def test_flags_go_over_presets_and_presets_over_bases(tmp_path):
         (
             "compare_parameterizations",
             {
-                "predictions": ["epsilon", "v"], "objectives": ["posterior_kl", "target_mse"], "schedules": ["cosine"],
+                "predictions": ["epsilon", "v"], "objectives": ["posterior_kl", "target_mse"], "schedules": ["log-linear"],
                 "variances": ["learned_diagonal", "beta_tilde"], "dataset": "mixture", "seeds": 1,
             },
             6,

@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from studies.reporting.page import _method
-from studies.store.reading import read_run
+from studies.store.reading import read_run, side_by_side
 from tests.studies.synthetic_run import make_run
 
 
@@ -26,3 +26,13 @@ def test_the_rule_and_what_it_adds_are_said(tmp_path):
     assert said.startswith("The data were scaled by “minmax”, with a centre and a factor for each column or channel")
     assert "those of the scaled data and 2.000 bits/dim, the mean log₂ of the factors" in said
     assert not any("does not end in noise" in line for line in after)
+
+
+def test_runs_of_other_scales_have_no_examples_in_common(tmp_path):
+    """Pictures and scales of one would be shown as those of both; a run from before there were scales has none."""
+    older, newer = (make_run(tmp_path / name, dataset="swiss_roll", seeds=1, samples=False) for name in ("a", "b"))
+    assert side_by_side([read_run(older), read_run(newer)]).reference
+    for scale, common in (("none", True), ("standard", False)):
+        settings = json.loads((newer / "settings.json").read_text())
+        (newer / "settings.json").write_text(json.dumps({**settings, "scale": scale}))
+        assert bool(side_by_side([read_run(older), read_run(newer)]).reference) == common
