@@ -46,16 +46,28 @@ def save_network(
     save_weights(path, weights, {**(metadata or {}), NETWORK_KEY: described_network(settings)})
 
 
-def load_network_settings(path: Path | str) -> NetworkSettings:
-    """The settings that `save_network` wrote. ValueError for a file without them."""
+def load_network_settings(path: Path | str, settings: NetworkSettings | None = None) -> NetworkSettings:
+    """The settings that `save_network` wrote; the weights are not read.
+
+    ValueError for a file without them, and, given `settings`, where they are others.
+    """
     with _opened(path) as file:
         described = (file.metadata() or {}).get(NETWORK_KEY)
     if described is None:
         raise ValueError(f"{path} does not say which network it is of; load it with load_weights and give the settings")
     try:
-        return network_described(described)
+        saved = network_described(described)
     except ValueError as error:
         raise ValueError(f"{path} is of {error}") from None
+    if settings is not None and saved != settings:
+        wanted, there = asdict(settings), asdict(saved)
+        differing = [name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name)]
+        name = min(differing, default="kind")
+        raise ValueError(
+            f"{path} is a checkpoint of another network: {name} is {there.get(name)} there, {wanted.get(name)} here; "
+            "load it with its own settings"
+        )
+    return saved
 
 
 def described_network(settings: NetworkSettings) -> str:
@@ -107,15 +119,7 @@ def load_network(path: Path | str, settings: NetworkSettings | None = None) -> t
 
     Also where weights are not finite: every output would be NaN.
     """
-    saved = load_network_settings(path)
-    if settings is not None and saved != settings:
-        wanted, there = asdict(settings), asdict(saved)
-        differing = [name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name)]
-        name = min(differing, default="kind")
-        raise ValueError(
-            f"{path} is a checkpoint of another network: {name} is {there.get(name)} there, {wanted.get(name)} here; "
-            "load it with its own settings"
-        )
+    saved = load_network_settings(path, settings)
     weights, _ = load_weights(path)
     check_weights(saved, weights)
     for name, array in weights.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
@@ -16,8 +17,15 @@ if __name__ == "__main__":
 from studies.plan.command import exit_with_one_line
 
 
+class _Parser(argparse.ArgumentParser):
+    """Whose errors are one line, as those of the other scripts are."""
+
+    def error(self, message: str) -> NoReturn:
+        exit_with_one_line(ValueError(message))
+
+
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder; several are compared")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/comparison"), help="folder of a comparison (%(default)s)"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 COLUMNS = (*FACTOR_NAMES, "step", "t", "t_last", "sampler", "metric", "value", "standard_error", "unit")
 """Columns of rows.csv and results.csv; what a row has no value for is empty."""
 
+NUMBERS = ("seed", "value", "standard_error")
+
 Row = dict[str, Any]
 
 
@@ -71,10 +73,17 @@ def read_rows(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names = pd.read_csv(path, nrows=0).columns
-    text = {name: str for name in names if name in TEXT_FACTORS}
-    missing = {name: [""] if name in text else ["", "nan", "NaN"] for name in names}
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+    try:
+        names = pd.read_csv(path, nrows=0).columns
+        text = {name: str for name in names if name in TEXT_FACTORS}
+        missing = {name: [""] if name in text else ["", "nan", "NaN"] for name in names}
+        rows = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a table of rows, got {error}; was it written to the end?") from None
+    for name in (name for name in NUMBERS if name in rows and len(rows)):
+        if rows[name].dtype.kind not in "iuf":
+            raise ValueError(f"{path}: expected numbers in the column {name}, got others; was it written by a study?")
+    return rows
 
 
 def write_record(folder: CellFolder, cell: Cell, description: Mapping[str, str] | None = None) -> None:
