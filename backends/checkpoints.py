@@ -69,16 +69,30 @@ def save_network(
     save_weights(path, weights, {**(metadata or {}), NETWORK_KEY: described_network(settings)})
 
 
-def load_network_settings(path: Path | str) -> NetworkSettings:
-    """The settings that `save_network` wrote, or those of a `UNet2DModel` beside it. ValueError where neither is."""
+def load_network_settings(path: Path | str, settings: NetworkSettings | None = None) -> NetworkSettings:
+    """The settings that `save_network` wrote, or those of a `UNet2DModel` beside it; the weights are not read.
+
+    ValueError where neither is, and, given `settings`, where they are others.
+    """
     with _opened(path) as file:
         described = (file.metadata() or {}).get(NETWORK_KEY)
-    if described is None and (beside := settings_beside(path)) is not None:
-        return beside
-    if described is None:
+    saved = settings_beside(path) if described is None else _described_in(path, described)
+    if saved is None:
         raise ValueError(f"{path} does not say which network it is of; load it with load_weights and give the settings")
+    if settings is not None and saved != settings:
+        wanted, there = asdict(settings), asdict(saved)
+        differing = [name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name)]
+        name = min(differing, default="kind")
+        raise ValueError(
+            f"{path} is a checkpoint of another network: {name} is {there.get(name)} there, {wanted.get(name)} here; "
+            "load it with its own settings"
+        )
+    return saved
+
+
+def _described_in(path: Path | str, text: str) -> NetworkSettings:
     try:
-        return network_described(described)
+        return network_described(text)
     except ValueError as error:
         raise ValueError(f"{path} is of {error}") from None
 
@@ -132,15 +146,7 @@ def load_network(path: Path | str, settings: NetworkSettings | None = None) -> t
 
     Also where weights are not finite: every output would be NaN.
     """
-    saved = load_network_settings(path)
-    if settings is not None and saved != settings:
-        wanted, there = asdict(settings), asdict(saved)
-        differing = [name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name)]
-        name = min(differing, default="kind")
-        raise ValueError(
-            f"{path} is a checkpoint of another network: {name} is {there.get(name)} there, {wanted.get(name)} here; "
-            "load it with its own settings"
-        )
+    saved = load_network_settings(path, settings)
     weights, _ = load_weights(path)
     check_weights(saved, weights)
     for name, array in weights.items():

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the checkout, so that it runs without being installed
@@ -78,8 +79,15 @@ def check_comparison(folders: Sequence[Path], out: Path) -> None:
         raise ValueError(f"--out is a folder of the comparison's own, got a study's folder {out}; give another")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Whose errors are one line, as those of the other scripts are."""
+
+    def error(self, message: str) -> NoReturn:
+        exit_with_one_line(ValueError(message))
+
+
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a study's folder; several runs are compared")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/comparison"), help="folder of a comparison (%(default)s)"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends import load_backend
-from backends.checkpoints import load_network
+from backends.checkpoints import load_network, load_network_settings
 from backends.interface import PlacedModel
 from core.reverse import ReverseProcess, reverse_process
 from core.schedules import Schedule
@@ -51,6 +52,14 @@ class TrainedModel:
     @property
     def process(self) -> ReverseProcess:
         return self.placed.process
+
+
+def check_models(run: Path, cells: Iterable[Cell], settings: StudySettings, dataset: Dataset) -> None:
+    """ValueError for the first of a run's trained cells whose checkpoint or schedule is another's; reads no weights."""
+    for cell in cells:
+        folder = RunFolder(run).cell(cell.id)
+        process = trained_process(cell, settings, dataset, folder.path)
+        load_network_settings(folder.checkpoint, settings.network(dataset.shape, process.learns_variance))
 
 
 def load_model(run: Path, cell: Cell, settings: StudySettings, dataset: Dataset, device: str = "auto") -> TrainedModel:

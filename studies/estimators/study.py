@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backends import check_backend, installed_backends
+from studies.cell.model import check_models
 from studies.datasets import load_dataset
 from studies.estimators.settings import EstimatorSettings, example_counts
 from studies.plan.command import to_json
@@ -55,7 +56,9 @@ def _report(out: Path) -> tuple[str, Path]:
 
 def finished_cells(settings: EstimatorSettings) -> list[Cell]:
     """The run's cells asked for that have a network; raises in one line where there are none."""
-    available = test_size(settings)
+    trained = read_settings(settings.models)
+    dataset = dataset_of(settings.models, trained.dataset, trained.test_examples)
+    available = len(dataset.test)
     asked = asked_cells(settings.models, settings.cells)
     cells = [cell for cell in asked if is_trained(settings.models, cell)]
     if not cells:
@@ -64,6 +67,7 @@ def finished_cells(settings: EstimatorSettings) -> list[Cell]:
         check_backend(cell.backend)
     if not example_counts(settings, available):
         raise ValueError(f"--examples are at most {available} for this run's test set, got {min(settings.examples)}")
+    check_models(settings.models, cells, trained, dataset)
     check_device((cell.backend for cell in cells), settings.device)
     return cells
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backends import check_backend
+from studies.cell.model import check_models
 from studies.datasets import Dataset
 from studies.plan.command import to_json
 from studies.plan.machine import check_device, default_jobs
@@ -31,13 +32,15 @@ def sampled_cells(settings: SamplerSettings) -> list[Cell]:
     ready = [cell for cell in asked_cells(settings.run, settings.cells) if is_trained(settings.run, cell)]
     if not ready:
         raise ValueError(f"{settings.run} has no finished cell to sample; run its study to the end first")
-    check_interpolations(settings, dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale))
+    dataset = dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale)
+    check_interpolations(settings, dataset)
     for cell in ready:
         check_backend(cell.backend)
         if not chains(settings, num_steps(cell, trained)):
             raise ValueError(
                 f"no chain is left of --samplers and --steps for {cell.id}, whose T is {num_steps(cell, trained)}"
             )
+    check_models(settings.run, ready, trained, dataset)
     check_device((cell.backend for cell in ready), settings.device)
     return sorted(ready, key=lambda cell: cell.seed)
 

@@ -24,6 +24,8 @@ COLUMNS = (*FACTOR_NAMES, "step", "t", "t_last", "sampler", "metric", "value", "
 REASON, STAGE = "reason", "stage"
 """Further columns of what an unfinished cell has measured: of a blank, why; and the stage that a row is of."""
 
+NUMBERS = ("seed", "value", "standard_error")
+
 Row = dict[str, Any]
 
 LATER_SETTINGS = {"scale": "none"}
@@ -81,10 +83,17 @@ def read_rows(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names = pd.read_csv(path, nrows=0).columns
-    text = {name: str for name in names if name in TEXT_FACTORS}
-    missing = {name: [""] if name in text else ["", "nan", "NaN"] for name in names}
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+    try:
+        names = pd.read_csv(path, nrows=0).columns
+        text = {name: str for name in names if name in TEXT_FACTORS}
+        missing = {name: [""] if name in text else ["", "nan", "NaN"] for name in names}
+        rows = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a table of rows, got {error}; was it written to the end?") from None
+    for name in (name for name in NUMBERS if name in rows and len(rows)):
+        if rows[name].dtype.kind not in "iuf":
+            raise ValueError(f"{path}: expected numbers in the column {name}, got others; was it written by a study?")
+    return rows
 
 
 def write_record(

@@ -104,11 +104,7 @@ def read_run(folder: Path) -> Run:
     files.check()
     cells = tuple(_read_cell(cell) for cell in files.every_cell() if cell.record.is_file())
     table = files.results
-    rows = read_rows(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
-    rows = with_later_factors(rows)
-    missing = [name for name in COLUMNS if name not in rows.columns]
-    if missing:
-        raise ValueError(f"{table}: expected the columns {', '.join(COLUMNS)}; missing {', '.join(missing)}")
+    rows = result_rows(folder) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
     rows = with_recipes(_one_unit(rows).assign(**{RUN: folder.resolve().name}))
     if (first := first_stage(folder)) is not None:
         rows.attrs[FIRST_STAGE] = first
@@ -129,6 +125,16 @@ def read_results(folder: Path) -> Run:
     if run.rows.empty:
         raise ValueError(f"{folder} has no results yet; run its study's command to the end first")
     return run
+
+
+def result_rows(run: Path) -> pd.DataFrame:
+    """The rows of a run's results.csv, of which each has every factor. ValueError where it has not all of COLUMNS."""
+    table = RunFolder(run).results
+    rows = with_later_factors(read_rows(table))
+    missing = [name for name in COLUMNS if name not in rows.columns]
+    if missing:
+        raise ValueError(f"{table}: expected the columns {', '.join(COLUMNS)}; missing {', '.join(missing)}")
+    return rows
 
 
 def with_later_factors(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,7 @@ from studies.plan.schedules import length_of
 from studies.plan.settings import StudySettings, read_settings
 from studies.reporting.names import quantity
 from studies.reporting.numbers import in_sentence, plain
-from studies.store.files import read_rows
-from studies.store.folder import RunFolder
+from studies.store.reading import result_rows
 from studies.store.sampler_chains import Chain
 from studies.throughput import time_to_verdict
 from studies.throughput.cases import Case
@@ -49,7 +48,7 @@ Asked = list[tuple[time_to_verdict.Question, list[time_to_verdict.Spread]]]
 
 def asked_of(run: Path) -> Asked:
     """A finished run's questions with its spreads."""
-    results, settings = read_rows(RunFolder(run).results), read_settings(run)
+    results, settings = result_rows(run), read_settings(run)
     sampler = Chain(settings.sampler, min(settings.sample_steps, _num_steps(settings))).name
     return [
         (question, time_to_verdict.spreads(results, question))

@@ -235,8 +235,9 @@ def test_flags_go_over_presets_and_presets_over_bases(tmp_path):
         (
             "compare_parameterizations",
             {
-                "predictions": ["epsilon", "v"], "objectives": ["posterior_kl", "target_mse"], "schedules": ["log-linear"],
-                "variances": ["learned_diagonal", "beta_tilde"], "dataset": "mixture", "seeds": 1,
+                "predictions": ["epsilon", "v"], "objectives": ["posterior_kl", "target_mse"],
+                "schedules": ["log-linear"], "variances": ["learned_diagonal", "beta_tilde"],
+                "dataset": "mixture", "seeds": 1,
             },
             6,
         ),
