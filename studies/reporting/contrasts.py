@@ -99,7 +99,7 @@ def contrast(
     apart = np.stack([sides[0][level] - sides[1][level] for level in shared], axis=1)
     # Where a framework's cells all failed, the others are compared without it.
     apart = apart[:, ~np.isnan(apart).all(axis=0)]
-    complete: NDArray[np.bool_] = ~np.isnan(apart).any(axis=1)
+    complete = np.asarray(~np.isnan(apart).any(axis=1), dtype=bool)
     if not apart.size or not complete.any():
         return None
     left_out = tuple(table.index[~complete])
