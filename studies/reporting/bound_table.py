@@ -80,7 +80,7 @@ def _table(view: View, title: str, caption: str, columns: tuple[Column, ...], ne
         "title": title,
         "caption": caption,
         "columns": [_heading(view, column.metric) for column in present],
-        "rows": [_row(view, *key, present) for key in view.groups()],
+        "rows": [_row(view, *key, present) for key in view.groups() if key[0] not in view.apart],
     }
 
 

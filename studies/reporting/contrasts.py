@@ -98,8 +98,8 @@ def contrast(
         return None
     apart = np.stack([sides[0][level] - sides[1][level] for level in shared], axis=1)
     # Where a framework's cells all failed, the others are compared without it.
-    apart = apart[:, ~np.all(np.isnan(apart), axis=0)]
-    complete: NDArray[np.bool_] = np.array(~np.any(np.isnan(apart), axis=1))
+    apart = apart[:, ~np.isnan(apart).all(axis=0)]
+    complete = np.asarray(~np.isnan(apart).any(axis=1), dtype=bool)
     if not apart.size or not complete.any():
         return None
     left_out = tuple(table.index[~complete])

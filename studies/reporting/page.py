@@ -105,9 +105,9 @@ def _ranked_lines(part: dict[str, Any]) -> list[list[str]]:
                 row.recipe,
                 f"{'│' if row.tied else ' '} {row.rank}",
                 str(row.seeds),
-                row.texts[0],
+                row.means[0],
                 row.behind,
-                *row.texts[1:most],
+                *row.means[1:most],
             ]
             for row in _not_apart(part)[:MOST_TERMINAL_ROWS]
         ),

@@ -28,7 +28,7 @@ class RankedRow:
     colour: str
     seeds: int
     behind: str
-    texts: tuple[str, ...]
+    means: tuple[str, ...]
     apart: str = ""
 
     @property
@@ -59,7 +59,7 @@ def _row(view: View, recipe: Hashable, columns: Sequence[tuple[str, str | None]]
         colour=view.colour(recipe),
         seeds=view.seeds_of[recipe],
         behind=EN_DASH if lead is None else plus_minus(lead),
-        texts=tuple(_mean(view, recipe, *column, spread=not apart) for column in columns),
+        means=tuple(_mean(view, recipe, *column, spread=not apart) for column in columns),
         apart=apart,
     )
 

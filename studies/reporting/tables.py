@@ -113,7 +113,9 @@ def _cell_row(view: View, key: tuple[Hashable, Hashable], columns: Sequence[tupl
         table = view.values(*column)
         by_seed = table[key].dropna() if key in table else pd.Series(dtype=float)
         fewer = f" ({count(len(by_seed), 'seed')})" if len(by_seed) < of_cell["seed"].nunique() else ""
-        texts.append(plus_minus(mean_interval(by_seed.to_numpy())) + fewer if len(by_seed) else "–")
+        alone = recipe in view.apart  # of cells that failed to train a median says enough
+        of_cells = np.median(by_seed)[None] if alone and len(by_seed) else by_seed.to_numpy()
+        texts.append(plus_minus(mean_interval(of_cells)) + fewer if len(by_seed) else "–")
     spent = of_cell[of_cell["metric"] == view.cost_metric]["value"]
     if _cost_column(view):
         texts.append(seconds(float(spent.median())) if len(spent) else "–")

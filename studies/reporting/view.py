@@ -107,6 +107,15 @@ class View:
         """The metric of every cell: a row a seed, columns (recipe, backend)."""
         return self.once(("values", metric, sampler), lambda: values(self.of_metric(metric), metric, sampler))
 
+    def compared(self, metric: str, sampler: str | None = None) -> pd.DataFrame:
+        """`values` without the recipes set apart: those that are ranked and subtracted."""
+        table = self.values(metric, sampler)
+        if not self.apart:
+            return table
+        within = table.loc[:, ~table.columns.get_level_values("recipe").isin(list(self.apart))]
+        within.attrs = dict(table.attrs)
+        return within
+
     def floor(self, metric: str, sampler: str | None) -> float | None:
         """What held-out real data get in a sample metric; None where that was not measured."""
         if sampler is None:
@@ -125,14 +134,14 @@ class View:
         """first - second by seed in the metric; None where no seed has both sides."""
         return self.once(
             ("contrast", metric, factor, first, second, within, sampler),
-            lambda: contrast(self.values(metric, sampler), factor, first, second, within),
+            lambda: contrast(self.compared(metric, sampler), factor, first, second, within),
         )
 
     def against_reference(self, metric: str, factor: str, sampler: str | None = None) -> list[Contrast]:
         """Every level less the first, of those with values: pooled, and within each level of the other factor."""
         if metric not in self.metrics:
             return []
-        table = self.values(metric, sampler).dropna(axis=1, how="all")
+        table = self.compared(metric, sampler).dropna(axis=1, how="all")
         compared = [
             self.contrast(metric, factor, level, reference, within, sampler)
             for level, reference, within in reference_pairs(table, factor)
@@ -141,7 +150,7 @@ class View:
 
     def one_factor_apart(self, metric: str, sampler: str | None = None) -> list[Contrast]:
         """Recipes that differ in one factor alone, as `contrasts.one_factor_apart` pairs them."""
-        table = self.values(metric, sampler).dropna(axis=1, how="all")
+        table = self.compared(metric, sampler).dropna(axis=1, how="all")
         pairs = one_factor_apart(levels_in(table, "recipe"))
         compared = [self.contrast(metric, "recipe", *pair, sampler=sampler) for pair in pairs]
         return [comparison for comparison in compared if comparison is not None]
@@ -159,7 +168,7 @@ class View:
             return None
         return ranking(
             self.quantity(metric),
-            lambda: self.values(metric, sampler).drop(columns=list(self.apart), level="recipe", errors="ignore"),
+            lambda: self.compared(metric, sampler),
             lambda first, second: self.contrast(metric, "recipe", first, second, sampler=sampler),
         )
 

@@ -18,6 +18,7 @@ from studies.reporting.view import View, views_of
 from studies.store.reading import read_run
 from tests.studies.synthetic_run import make_many
 
+NBSP = "\N{NO-BREAK SPACE}"
 DIVERGED = "linear · x_0 · hybrid"
 
 
@@ -70,6 +71,16 @@ def test_recipes_apart_and_why(view):
     ((far, reason),) = reasons.items()
     assert far.endswith("target_mse")
     assert reason == "its test bound of 2.70 × 10⁷ is far behind"  # noqa: RUF001
+
+
+def test_no_difference_is_taken_with_a_recipe_apart(view):
+    """Its size would drown the other numbers of a column."""
+    part = dataset_tables(view)
+    texts = [value["text"] for row in part["differences"] for value in row["shown"]]
+    assert texts
+    assert not [text for text in texts if "10⁷" in text]
+    medians = {text for row in part["cells"] for text in row["shown"] if "10⁷" in text}
+    assert medians == {"2.70 × 10⁷".replace(" ", NBSP)}  # noqa: RUF001
 
 
 def test_the_answer_is_one_short_sentence(view):
