@@ -84,4 +84,5 @@ def make_estimator_run(folder: Path) -> Path:
     pd.DataFrame(rows, columns=columns).to_csv(folder / "results.csv", index=False)
     settings = EstimatorSettings(run=Path("runs/objectives"), out=folder, repeats=400)
     files.write_json(folder / "settings.json", {"study": "compare_estimators", **json.loads(to_json(settings))})
+    record_environment(folder, "compare_estimators", ["--run", "runs/objectives"])
     return folder
