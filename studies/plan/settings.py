@@ -195,7 +195,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "full_samples": 16,
     },
 }
-"""Changes to the default settings by name. "smoke" runs every part of a study in a minute or two, for a try."""
+"""Changes to the default settings by name. "smoke" is a study in small, every part of it."""
 
 
 def parse_settings(
