@@ -43,6 +43,7 @@ BASE = {
 
 SMOKE = {name: BASE[name] for name in ("schedules", "num_steps", "sample_steps", "full_samples")} | {
     "out": Path("runs/smoke-sohl_dickstein_2015"),
+    "seeds": 1,
 }
 """The paper's short chain, as it is, by the preset's short training."""
 

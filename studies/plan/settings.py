@@ -234,7 +234,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "full_samples": 16,
     },
 }
-"""Changes to the default settings by name. "smoke" runs every part of a study in a minute or two, for a try.
+"""Changes to the default settings by name. "smoke" is a study in small, every part of it.
 
 Its schedule ends in noise within so few steps, as the unscaled linear one does not (alpha_bar_T = 0.36), and with just
 enough of it that a network of 60 steps of training does not send samples to 1e4, as with cosine it does.

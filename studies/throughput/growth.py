@@ -101,7 +101,11 @@ def figure(rows: pd.DataFrame) -> Plot:
     """A panel of times against what there is more of, and one of memory against T."""
     timed, memory = rows.dropna(subset=["seconds"]), rows[rows["quantity"] == "T"].sort_values("n")
     panels = [
-        Panel(str(quantity), f"Seconds against {quantity}.", _drawing(part, str(quantity), PALETTE[i % len(PALETTE)]))
+        Panel(
+            str(quantity),
+            f"Seconds against {quantity}: {_spoken(part['n'], part['seconds'])}.",
+            _drawing(part, str(quantity), PALETTE[i % len(PALETTE)]),
+        )
         for i, (quantity, part) in enumerate(timed.groupby("quantity", sort=False))
     ]
 
@@ -113,7 +117,8 @@ def figure(rows: pd.DataFrame) -> Plot:
         ax.set_xlabel("T")
         ax.set_ylabel("memory at its most, MB")
 
-    panels.append(Panel("memory", "Megabytes against T.", draw_memory))
+    spoken = _spoken(memory["n"], memory["bytes"] / MEGABYTE)
+    panels.append(Panel("memory", f"Megabytes at their most against T: {spoken}.", draw_memory))
     return Plot(
         "growth",
         "How cost grows",
@@ -121,6 +126,11 @@ def figure(rows: pd.DataFrame) -> Plot:
         panels,
         rows,
     )
+
+
+def _spoken(counts: pd.Series, values: pd.Series) -> str:
+    """ "1.25 at 25, 2.50 at 50"."""
+    return ", ".join(f"{plain(value, 3)} at {n:,}" for n, value in zip(counts, values, strict=True))
 
 
 def _drawing(part: pd.DataFrame, quantity: str, colour: str) -> Callable[[Axes], None]:

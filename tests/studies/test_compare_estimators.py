@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import subprocess
 import sys
 from dataclasses import asdict
@@ -24,14 +22,13 @@ from studies.cell.bound import evaluate_terms
 from studies.estimators.cell import from_table
 from studies.estimators.report import make_report
 from studies.estimators.rivals import cost_at, history_probabilities, independent, one_grid
-from studies.estimators.settings import EstimatorSettings
 from studies.estimators.table import read_table, save_table, tabulate, tabulated_steps
 from studies.plan.command import to_json
 from studies.plan.grid import grid
 from studies.plan.settings import StudySettings
 from studies.store import files
-from studies.store.cells import Cell
 from studies.store.folder import CellFolder, RunFolder
+from tests.studies.synthetic_measurements import make_estimator_run
 
 ROOT = Path(__file__).resolve().parents[2]
 T = 150
@@ -136,31 +133,6 @@ def test_a_cost_stays_within_its_ends(error):
 def test_a_diverged_model_has_no_table():
     with pytest.raises(ValueError, match=r"^terms at t = 1 are not finite: the model has diverged"):
         tabulate(lambda d: (terms(d)[0], np.inf * terms(d)[1]), PROCESS, TEST, seed=0, num_draws=2)
-
-
-def make_estimator_run(folder: Path) -> Path:
-    """The folder of a study of four models that draw t in two ways and two precisions, with 8 and 20 examples.
-
-    Model k in N examples: ours takes 7 + 1000 k + N evaluations, a sweep 150 more than k thousands and N, and so on.
-    """
-    costs = {"full_sweep": 150.0, "uniform": 90.0, "importance_with_history": 20.0, "ours": 7.0, "limit": 4.0}
-    rows = []
-    models = itertools.product(("uniform", "importance"), ("float32", "bfloat16"))
-    for model, (timesteps, dtype) in enumerate(models):
-        cell = asdict(Cell("digits", "linear", "epsilon", "beta_tilde", "hybrid", "torch", 0, timesteps, dtype))
-        for size in (8, 20):
-            measured = [
-                files.row("evaluations", n + 1000 * model + size, "", estimator=name) for name, n in costs.items()
-            ]
-            measured.append(files.row("sweep_error", 0.01, "bits/dim", estimator="full_sweep"))
-            measured.append(files.row("coverage", 0.95, "", standard_error=0.01, estimator="ours"))
-            rows += [{**cell, **one, "examples": size} for one in measured]
-    columns = [*files.COLUMNS, "examples", "estimator"]
-    folder.mkdir()
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "results.csv", index=False)
-    settings = EstimatorSettings(run=Path("runs/objectives"), out=folder, repeats=400)
-    files.write_json(folder / "settings.json", {"study": "compare_estimators", **json.loads(to_json(settings))})
-    return folder
 
 
 def test_models_that_differ_in_any_factor_have_tables_of_their_own(tmp_path):

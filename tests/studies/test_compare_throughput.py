@@ -24,19 +24,17 @@ from backends import installed_backends
 from backends.flops import forward_flops
 from backends.interface import Execution
 from backends.networks import MLPSettings, UNetSettings, parameter_count
-from studies.plan.command import to_json
 from studies.plan.machine import KEEP_MEMORY
-from studies.run.environment import record_environment
 from studies.store import files
 from studies.throughput import account, answers, time_to_verdict, together
 from studies.throughput.blocks import CHAIN
-from studies.throughput.cases import Case, Facts, Time, read_cases
+from studies.throughput.cases import Case, read_cases
 from studies.throughput.contestant import GROWTH, Contestant
 from studies.throughput.growth import exponents
 from studies.throughput.operators import OUTSIDE, by_operator
 from studies.throughput.race import encoded, environment, race
 from studies.throughput.report import make_report
-from studies.throughput.settings import CONTESTANTS, WORKLOADS, ThroughputSettings, parse_throughput_settings
+from studies.throughput.settings import CONTESTANTS, WORKLOADS, parse_throughput_settings
 from studies.throughput.study import PACKAGES
 from studies.throughput.table import (
     Compiled,
@@ -49,6 +47,7 @@ from studies.throughput.table import (
 )
 from studies.throughput.worker import decoded, make, serve
 from studies.throughput.workloads import CIFAR10, Workload, workloads
+from tests.studies.synthetic_measurements import case, make_throughput_run
 from tests.studies.synthetic_run import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,17 +55,6 @@ TINY = Workload("digits", UNetSettings((8, 8, 1), (8, 16)), 4, 8)
 CPU = Execution("cpu")
 BACKENDS = installed_backends()
 TORCH, DIFFUSERS, CEILINGS = Contestant("torch"), Contestant("diffusers"), Contestant("ceilings")
-
-
-def case(times: dict[tuple[Contestant, str], list[float]], flops: dict[str, float], first: float = 1.0) -> Case:
-    """A race with these seconds a unit by round; everyone's blocks have `flops`."""
-    facts = {contestant: Facts(100, flops, first_seconds=dict.fromkeys(flops, first)) for contestant, _ in times}
-    rows = [
-        Time(contestant, block, number, 3 * seconds, 3)
-        for (contestant, block), values in times.items()
-        for number, seconds in enumerate(values)
-    ]
-    return Case("digits", 128, 256, facts, rows)
 
 
 def test_median_interval_holds_the_median_as_often_as_it_says():
@@ -428,35 +416,6 @@ def test_a_race_goes_on_without_those_that_fail(tmp_path):
     assert len(found.seconds(ours, "train")) == 2
     assert bool(found.facts[ours].account) == (BACKENDS[0] == "torch")
     assert found.facts[ours].memory_bytes > 10**7
-
-
-def make_throughput_run(folder: Path) -> Path:
-    """The folder of a study of speed with one race: a round takes torch about a second, and others known multiples."""
-    rounds = [1.0, 1.1, 0.9, 1.05, 1.2, 1.0]
-    raced = case(
-        {
-            (TORCH, "train"): rounds,
-            (TORCH, "network"): rounds,
-            (TORCH, "bound"): rounds,
-            (TORCH, "sample"): rounds,
-            (TORCH.once_compiled(), "train"): [0.5] * 6,
-            (DIFFUSERS, "train"): [2 * one for one in rounds],
-            (Contestant("torch", "bfloat16"), "train"): [0.8 * one for one in rounds],
-            (Contestant("diffusers", "bfloat16"), "train"): rounds,
-            (Contestant("ceilings", "bfloat16"), "convolution"): [0.4 * one for one in rounds],
-            (CEILINGS, "convolution"): rounds,
-        },
-        dict.fromkeys(("train", "network", "bound", "sample", "convolution"), 1e9),
-    )
-    raced.facts[TORCH.once_compiled()].first_seconds["train"] = 31.0
-    files.write_text(folder / "cases" / "digits.json", raced.to_json())
-    settings = json.loads(to_json(ThroughputSettings(out=folder)))
-    files.write_json(folder / "settings.json", {"study": "compare_throughput", **settings})
-    record_environment(folder, "compare_throughput", [])
-    grown = [("steps", n, 0.1 * n, 1e8) for n in (25, 50, 100)] + [("T", n, math.nan, 1e8) for n in (100, 1000)]
-    columns = ["quantity", "n", "seconds", "bytes"]
-    files.write_text(folder / "growth.csv", pd.DataFrame(grown, columns=columns).to_csv(index=False))
-    return folder
 
 
 def test_the_report_is_written_from_the_folder_alone(tmp_path):

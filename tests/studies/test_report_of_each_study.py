@@ -10,9 +10,8 @@ from types import ModuleType
 import pytest
 
 from studies import report
+from tests.studies.synthetic_measurements import make_estimator_run, make_throughput_run
 from tests.studies.synthetic_run import make_run, make_sampler_run
-from tests.studies.test_compare_estimators import make_estimator_run
-from tests.studies.test_compare_throughput import make_throughput_run
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted(

@@ -251,8 +251,8 @@ def test_flags_go_over_presets_and_presets_over_bases(tmp_path):
         ),
         (
             "sohl_dickstein_2015",
-            {"schedules": ["log-linear", "learned-log-linear"], "num_steps": 40, "sample_steps": 40, "seeds": 2},
-            4,
+            {"schedules": ["log-linear", "learned-log-linear"], "num_steps": 40, "sample_steps": 40, "seeds": 1},
+            2,
         ),
     ],
 )  # fmt: skip

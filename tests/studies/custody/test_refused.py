@@ -177,36 +177,35 @@ def test_a_run_without_a_digest_goes_on(commands, begun, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("script", "flags"),
-    [
-        ("compare_samplers", "--steps 4 --samplers ddim --samples 20"),
-        ("compare_estimators", "--examples 6 --noise-draws 2 --repeats 20 --network-repeats 0"),
-    ],
+    ("script", "flags"), [("compare_samplers", "--steps 4 --samplers ddim --samples 20"), ("compare_estimators", "")]
 )
 def test_a_run_trained_anew_since_it_was_measured(commands, begun, tmp_path, capsys, script, flags):
     """Is told from the run that was measured, also where measuring did not end; with its network back all goes on."""
     out = tmp_path / "measured"
     words = ["--run", str(begun.out), "--out", str(out), "--jobs", "1", *flags.split()]
-    assert commands.run(script, words).status == 0
+    if script == "compare_samplers":
+        commands.run(script, words)
+    else:
+        with pytest.raises(AssertionError, match="the model has diverged"):
+            commands.run(script, words, losses=lambda weights, process, draws: (np.inf * draws.t, np.inf * draws.t))
     (cell,) = RunFolder(begun.out).every_cell()
     network = cell.checkpoint.read_bytes()
     assert RunFolder(out).cell(cell.id).measured.read_text() == hashlib.sha256(network).hexdigest() + "\n"
     cell.checkpoint.write_bytes(network[:-1] + bytes([network[-1] ^ 1]))
-    for _ in range(2):
-        before = everything(tmp_path)
-        said = reason_of(commands.run(script, words, execute=False), before, tmp_path, capsys)
-        assert said.startswith(f"{begun.out} was trained anew since {out} measured {cell.id} (digest ")
-        assert said.endswith("; give another folder with --out")
-        RunFolder(out).cell(cell.id).rows.unlink(missing_ok=True)
+    before = everything(tmp_path)
+    said = reason_of(commands.run(script, words, execute=False), before, tmp_path, capsys)
+    assert said.startswith(f"{begun.out} was trained anew since {out} measured {cell.id} (digest ")
+    assert said.endswith("; give another folder with --out")
     cell.checkpoint.write_bytes(network)
+    RunFolder(out).cell(cell.id).rows.unlink(missing_ok=True)
     assert commands.run(script, words, execute=False).cells == [cell.id]
 
 
-def test_a_run_trained_anew_while_it_is_measured(commands, begun, tmp_path):
+def test_a_run_trained_anew_while_it_is_measured(begun, tmp_path):
     """A cell that goes on is told, as one that is finished."""
-    words = ["--run", str(begun.out), "--out", str(tmp_path / "s"), "--steps", "4", "--jobs", "1"]
-    commands.run("compare_samplers", words)
     (cell,) = RunFolder(begun.out).every_cell()
+    record_measured(tmp_path / "s", begun.out, cell.id)
+    record_measured(tmp_path / "s", begun.out, cell.id)
     cell.checkpoint.write_bytes(b"another")
     with pytest.raises(ValueError, match="was trained anew since"):
         record_measured(tmp_path / "s", begun.out, cell.id)
