@@ -35,6 +35,11 @@ def layer_outputs(settings: NetworkSettings) -> int:
     return sum(spec.shape[0] * _positions(settings, name) for name, spec in specs if len(spec.shape) > 1)
 
 
+def attention_scores(settings: NetworkSettings) -> int:
+    """How many scores of a query with a key all attention together forms for one example, where none is fused."""
+    return sum(_positions(settings, name) ** 2 for name in weight_specs(settings) if name.endswith("to_q.weight"))
+
+
 def _positions(settings: NetworkSettings, name: str) -> int:
     """At how many positions of an example the weight is applied.
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def gpu_memory() -> int | None:
         return min(int(line) for line in said.stdout.split()) * 2**20
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
+
+
+def cpu_memory() -> int | None:
+    """Bytes of this computer's memory, or of the part that its container may use; None where neither is known."""
+    known = []
+    with suppress(AttributeError, ValueError, OSError):
+        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(ValueError, OSError):  # "max" is no number: then there is no limit
+        known.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(known, default=None)
 
 
 def default_jobs(device: str, threads: int) -> int:

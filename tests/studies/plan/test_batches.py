@@ -1,12 +1,13 @@
-"""Batches of evaluations: 256 on a CPU, and on a GPU by its memory and the network's size."""
+"""Batches of evaluations: by memory and the network's size, at most 256 on a CPU."""
 
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 
-from backends.flops import layer_outputs
+from backends.flops import attention_scores, layer_outputs
 from backends.networks import MLPSettings, UNetSettings
 from studies.plan import batches, machine
 from studies.throughput.workloads import CIFAR10
@@ -25,7 +26,26 @@ def with_driver(folder, monkeypatch, script: str) -> None:
 
 def test_a_cpu_takes_256(monkeypatch):
     monkeypatch.setattr(batches, "gpu_memory", lambda: 80 * GIGABYTE)
+    monkeypatch.setattr(batches, "cpu_memory", lambda: 20 * GIGABYTE)
     assert batches.evaluation_batch(CIFAR10, "cpu") == 256
+    assert batches.evaluation_batch(DIGITS, "cpu") == 256
+    monkeypatch.setattr(batches, "cpu_memory", lambda: None)
+    assert batches.evaluation_batch(DIGITS, "cpu") == 256
+
+
+def test_a_cpu_takes_what_holds_its_scores(monkeypatch):
+    """2 x 16,384^2 scores take 2 GiB an example; half of 9 GiB holds 2, and never none."""
+    long = UNetSettings((32_768, 1), (8, 8), norm_groups=4)
+    assert attention_scores(long) == 16_384**2
+    assert attention_scores(UNetSettings((8, 16, 3), (8, 16, 16), 2, (0, 2))) == 5 * 128**2 + 6 * 8**2
+    monkeypatch.setattr(batches, "cpu_memory", lambda: 9 * GIGABYTE)
+    assert batches.evaluation_batch(long, "cpu") == 2
+    monkeypatch.setattr(batches, "cpu_memory", lambda: GIGABYTE)
+    assert batches.evaluation_batch(long, "cpu") == 1
+
+
+def test_memory_is_the_computers_or_its_containers():
+    assert 2**28 < machine.cpu_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def test_a_gpu_takes_what_it_holds(monkeypatch):
