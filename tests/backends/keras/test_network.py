@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import backends.keras as backend
-from backends.keras import layers
 from backends.interface import Execution
+from backends.keras import layers
 from backends.keras.layers import DoublingConv2D, GroupNorm, TimeFeatures
 from backends.keras.network import MLP, UNet, load_neutral
 from backends.networks import UNetSettings, initial_weights, time_frequencies, weight_specs
