@@ -17,6 +17,9 @@ PACKAGE = "diffusion_objectives"
 """What these classes are registered under in saved Keras models."""
 
 _NEAR, _FAR, _FARTHEST = 64, 1024, 16
+LONG = 1024
+"""From so many positions on, attention forms its scores a part of the queries at a time."""
+MOST_PARTS = 16
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -109,6 +112,29 @@ class GroupNorm(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "groups": self.groups}
+
+
+def attend(query: Any, key: Any, value: Any) -> Any:
+    """softmax(query key^T / sqrt(E)) value, (N, L, E) each.
+
+    L x L scores an example would soon take more memory than all else. PyTorch has a fused form, which never holds them;
+    TensorFlow has none, and JAX has it on GPUs in half precision alone. There, a part of the queries has at most LONG/2
+    squared scores, as long as MOST_PARTS are enough.
+    """
+    length, width = query.shape[1:]
+    if length < LONG:
+        return _attend_at_once(query, key, value)
+    if ENGINE.name == "torch":
+        heads = (ops.expand_dims(part, 2) for part in (query, key, value))
+        return ops.reshape(ops.dot_product_attention(*heads, scale=width**-0.5), (-1, length, width))
+    rows = math.ceil(length / min(MOST_PARTS, math.ceil((2 * length / LONG) ** 2)))
+    parts = [_attend_at_once(query[:, start : start + rows], key, value) for start in range(0, length, rows)]
+    return ops.concatenate(parts, axis=1)
+
+
+def _attend_at_once(query: Any, key: Any, value: Any) -> Any:
+    scores = ops.matmul(query, ops.transpose(key, (0, 2, 1))) * query.shape[-1] ** -0.5
+    return ops.matmul(ops.softmax(scores, axis=-1), value)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

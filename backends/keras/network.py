@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from backends.interface import Execution, Weights
 from backends.keras.arrays import namespace, on_device, to_numpy
-from backends.keras.layers import PACKAGE, DoublingConv2D, GroupNorm, TimeFeatures
+from backends.keras.layers import PACKAGE, DoublingConv2D, GroupNorm, TimeFeatures, attend
 from backends.networks import MLPSettings, NetworkSettings, UNetSettings, check_weights, weight_specs
 from core.arrays import Array
 
@@ -148,8 +148,7 @@ class _UNetBuilder:
         *lengths, width = x.shape[1:]
         positions = ops.reshape(self.norm(f"{name}.group_norm")(x), (-1, int(np.prod(lengths)), width))
         query, key, value = (self.dense(f"{name}.{part}", width)(positions) for part in ("to_q", "to_k", "to_v"))
-        scores = ops.matmul(query, ops.transpose(key, (0, 2, 1))) * width**-0.5
-        mixed = self.dense(f"{name}.to_out.0", width)(ops.matmul(ops.softmax(scores, axis=-1), value))
+        mixed = self.dense(f"{name}.to_out.0", width)(attend(query, key, value))
         return x + ops.reshape(mixed, (-1, *lengths, width))
 
     def downsampled(self, name: str, x: KerasTensor, width: int) -> KerasTensor:

@@ -104,7 +104,11 @@ class BoundEstimate:
 
     @property
     def total_standard_error(self) -> float:
-        """The standard error of `nats` as an estimate for fresh data: from examples, steps and noise together."""
+        """The standard error of `nats` as an estimate for fresh data: from examples, steps and noise together.
+
+        Examples differ by skewed amounts: of 60, an interval of 1.96 of these held the truth in 92 % of 800 sets, and
+        one of the examples' exact bounds in 94 %.
+        """
         return self.standard_error_of_difference(np.zeros(self.num_examples))
 
     @property

@@ -25,6 +25,7 @@ from studies.statistics import (
     probability_of_improvement,
     variance_split,
 )
+from studies.statistics.outliers import outlying
 from studies.store.cells import FACTORS
 from studies.store.reading import FIRST_STAGE, RUN, recipe_factors
 from studies.store.recipes import SEPARATOR
@@ -33,6 +34,7 @@ MOST_SAMPLE_COLUMNS = 3
 MOST_RANKED_COLUMNS = 4
 SHARES = (PALETTE[0], PALETTE[2], FAINT, PALETTE[3], PARTS[3], PARTS[1], GRID)  # in the order of the terms
 HEADINGS = {RUN: "Run", **{factor.name: factor.heading for factor in FACTORS}}
+APART = "stands apart"
 
 
 def _columns(view: View) -> list[tuple[str, str | None]]:
@@ -81,7 +83,9 @@ def dataset_tables(view: View) -> dict[str, Any]:
         f" {'two-stage ' if FIRST_STAGE in view.rows.attrs else ''}95 % interval. Bold: the interval excludes zero;"
         " with *: so does one widened to hold jointly over the pooled differences of this table (Bonferroni)."
         " P(better): the probability that the first is better on a new seed, a 95 % interval that assumes no"
-        " distribution (Clopper–Pearson)." + (" One seed gives no intervals." if view.seeds == 1 else ""),
+        " distribution (Clopper–Pearson)."
+        + (" One seed gives no intervals." if view.seeds == 1 else "")
+        + _about_seeds_apart(differences),
         "bound_tables": bound_tables(view),
         **_split(view),
     }
@@ -97,6 +101,17 @@ def _ranked_caption(view: View) -> str:
         " best."
     )
     return caption + (" Those set apart are not ranked: one number for them is a median." if view.apart else "")
+
+
+def _about_seeds_apart(differences: list[dict[str, Any]]) -> str:
+    """A sentence for where a note says that a seed stands apart; nothing where none does."""
+    notes = [note for row in differences for cell in row["shown"] for note in cell["notes"]]
+    if not any(note.endswith(APART) for note in notes):
+        return ""
+    return (
+        " A seed stands apart where its difference is farther from the others' than normal ones are in 95 % of all sets"
+        " of so many seeds (Grubbs): a recipe may fail now and then, and the interval is then too short."
+    )
 
 
 def _cost_column(view: View) -> list[dict[str, Any]]:
@@ -175,6 +190,9 @@ def _difference(contrast: Contrast, metric: str, comparisons: int) -> dict[str, 
     jointly = contrast.within is None and contrast.interval(joint_confidence(comparisons)).excludes_zero
     if contrast.left_out:
         notes.append(f"without seed {', '.join(map(str, contrast.left_out))}")
+    apart = outlying(contrast.differences)
+    if apart is not None:
+        notes.append(f"seed {contrast.differences.index[apart]} {APART}")
     if contrast.within is None and contrast.factor == "recipe" and direction and interval.n > 1:
         nothing = np.zeros(interval.n)
         better = probability_of_improvement(contrast.differences, nothing, lower_is_better=direction == "lower")

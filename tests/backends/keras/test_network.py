@@ -8,13 +8,14 @@ import pytest
 
 import backends.keras as backend
 from backends.interface import Execution
+from backends.keras import layers
 from backends.keras.layers import DoublingConv2D, GroupNorm, TimeFeatures
 from backends.keras.network import MLP, UNet, load_neutral
 from backends.networks import UNetSettings, initial_weights, time_frequencies, weight_specs
 from core.reverse import reverse_process
 from core.schedules import linear
 from tests.backends.contract.network import UNETS, NetworkContract
-from tests.backends.keras.helpers import OnKeras
+from tests.backends.keras.helpers import OnKeras, check_attention
 from tests.backends.reference import FLOAT32, FLOAT64, mlp_settings, random_weights, unet_settings
 
 pytestmark = pytest.mark.keras
@@ -48,6 +49,17 @@ def test_group_norm_normalises_each_group_of_each_example(shape):
     normal = ((groups - mean) / np.sqrt(variance + 1e-6)).reshape(x.shape)
     ours = keras.ops.convert_to_numpy(layer(keras.ops.convert_to_tensor(x)))
     np.testing.assert_allclose(ours, normal * gamma + beta, atol=1e-11)
+
+
+@pytest.mark.parametrize(("length", "most_scores"), [(7, 7), (8, 2), (21, 2)])
+def test_attention_is_softmax_of_scores_times_values(length, most_scores, monkeypatch):
+    """In float64, at once and, from 8 positions on here, with at most 2 queries' scores at a time in each part."""
+    monkeypatch.setattr(layers, "LONG", 8)
+    sizes = []
+    softmax = keras.ops.softmax
+    monkeypatch.setattr(layers.ops, "softmax", lambda x, axis: sizes.append(x.shape[1]) or softmax(x, axis=axis))
+    check_attention(length, 1e-14)
+    assert max(sizes, default=0) <= most_scores
 
 
 @pytest.mark.parametrize("lengths", [(4, 6), (3, 1)])

@@ -20,7 +20,7 @@ from core.objectives import epsilon_mse, posterior_kl
 from core.reverse import reverse_process
 from core.samplers import make_sampler
 from core.schedules import linear
-from tests.backends.keras.helpers import OnKeras
+from tests.backends.keras.helpers import OnKeras, check_attention
 from tests.backends.reference import (
     FLOAT32,
     FLOAT64,
@@ -182,6 +182,8 @@ if __name__ == "__main__":
     # A tenth of one step of size 1e-2: where a weight has no influence, Adam scales its rounding errors up.
     check_training_and_sampling(FLOAT32, 1e-3)
     check_bfloat16()
+    for length in (12, 1024):
+        check_attention(length, 2e-6, "float32")
     check_files_and_fit()
     if capabilities("keras").holds_float64:
         check_losses_and_gradients(FLOAT64, 1e-12)
