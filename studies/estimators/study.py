@@ -57,7 +57,7 @@ def _report(out: Path) -> tuple[str, Path]:
 def finished_cells(settings: EstimatorSettings) -> list[Cell]:
     """The run's cells asked for that have a network; raises in one line where there are none."""
     trained = read_settings(settings.models)
-    dataset = dataset_of(settings.models, trained.dataset, trained.test_examples)
+    dataset = dataset_of(settings.models, trained.dataset, trained.test_examples, trained.scale)
     available = len(dataset.test)
     asked = asked_cells(settings.models, settings.cells)
     cells = [cell for cell in asked if is_trained(settings.models, cell)]
