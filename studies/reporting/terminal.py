@@ -7,6 +7,7 @@ blocks that stand below each other, each of which begins with the columns that s
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 
@@ -16,8 +17,8 @@ Cells = Sequence[Sequence[str]]
 
 
 def terminal_width() -> int | None:
-    """The columns of the terminal, or those that the environment's COLUMNS names; None where neither is there."""
-    return shutil.get_terminal_size((0, 0)).columns or None
+    """The columns of the terminal; None where the output goes to a file or a pipe, in which nothing is folded."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def wrapped(sentence: str, width: int | None) -> list[str]:

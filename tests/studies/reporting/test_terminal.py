@@ -7,7 +7,7 @@ import re
 import pytest
 
 from studies.reporting.page import closing_table
-from studies.reporting.terminal import aligned, wrapped
+from studies.reporting.terminal import aligned, terminal_width, wrapped
 from tests.studies.synthetic_run import make_many, make_run, with_truth
 
 WIDTHS = (60, 80, 100, 140)
@@ -65,3 +65,11 @@ def test_sentences_are_wrapped_between_words():
         "0.1\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.2 here",
     ]
     assert wrapped("any length at all", None) == ["any length at all"]
+
+
+def test_nothing_is_folded_in_a_file(monkeypatch):
+    """Whatever COLUMNS says: it is of the terminal."""
+    monkeypatch.setenv("COLUMNS", "70")
+    assert terminal_width() is None
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert terminal_width() == 70
