@@ -23,7 +23,8 @@ from studies.reporting.plotting import Plot, images
 from studies.reporting.ranked_table import RankedRow
 from studies.reporting.tables import dataset_tables, metric_notes
 from studies.reporting.terminal import aligned, terminal_width, wrapped
-from studies.reporting.verdict import MOST_NAMED, findings, headline, trouble, verdict_sentences
+from studies.reporting.trouble import trouble
+from studies.reporting.verdict import MOST_NAMED, findings, headline, verdict_sentences
 from studies.reporting.view import View, views_of
 from studies.store.files import write_text
 from studies.store.folder import RunFolder

@@ -13,18 +13,17 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 import pandas as pd
 
-from studies.reporting.blanks import blank_sentences
 from studies.reporting.contrasts import levels_in
 from studies.reporting.names import full_name_of, name_of, quantity, sampler_name
 from studies.reporting.numbers import count, in_sentence, listed, plain, plus_minus, seconds, size_of, some
 from studies.reporting.ranking import Ranking, differences_by_range, framework_share
+from studies.reporting.trouble import trouble
 from studies.reporting.view import View
 from studies.statistics import seeds_to_resolve
 from studies.store.reading import Run, recipe_factors
 
 LITTLE = 0.05  # of the difference between recipes: below this the framework is said to matter little
 MOST_NAMED = 5  # recipes: a sentence about more names a few of them
-MOST_METRICS = 3  # of a cell with values that are not finite
 MANY = 200  # seeds: beyond this "more seeds" is no longer advice
 
 
@@ -349,50 +348,4 @@ def _caution(view: View) -> str | None:
     return (
         "Every cell drew t uniformly, which leaves the KL’s gradients the noisier. Drawn by importance, t has turned an"
         " answer like this round: --timesteps uniform importance tries both."
-    )
-
-
-def trouble(run: Run) -> list[str]:
-    """What went wrong: cells that failed or diverged, samples that are not finite, metrics that are blank."""
-    sentences = []
-    if run.failed:
-        named = some([f"{cell.id} ({cell.failure})" for cell in run.failed], between="; ")
-        sentences.append(
-            f"{count(len(run.failed), 'cell')} failed: {named}. What they had measured before is in the tables; a seed"
-            f" is left out of each comparison that needs what they lack."
-        )
-    diverged = run.rows[run.rows["metric"] == "diverged"]
-    if len(diverged):
-        named = some(
-            [
-                f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, by step {row.value:.0f}"
-                for row in diverged.itertuples()
-            ],
-            between="; ",
-        )
-        sentences.append(f"{count(len(diverged), 'cell')} diverged (a loss that is no longer finite): {named}.")
-    broken = run.rows[run.rows["metric"] == "samples_not_finite"]
-    if len(broken):
-        named = some(
-            [
-                f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, {sampler_name(str(row.sampler))}"
-                for row in broken.itertuples()
-            ],
-            between="; ",
-        )
-        sentences.append(f"Samples with values that are not finite: {named}.")
-    return sentences + _not_finite(run) + blank_sentences(run.cells)
-
-
-def _not_finite(run: Run) -> list[str]:
-    """The cells with values that are not finite, which tables and figures leave out."""
-    lost = run.rows[~np.isfinite(run.rows["value"].astype(np.float64))]
-    cells = []
-    for (recipe, backend, seed), group in lost.groupby(["recipe", "backend", "seed"], sort=False):
-        titles = list(dict.fromkeys(in_sentence(quantity(str(metric)).title) for metric in group["metric"]))
-        more = [f"{len(titles) - MOST_METRICS} more"] if len(titles) > MOST_METRICS else []
-        where = f"{name_of(recipe)} in {name_of(backend)}, seed {seed}"
-        cells.append(f"{where} ({listed(titles[:MOST_METRICS] + more)})")
-    return (
-        [f"Values that are not finite, left out of tables and figures: {some(cells, between='; ')}."] if cells else []
     )
