@@ -73,8 +73,9 @@ def default_jobs(device: str, threads: int) -> int:
 
 
 def cell_environment(threads: int) -> dict[str, str]:
-    """The environment of a cell's process: its threads, its memory, and the checkout on its import path.
+    """The environment of a cell's process: its threads, its memory, and the checkout first on its import path.
 
+    Before the folder the command was given in, which may hold packages of these names: `core` is a common one.
     TensorFlow may run two operations at once where there are threads for it: a backward pass has the gradients of
     inputs and of weights side by side, and on two threads a step then takes a tenth less.
     """
@@ -83,6 +84,7 @@ def cell_environment(threads: int) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": path,
+        "PYTHONSAFEPATH": "1",
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,

@@ -122,8 +122,18 @@ def _capitalised(sentence: str) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
+def _bounded(view: View) -> list[Hashable]:
+    """The recipes with a test bound in some cell."""
+    return levels_in(view.values("bound").dropna(axis=1, how="all"), "recipe") if "bound" in view.metrics else []
+
+
 def _framework_headline(view: View) -> str:
-    recipe = name_of(view.recipes[0])
+    bounded = _bounded(view)
+    if len(bounded) > 1:
+        return "No seed has a test bound of two recipes, so there is nothing to compare."
+    if not bounded and len(view.recipes) > 1:
+        return "No recipe has a test bound or scored samples to compare."
+    recipe = name_of((bounded or view.recipes)[0])
     effect = view.framework_contrast("bound")
     if effect is None or effect.interval().n == 1:
         return f"Only one recipe finished ({recipe}), so there is nothing to compare it with."
@@ -145,7 +155,9 @@ def _single_recipe_sentence(view: View) -> str | None:
         return f"{_scope(view)}, no cell has a test bound."
     unit = view.of_metric("bound")["unit"].iloc[0]
     mean = float(np.nanmean(table))
-    recipe = levels_in(table.dropna(axis=1, how="all"), "recipe")[0]
+    recipe, *others = _bounded(view)
+    if others:
+        return f"{_scope(view)}, no seed has a test bound of two recipes."
     return (
         f"{_scope(view)}, the {full_name_of(recipe)} reaches a test bound of {plain(mean)} {unit};"
         " with one recipe there is no other to compare it with."

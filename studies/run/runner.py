@@ -63,6 +63,7 @@ def run_study(
         check_tensorboard()
     for variance in {cell.variance for cell in cells}:
         settings.network(dataset.shape, as_variance(variance).is_learned)  # a ValueError now rather than in every cell
+    files.check_settings(run, to_json(settings), study)  # first: another --scale gives other numbers too
     check_data(run, settings.dataset, dataset)
     files.open_run(run, to_json(settings), study)
     record_environment(run, study, argv)

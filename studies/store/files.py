@@ -222,6 +222,25 @@ def gather_results(run: Path, cell_ids: Iterable[str]) -> Path:
     return folder.results
 
 
+def check_settings(run: Path, settings_text: str, study: str) -> None:
+    """ValueError in one line where the folder is of another study or has other settings; one without any is fine."""
+    folder = RunFolder(run)
+    if not folder.settings.is_file():
+        return
+    wanted = {"study": study, **json.loads(settings_text)}
+    there = {**LATER_SETTINGS, **folder.read_settings()}
+    # These change how a run runs, or how many cells it has, not what a cell of it computes.
+    free = {"jobs", "threads", "together", "out", "preset", "seeds", "seeds_until", "cells", "tensorboard"}
+    differing = [key for key in wanted if key not in free and there.get(key) != wanted[key]]
+    differing = [key for key in differing if key in there or wanted[key]]  # what is off, a folder may be older than
+    if differing:
+        key = differing[0]
+        raise ValueError(
+            f"{run} holds a run with other settings ({key} {there.get(key)!r} there, {wanted[key]!r} asked); "
+            "repeat its command to continue it, or give another folder with --out"
+        )
+
+
 def open_run(run: Path, settings_text: str, study: str) -> None:
     """Makes the run's folder, or checks that the one there is of the same study and settings.
 
@@ -230,21 +249,12 @@ def open_run(run: Path, settings_text: str, study: str) -> None:
     A ValueError in one line where the folder cannot be written, belongs to something else, or has other
     settings; nothing in it is touched then.
     """
+    check_settings(run, settings_text, study)
     wanted = {"study": study, **json.loads(settings_text)}
     folder = RunFolder(run)
     path = folder.settings
     if path.is_file():
         there = {**LATER_SETTINGS, **folder.read_settings()}
-        # These change how a run runs, or how many cells it has, not what a cell of it computes.
-        free = {"jobs", "threads", "together", "out", "preset", "seeds", "seeds_until", "cells", "tensorboard"}
-        differing = [key for key in wanted if key not in free and there.get(key) != wanted[key]]
-        differing = [key for key in differing if key in there or wanted[key]]  # what is off, a folder may be older than
-        if differing:
-            key = differing[0]
-            raise ValueError(
-                f"{run} holds a run with other settings ({key} {there.get(key)!r} there, {wanted[key]!r} asked); "
-                "repeat its command to continue it, or give another folder with --out"
-            )
         if "seeds" in wanted:
             wanted["seeds"] = max(wanted["seeds"], there.get("seeds", 0))
         if there != wanted:

@@ -159,6 +159,18 @@ def test_data_that_changed_between_two_commands(commands, begun, tmp_path, capsy
     assert set(commands.study(f"{words} --seeds 2").rows["seed"]) == {0, 1}
 
 
+@pytest.mark.parametrize(
+    ("flag", "named"), [("--scale standard", "scale 'none'"), ("--test-examples 4", "test_examples")]
+)
+def test_a_run_continued_with_another_choice_of_its_data(commands, begun, tmp_path, capsys, flag, named):
+    """The file is what it was: the setting is named, and nobody is told to restore data."""
+    before = everything(tmp_path)
+    capsys.readouterr()
+    words = f"--dataset {tmp_path / 'mine.npz'} --out {begun.out} --flow-examples 0 {flag}"
+    said = reason_of(commands.study(words, execute=False), before, tmp_path, capsys)
+    assert said.startswith(f"{begun.out} holds a run with other settings ({named}"), said
+
+
 def test_data_that_changed_while_a_study_runs(begun, tmp_path):
     """A cell that starts later is told, as one that is resumed."""
     alter(tmp_path / "mine.npz", "train")

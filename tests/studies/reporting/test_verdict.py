@@ -255,6 +255,19 @@ def test_failures_divergence_and_broken_samples_are_named(tmp_path):
     assert "not finite: epsilon MSE in PyTorch, seed 0, ancestral, 100 steps" in text
 
 
+def test_a_run_whose_cells_diverged_does_not_say_that_one_recipe_finished():
+    """All diverged; all of the first recipe; and another seed of each, so that no seed has two bounds."""
+    mse, kl = ("epsilon_mse", "torch"), ("posterior_kl", "torch")
+    none = frame_of({mse: [3.0, 3.0], kl: [3.0, 3.0]}, "diverged", unit="step")
+    assert headline(none) == "No recipe has a test bound or scored samples to compare."
+    second = pd.concat([none[none["objective"] == "epsilon_mse"], frame_of({kl: KL[:2]})])
+    assert headline(second) == "Only one recipe finished (posterior KL), so there is nothing to compare it with."
+    bounds = frame_of({mse: MSE[:2], kl: KL[:2]})
+    apart = bounds[(bounds["objective"] == "epsilon_mse") == (bounds["seed"] == 0)]
+    assert headline(apart) == "No seed has a test bound of two recipes, so there is nothing to compare."
+    assert "no seed has a test bound of two recipes" in verdict_sentences(apart)[0]
+
+
 def test_an_empty_frame_has_nothing_to_compare():
     empty = with_recipes(frame_of(CLEAR).iloc[:0].drop(columns="recipe"))
     assert headline(empty) == "No cell finished, so there is nothing to compare."
