@@ -42,8 +42,8 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         seconds = [by_length[length_of(cell.schedule, settings.num_steps)] for cell in cells]
         minutes = max(1, round(rounds * mean(seconds) / 60))
         lines.append(
-            f"  about {minutes:,} minute{'s' if minutes > 1 else ''} on idle CPU cores like those of 2024; the time left"
-            " that is shown while cells run is measured on yours"
+            f"  about {minutes:,} minute{'s' if minutes > 1 else ''} on idle CPU cores like those of 2024; the time"
+            " left that is shown while cells run is measured on yours"
         )
     return "\n".join(lines)
 
