@@ -8,6 +8,7 @@ from pathlib import Path
 from studies.datasets import load_dataset
 from studies.plan.announcement import announcement
 from studies.plan.settings import StudySettings
+from studies.reporting.terminal import folded, terminal_width
 from studies.run.executor import Executor
 from studies.run.runner import run_study
 from studies.run.seeds import add_seeds, check_sequential
@@ -35,7 +36,7 @@ def run_and_report(
     if settings.seeds_until is not None:
         check_sequential(settings, cells)
     dataset = load_dataset(settings.dataset, settings.test_examples, settings.scale)
-    print(announcement(settings, cells, dataset), flush=True)
+    print(folded(announcement(settings, cells, dataset), terminal_width()), flush=True)
     outcome = run_study(study, settings, cells, argv, dataset, executor)
     closing = ""
     if settings.seeds_until is not None and not outcome.failed:

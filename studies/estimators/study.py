@@ -13,6 +13,7 @@ from studies.plan.command import to_json
 from studies.plan.grid import check_cells
 from studies.plan.machine import check_device, default_jobs
 from studies.plan.settings import PRESETS, StudySettings, read_settings
+from studies.reporting.terminal import folded, terminal_width
 from studies.run.environment import record_environment
 from studies.run.executor import LocalProcesses
 from studies.run.remeasure import measure_and_report
@@ -43,7 +44,8 @@ def run_and_report(settings: EstimatorSettings, argv: Sequence[str]) -> int:
         _train_models(settings, argv)
     cells = finished_cells(settings)
     jobs = settings.jobs or default_jobs(settings.device, settings.threads)
-    print(announcement(settings, cells, jobs, test_size(settings)), flush=True)
+    said = announcement(settings, cells, jobs, test_size(settings))
+    print(folded(said, terminal_width()), flush=True)
     executor = LocalProcesses("studies.estimators.cell", settings.threads)
     return measure_and_report(executor, out, cells, jobs, STAGES, _report)
 

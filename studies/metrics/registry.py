@@ -81,7 +81,7 @@ _ALL = (
         unit="data units",
         direction="lower",
         ideal=0.0,
-        bias_note="Too high, by about N^(-1/2) at worst, whatever the dimension.",
+        bias_note="Too high, by about 1/√N at worst, whatever the dimension.",
         function=lambda c: sliced_wasserstein_2(c.samples, c.reference, seed=c.seed),
         least=1,
     ),

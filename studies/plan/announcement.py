@@ -40,10 +40,10 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
         rounds = -(-len(cells) // jobs)
         by_length = {t: cell_seconds(network, settings.replace(num_steps=t), len(dataset.test)) for t in lengths}
         seconds = [by_length[length_of(cell.schedule, settings.num_steps)] for cell in cells]
-        minutes = rounds * mean(seconds) / 60
+        minutes = max(1, round(rounds * mean(seconds) / 60))
         lines.append(
-            f"  about {minutes:,.0f} minutes on idle CPU cores like those of 2024; the time left that is shown while"
-            " cells run is measured on yours"
+            f"  about {minutes:,} minute{'s' if minutes > 1 else ''} on idle CPU cores like those of 2024; the time"
+            " left that is shown while cells run is measured on yours"
         )
     return "\n".join(lines)
 

@@ -63,6 +63,8 @@ def announcement(cell: Cell, network: NetworkSettings, settings: StudySettings) 
     expected = estimate(network, cell.backend, settings)
     if not expected.gained:
         return f"{cell.backend} is {chosen}: no gain is known for it on a CPU"
+    if round(expected.training) == 0:
+        return f"{cell.backend} is {chosen}: training takes less than a second a cell"
     return (
         f"{cell.backend} is {chosen}: it would save about {expected.gained:.0f} of {expected.training:.0f} s of "
         f"training a cell, for {expected.price:.0f} s at the start"

@@ -48,7 +48,7 @@ class StudySettings:
         Flag(
             help="digits, swiss_roll, swiss_roll_thin, mixture, italy_power_demand, or the path of an .npz with train,"
             " test[, levels]: uint8 images (N, H, W[, C]) as they are, whole numbers 0..K-1 with levels=K, or floats"
-            " (N, H, W, C), (N, L, C) or (N, D) near unit scale, continuous"
+            " (N, H, W, C), (N, L, C) or (N, D) near unit scale, continuous; other numbers with --scale"
         ),
     ] = "digits"
     scale: Annotated[

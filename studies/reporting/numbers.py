@@ -42,6 +42,12 @@ def size_of(interval: Interval) -> str:
     return plus_minus(Interval(abs(interval.estimate), low, high, interval.confidence, interval.n))
 
 
+def unbroken(text: str) -> str:
+    """The text with numbers kept on one line with their sign or unit, "95 %", and "t = 1" whole."""
+    text = re.sub(r"(?<=\d) (?=%|MB\b|ms\b|s\b|min\b)", "\u00a0", text)
+    return re.sub(r"\b([A-Za-z]) = (?=[\dT])", "\\1\u00a0=\u00a0", text)
+
+
 def seconds(value: float) -> str:
     """ "8.2 s", "118 s", "21 min", "3.4 h"."""
     if value < 600:

@@ -18,7 +18,7 @@ from studies.reporting.contrasts import sample_metrics
 from studies.reporting.figures import figures_of, write_figures
 from studies.reporting.last_step import method_lines
 from studies.reporting.names import full_name_of
-from studies.reporting.numbers import count, plain, some
+from studies.reporting.numbers import count, plain, some, unbroken
 from studies.reporting.plotting import Plot, images
 from studies.reporting.ranked_table import RankedRow
 from studies.reporting.tables import dataset_tables, metric_notes
@@ -163,9 +163,11 @@ def _write(run: Run, views: Sequence[View], runs: Sequence[Run], out: Path, comm
 def template(name: str) -> jinja2.Template:
     """A page of this folder, or of another room by "room/page"; both may include and extend what lies here."""
     here = Path(__file__).parent
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([here, here.parent]), autoescape=True, undefined=jinja2.StrictUndefined
-    ).get_template(name)
+    )
+    environment.filters["unbroken"] = unbroken
+    return environment.get_template(name)
 
 
 def as_figure(plot: Plot) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _about_seeds_apart(differences: list[dict[str, Any]]) -> str:
     if not any(note.endswith(APART) for note in notes):
         return ""
     return (
-        " A seed stands apart where its difference is farther from the others' than normal ones are in 95 % of all sets"
+        " A seed stands apart where its difference is farther from the others’ than normal ones are in 95 % of all sets"
         " of so many seeds (Grubbs): a recipe may fail now and then, and the interval is then too short."
     )
 

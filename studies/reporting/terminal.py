@@ -28,6 +28,16 @@ def wrapped(sentence: str, width: int | None) -> list[str]:
     return textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
+def folded(text: str, width: int | None) -> str:
+    """Every line of the text in lines of at most so many characters, which go on two characters farther in."""
+    lines = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())]
+        first, *rest = wrapped(line.strip(), None if width is None else width - len(indent) - 2)
+        lines += [indent + first, *(f"{indent}  {more}" for more in rest)]
+    return "\n".join(lines)
+
+
 def aligned(table: Cells, width: int | None = None, heads: int = 1, keys: int = 2) -> list[str]:
     """Rows of text in columns: the first `keys` to the left, the others to the right.
 

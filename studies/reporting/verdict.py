@@ -81,15 +81,15 @@ def _headline_of(view: View) -> str:
     judge = _judge(view, metrics, sampler, samples)
     if bound and samples and likelihood and quality:
         if bound.leaders == samples.leaders:
-            both = "has both the better likelihood bound and the better samples"
+            both = f"has both the {_degree(bound)} likelihood bound and the {_degree(samples)} samples"
             return _capitalised(f"{likelihood} {both} ({judge}).")
         return f"For likelihood, {likelihood}; for samples, {quality} ({judge})."
     if likelihood:
         tail = f"; the samples cannot be told apart ({judge})" if quality == "" else ""
-        return _capitalised(f"{likelihood} has the better likelihood bound{tail}.")
+        return _capitalised(f"{likelihood} has the {_degree(bound)} likelihood bound{tail}.")
     if quality:
         tail = "; the bounds cannot be told apart" if likelihood == "" else ""
-        return _capitalised(f"{quality} has the better samples ({judge}){tail}.")
+        return _capitalised(f"{quality} has the {_degree(samples)} samples ({judge}){tail}.")
     undecided = [what for what, leader in (("bounds", likelihood), (f"samples ({judge})", quality)) if leader == ""]
     return f"{count(known[0].seeds, 'seed')} cannot tell the {_noun(view)} apart by their {' or '.join(undecided)}."
 
@@ -116,6 +116,11 @@ def _leading(ranking: Ranking) -> str:
     if len(leaders) > 3:
         return f"the {leaders[0]}, not told apart from {count(len(leaders) - 1, 'other')},"
     return f"the {' or the '.join(leaders)}"
+
+
+def _degree(ranking: Ranking | None) -> str:
+    """The word for whoever leads: better of two, best of more."""
+    return "best" if ranking is not None and len(ranking.means) > 2 else "better"
 
 
 def _capitalised(sentence: str) -> str:
@@ -158,10 +163,7 @@ def _single_recipe_sentence(view: View) -> str | None:
     recipe, *others = _bounded(view)
     if others:
         return f"{_scope(view)}, no seed has a test bound of two recipes."
-    return (
-        f"{_scope(view)}, the {full_name_of(recipe)} reaches a test bound of {plain(mean)} {unit};"
-        " with one recipe there is no other to compare it with."
-    )
+    return f"{_scope(view)}, the {full_name_of(recipe)} reaches a test bound of {plain(mean)} {unit}."
 
 
 def _ranking_clause(ranking: Ranking, what: str, name: Callable[[object], str]) -> str:
@@ -297,7 +299,7 @@ def _framework_sentence(view: View) -> str | None:
     """What the framework changes, and how large that is beside what the objective changes."""
     backends = view.backends
     if len(backends) < 2:
-        return f"Only {name_of(backends[0])} was run, so the framework's effect is not known." if backends else None
+        return f"Only {name_of(backends[0])} was run, so the framework’s effect is not known." if backends else None
     metrics, sampler = view.sample_metrics, view.main_sampler
     effects = {"bound": view.framework_contrast("bound")}
     if metrics and quantity(metrics[0]).direction:
@@ -347,7 +349,7 @@ def _cost_sentence(view: View) -> str | None:
     shared = view.of_metric("trained_together")["backend"].unique()
     if len(shared):
         names = listed([name_of(backend) for backend in shared])
-        sentence += f" Cells of {names} trained several to a program, and a cell's time is its share of that."
+        sentence += f" Cells of {names} trained several to a program, and a cell’s time is its share of that."
     return sentence
 
 

@@ -178,6 +178,6 @@ def _method(settings: SamplerSettings) -> list[str]:
         "Ratios are taken within a cell and averaged, in their log, over the frameworks of a seed; the seeds carry the"
         " interval (Student’s t, 95 %). The Fréchet distance of so few samples is mostly bias, which the floor shares:"
         " the excess over it is what the model adds.",
-        f"dpm_solver is drawn up to {settings.dpm_solver_up_to} steps. Its spacing by log SNR visits whole steps of"
+        f"DPM-Solver++ is drawn up to {settings.dpm_solver_up_to} steps. Its spacing by log SNR visits whole steps of"
         " the chain trained on, as even in log SNR as they allow.",
     ]

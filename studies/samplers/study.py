@@ -12,6 +12,7 @@ from studies.plan.command import to_json
 from studies.plan.machine import check_device, default_jobs
 from studies.plan.schedules import schedule_of
 from studies.plan.settings import StudySettings, read_settings
+from studies.reporting.terminal import folded, terminal_width
 from studies.run.environment import record_environment
 from studies.run.executor import LocalProcesses
 from studies.run.remeasure import measure_and_report
@@ -74,7 +75,7 @@ def run_and_report(settings: SamplerSettings, cells: Sequence[Cell], argv: Seque
         trained = read_settings(settings.run)
         dataset = dataset_of(settings.run, trained.dataset, trained.test_examples, trained.scale)
         record_data(out, trained.dataset, dataset)
-    print(announcement(settings, cells, jobs), flush=True)
+    print(folded(announcement(settings, cells, jobs), terminal_width()), flush=True)
     executor = LocalProcesses("studies.samplers.cell", settings.threads)
     return measure_and_report(executor, out, cells, jobs, STAGES, _report)
 

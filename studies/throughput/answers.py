@@ -121,7 +121,7 @@ def sentences(run: Path, cases: Sequence[Case]) -> list[str]:
     ]
     run_answers = answers(run, asked, cases)
     if not run_answers:
-        return [*lines, "No time to a verdict: that takes a race of torch and a peer on the run's own network."]
+        return [*lines, "No time to a verdict: that takes a race of torch and a peer on the run’s own network."]
     return lines + [_answer_sentence(answer) for answer in run_answers]
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from backends.networks import UNetSettings
-from studies.reporting.numbers import plain
+from studies.reporting.numbers import listed, plain
 from studies.reporting.plotting import FAINT, INK, MARKERS, PALETTE, Panel, Plot, log_axis
 from studies.throughput.contestant import GROWTH, Contestant
 from studies.throughput.race import Worker
@@ -87,14 +87,14 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     grown = ", ".join(f"{quantity} {plain(slope, 2)}" for quantity, slope in exponents(rows).items())
     lines = [f"Time grows as n to the power of: {grown} (1 is proportional; a fixed start makes it less)."]
     memory = []
-    for quantity, name in (("T", "T ="), ("steps", "steps:")):
+    for quantity, at in (("T", "T = {:,.0f}"), ("steps", "{:,.0f} steps")):
         grown_rows = rows[rows["quantity"] == quantity].sort_values("n")
         ends = [
-            f"{name} {n:,.0f} {size / MEGABYTE:,.0f} MB"
+            f"{size / MEGABYTE:,.0f} MB with {at.format(n)}"
             for n, size in zip(grown_rows["n"], grown_rows["bytes"], strict=True)
         ]
-        memory.append(f"{ends[0]}, {ends[-1]}")
-    return [*lines, f"Memory at its most: {'; '.join(memory)}."]
+        memory += [ends[0], ends[-1]]
+    return [*lines, f"Memory at its most: {listed(memory)}."]
 
 
 def figure(rows: pd.DataFrame) -> Plot:

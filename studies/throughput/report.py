@@ -1,5 +1,6 @@
 """The report of a study of speed: results.csv, figures and page in its folder, and its tables for the terminal."""
 
+# ruff: noqa: RUF001
 from __future__ import annotations
 
 import math
@@ -48,10 +49,10 @@ METHOD = (
     "Ceilings: a 3x3 convolution forward and backward in channels-last layout (64 to 64 channels, 8x8, batch 128 on a"
     " CPU; 256 to 256, 32x32, batch 128 on a GPU) and a square matrix product (2048; 8192), timed in the same rounds.",
     "Bound and sampler: seconds for one evaluation of the network within them, over one of the bare network.",
-    "Peers run in the environment that their users have, ours in that of a study's cells, where the allocator keeps the"
+    "Peers run in the environment that their users have, ours in that of a study’s cells, where the allocator keeps the"
     " memory of a step for the next.",
     "Start: from starting the process to a network in place. First step: with compilation or tracing.",
-    "Where a step goes: self time by PyTorch's profiler over a few steps after the rounds. Its own microseconds an"
+    "Where a step goes: self time by PyTorch’s profiler over a few steps after the rounds. Its own microseconds an"
     " operator make these steps longer, and are mostly outside operators.",
 )
 CLOCK_SAID = {
@@ -187,7 +188,7 @@ def evaluation_table(case: Case) -> Table:
 
 def _network(case: Case) -> str:
     """What a race was run on, in words."""
-    return {"run": "the run's own network"}.get(case.workload, case.workload)
+    return {"run": "the run’s own network"}.get(case.workload, case.workload)
 
 
 def headline(cases: Sequence[Case]) -> str:
@@ -230,7 +231,7 @@ def case_sentences(case: Case) -> Iterator[str]:
     for contestant in case.facts:
         if (ratio := time_over(case, contestant, contestant.in_float32())) is not None:
             times = f"{plain(ratio.estimate, 3)} ({_range(ratio)}) times"
-            yield f"{contestant.label} takes {times} a step's time in {FLOAT32}"
+            yield f"{contestant.label} takes {times} a step’s time in {FLOAT32}"
     for pair in compiled(case):
         steps = pair.steps
         after = f"pays after {steps:,.0f} steps" if math.isfinite(steps) else "does not pay: a step is no faster"
@@ -247,7 +248,7 @@ def loop_sentences(case: Case) -> Iterator[str]:
             if ratio is not None
         ]
         if times:
-            yield f"an evaluation of {ours.label} takes {listed(times)} what the bare network's takes"
+            yield f"an evaluation of {ours.label} takes {listed(times)} what the bare network’s takes"
 
 
 def _torch_sentences(case: Case, dtype: str) -> Iterator[str]:

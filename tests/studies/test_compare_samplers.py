@@ -247,7 +247,7 @@ def test_the_distances_of_a_chain_are_tabled_once(tmp_path, monkeypatch):
     closing_table, page = make_report(make_sampler_run(tmp_path / "run", steps=(20, 50), seeds=2))
     chains = ("ancestral-50", "ddim-50", "dpm_solver-20", "dpm_solver-20-logsnr")
     assert tabled == {("frechet", chain): 1 for chain in chains}
-    assert closing_table.splitlines()[0] in page.read_text()
+    assert closing_table.splitlines()[0] in page.read_text().replace("\N{NO-BREAK SPACE}", " ")
 
 
 @given(st.floats(0.5, 2), st.floats(0.8, 1.25))
@@ -292,7 +292,7 @@ def test_samples_none_of_which_is_finite_are_reported(tmp_path):
     lost.to_csv(folder / "results.csv", index=False)
     said, path = make_report(folder)
     assert said.startswith("Not answered: ")
-    page = path.read_text()
+    page = path.read_text().replace("\N{NO-BREAK SPACE}", " ")
     for chain in ("ancestral, 50 steps", "DDIM, 20 steps", "DPM-Solver++ (log SNR), 20 steps"):
         sentence = f"{chain}: samples of 4 cells are not finite, and not scored."
         assert sentence in said

@@ -50,7 +50,7 @@ def rate_and_distortion(view: View) -> Plot | None:
         "rate-distortion",
         "What the bits buy",
         "The bound read as a progressive code (Ho et al. 2020, sec. 4.3): the rate at t is all that has been sent when"
-        f" x_t is known, the distortion the root mean square error ({unit}) of the x_0 made from it, not clipped. The"
+        f" x_t is known, the distortion the root mean square error ({unit}) of the x₀ made from it, not clipped. The"
         " bits left over, those of the decoder, bring the distortion from its last value to 0. Means over seeds.",
         panels,
         curves,

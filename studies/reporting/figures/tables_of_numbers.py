@@ -201,7 +201,8 @@ def _panel(part: Part, rows: list[tuple[Drawn, Array]]) -> Panel | None:
                 if np.any(side * (finite - zero) > reach):
                     ax.plot(zero + side * reach, -i, marker, color=cell.colour, markersize=6)
             ax.text(0, -i + 0.32, cell.label, transform=across, size=9.5, color=FAINT, va="bottom")
-        ax.set_xlim(zero - 1.03 * reach, zero + 1.03 * reach)
+        low = max(zero - 1.03 * reach, -0.03 * reach) if part.ratio else zero - 1.03 * reach  # no ratio is below 0
+        ax.set_xlim(low, zero + 1.03 * reach)
         ax.set_ylim(-len(rows) + 0.4, 0.95)
         rows_axis(ax)
         linear_axis(ax, "x")

@@ -94,6 +94,9 @@ def test_the_default_study_announces_its_quarter_of_an_hour():
     (last,) = (line for line in announcement(default, [cell("torch")] * 12, digits).splitlines() if "minutes" in line)
     assert 12 <= int(last.split()[1]) <= 18
     assert "minutes" not in announcement(default, [cell("torch")], load_dataset("swiss_roll", None))
+    small = announcement(default.replace(train_steps=4, samples=1, full_samples=0), [cell("torch")], digits)
+    assert "  about 1 minute on idle CPU cores" in small
+    assert "  torch is not compiled: training takes less than a second a cell" in small.splitlines()
 
 
 def test_chains_of_a_schedule_s_own_length_are_counted_as_long_as_they_are():
@@ -109,7 +112,7 @@ def test_chains_of_a_schedule_s_own_length_are_counted_as_long_as_they_are():
     evaluation = costs.training_seconds(network, settings.replace(train_steps=1, batch_size=1)) / 3
     assert seconds[2] - seconds[1] == pytest.approx(200 * 3000 * evaluation)
     assert seconds[1] - seconds[0] == pytest.approx(200 * 1000 * evaluation)  # at T = 50 none are drawn beside
-    assert "  samples are by the whole chain where T = 50 or less: none are drawn beside them" in said
+    assert "  note: samples are by the whole chain where T = 50 or less: none are drawn beside them" in said
     assert "whole chain" not in announcement(settings.replace(sampler="ddim"), cells, digits)
     assert "whole chain" not in announcement(settings.replace(full_samples=0), cells, digits)
 
@@ -132,7 +135,7 @@ def test_importance_sampling_that_hardly_begins_is_said_before():
     smoke = StudySettings(**PRESETS["smoke"], device="cpu")
     importance = replace(cell("torch"), timesteps="importance")
     after = costs.steps_to_warm(100, 32)
-    line = f"  importance sampling of T = 100 begins after about {after} steps, of 60; t is uniform until then"
+    line = f"  note: importance sampling of T = 100 begins after about {after} steps, of 60; t is uniform until then"
     assert line in announcement(smoke, [cell("torch"), importance], digits).splitlines()
     assert "importance" not in announcement(smoke, [cell("torch")], digits)
     assert "importance" not in announcement(StudySettings(device="cpu"), [importance], digits)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from studies.reporting.figures import MAKERS
+from studies.reporting.figures.tables_of_numbers import _PARTS, Drawn, _panel
 from studies.reporting.pictures import examples, nearest_neighbours, real_and_made, trajectories
 from studies.reporting.plotting import INK, Plot, images, pixels, save
 from studies.reporting.points import bins_of, leading_columns, plane_of, shares
@@ -223,6 +224,19 @@ def test_marginals_and_moments_are_those_of_the_samples(tmp_path):
     assert float(written.rows[1][4][0].strip("\N{MINUS SIGN}")) == pytest.approx(off.max(), rel=1e-2)
     pairs = off[np.triu_indices(17, 1)]
     assert float(written.rows[1][5][0]) == pytest.approx(np.sqrt(np.mean(pairs**2)), rel=1e-2)
+
+
+def test_a_ratio_is_drawn_from_0_and_a_difference_about_0():
+    """Deviations 17 times too wide: the axis of the ratio ends a little left of 0, and both hold their values."""
+    values = np.array([0.5, 3.0, 17.0])
+    for part in _PARTS[:2]:
+        panel = _panel(part, [(Drawn("a", "torch", "one", INK, values[:, None]), values)])
+        assert panel is not None
+        ax = Figure().subplots()
+        panel.draw(ax)
+        low, high = ax.get_xlim()
+        assert low == pytest.approx(-0.03 * (high - 1) / 1.03 if part.ratio else -high)
+        assert high > 17
 
 
 def test_the_nearest_example_is_that_of_a_plain_search(monkeypatch):

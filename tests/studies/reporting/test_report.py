@@ -248,10 +248,13 @@ def test_the_folder_alone_is_enough(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"backends": ["torch"]}, "the framework's effect is not known"),
+        ({"backends": ["torch"]}, "effect is not known"),
         ({"seeds": 1}, "one seed gives no interval"),
-        ({"objectives": ["epsilon_mse"]}, "with one recipe there is no other"),
-        ({"objectives": ["epsilon_mse"], "backends": ["torch"], "seeds": 1}, "with one recipe there is no other"),
+        ({"objectives": ["epsilon_mse"]}, "MSE (L_simple) reaches a test bound of 3."),
+        (
+            {"objectives": ["epsilon_mse"], "backends": ["torch"], "seeds": 1},
+            "MSE (L_simple) reaches a test bound of 3.",
+        ),
         ({"objectives": ["epsilon_mse"], "schedules": ["linear", "cosine"], "backends": ["torch"]}, "than the cosine"),
         (
             {"predictions": ["epsilon", "x_0"], "backends": ["torch"], "seeds": 2},

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from studies.reporting.page import closing_table
-from studies.reporting.terminal import aligned, terminal_width, wrapped
+from studies.reporting.terminal import aligned, folded, terminal_width, wrapped
 from tests.studies.synthetic_run import make_many, make_run, with_truth
 
 WIDTHS = (60, 80, 100, 140)
@@ -65,6 +65,19 @@ def test_sentences_are_wrapped_between_words():
         "0.1\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.2 here",
     ]
     assert wrapped("any length at all", None) == ["any length at all"]
+
+
+def test_an_announcement_is_folded_under_its_own_indent():
+    """Each line within the width, its words all there, and nothing moved where no width is known."""
+    text = "2 cells on digits, 1 side by side:\n  4 steps of batch 8, then the test bound\n  short"
+    assert folded(text, 24).splitlines() == [
+        "2 cells on digits, 1",
+        "  side by side:",
+        "  4 steps of batch 8,",
+        "    then the test bound",
+        "  short",
+    ]
+    assert folded(text, None) == text
 
 
 def test_nothing_is_folded_in_a_file(monkeypatch):
