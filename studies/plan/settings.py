@@ -264,9 +264,8 @@ def parse_settings(
     `base` holds a study's own defaults; a settings file goes over them, the preset over that, and the other flags
     over all. A preset leaves the study the factors that it is about; `smoke`: what it has otherwise in that preset.
     """
-    own = base or {}
-    factors = {factor.setting: own[factor.setting] for factor in FACTORS if factor.setting in own}
-    presets = {name: {**changes, **factors} for name, changes in PRESETS.items()}
+    own = {factor.setting for factor in FACTORS} & (base or {}).keys()
+    presets = {name: {k: v for k, v in changes.items() if k not in own} for name, changes in PRESETS.items()}
     presets["smoke"] |= smoke or {}
     settings = parse_flags(StudySettings, argv, description, GROUPS, base, presets)
     check_settings(settings)

@@ -125,21 +125,38 @@ def test_the_same_folder_goes_on_with_further_cells(trained, compared):
     assert "2 seeds" in done.stdout
 
 
-def test_a_cell_without_a_network_is_left_out_and_a_broken_one_is_named(trained, tmp_path):
+def test_a_cell_without_a_network_is_left_out_and_a_broken_one_is_refused(trained, tmp_path):
     run, out = tmp_path / "run", tmp_path / "out"
     shutil.copytree(trained, run)
     diverged, broken, _, fourth = sorted(run.glob("cells/*"))
     shutil.rmtree(fourth)
     (diverged / "checkpoint.safetensors").unlink()
     (broken / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
-    done = compare(
-        "--run", str(run), "--out", str(out), "--steps", "2", "--samplers", "ddim", "--samples", "20", "--jobs", "1"
+    words = (
+        "--run",
+        str(run),
+        "--out",
+        str(out),
+        "--steps",
+        "2",
+        "--samplers",
+        "ddim",
+        "--samples",
+        "20",
+        "--jobs",
+        "1",
     )
-    assert done.returncode == 1
-    assert f"left out, not finished or without a network: {diverged.name}" in done.stdout
-    assert f"failed: {broken.name}: ValueError: " in done.stdout
+    refused = compare(*words)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert f"{broken.name}/checkpoint.safetensors is not a safetensors file, or not a whole one" in refused.stderr
+    assert not out.exists()
+    (broken / "checkpoint.safetensors").unlink()
+    done = compare(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"left out, not finished or without a network: {diverged.name}, {broken.name}" in done.stdout
     assert "Not answered: it takes an ancestral chain" in done.stdout
-    assert broken.name in (out / "report.html").read_text()
+    assert broken.name not in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from studies import report
+from studies.run.watch import DRAWING
 from tests.studies.synthetic_measurements import make_estimator_run, make_throughput_run
 from tests.studies.synthetic_run import make_run, make_sampler_run
 
@@ -69,7 +70,7 @@ def test_a_studys_report_is_its_own(study, tmp_path, monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, module, stub)
     folder = with_settings(tmp_path / "run", {"study": study})
     assert report.main([str(folder)]) == 0
-    assert capsys.readouterr().out == f"{MADE_BY[study]}\nreport: {folder / 'report.html'}\n"
+    assert capsys.readouterr().out == f"{DRAWING}\n{MADE_BY[study]}\nreport: {folder / 'report.html'}\n"
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -90,7 +91,9 @@ def test_the_report_of_a_study_of_a_run(study, named, tmp_path, monkeypatch, cap
     assert words in page
     assert kicker in page
     assert f"python studies/report.py {folder}" in page
-    assert capsys.readouterr().out.splitlines()[0] in page.replace("&#39;", "'")
+    first, answer, *_ = capsys.readouterr().out.splitlines()
+    assert first == DRAWING
+    assert answer in page.replace("&#39;", "'").replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +122,9 @@ def test_a_folder_that_has_no_report(settings, message, tmp_path, capsys):
 def test_settings_cut_short(tmp_path, capsys):
     folder = with_settings(tmp_path / "run", {})
     (folder / "settings.json").write_text('{"study": ')
-    assert refused(capsys, folder).endswith("is not a settings file; give the folder a study wrote")
+    assert refused(capsys, folder).endswith(
+        "settings.json: expected JSON, got Expecting value: line 1 column 11 (char 10); was it written to the end?"
+    )
 
 
 def test_what_is_compared_are_runs(tmp_path, capsys):

@@ -19,7 +19,7 @@ from tests.studies.custody.conftest import installed_fakes
 from tests.studies.custody.entry import make_cell, run_alone, run_group, write_points
 from tests.studies.custody.fake_backend import ChainRun, Evaluation, Trained
 
-SETTINGS: dict[str, Any] = {"num_steps": 24, "bound_evaluations": 120}
+SETTINGS: dict[str, Any] = {"num_steps": 24, "bound_evaluations": 240}
 """Long enough that the bound's strata hold several steps: which of them is visited is drawn too."""
 SAME_PROCESS: dict[str, dict[str, Any]] = {
     "posterior_kl": {"objective": "posterior_kl"},

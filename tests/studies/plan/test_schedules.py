@@ -48,7 +48,9 @@ def test_what_the_most_that_may_be_left_costs():
 
 
 def test_it_is_said_before_the_run_once_a_schedule():
-    settings = StudySettings(backends=("torch",), num_steps=100, schedules=("linear", "cosine", "linear:50"))
+    settings = StudySettings(
+        backends=("torch",), num_steps=100, schedules=("linear", "cosine", "linear:50"), full_samples=0
+    )
     notes = [
         line for line in announcement(settings, grid(settings), load_dataset("digits")).splitlines() if "note" in line
     ]

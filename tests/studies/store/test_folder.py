@@ -53,6 +53,7 @@ def test_the_names_are_found_where_they_are():
         "settings.json", "environment.json", "sequential.json", "reference.npz", "results.csv", "report.html",
         "cell.json", "rows.csv", "failed.txt", "state.safetensors", "checkpoint.safetensors", "weights_sketch.npz",
         "samples.npz", "log.txt", "partial.csv", "checkpoint.sha256",
+        "interpolations.npz",
     } == FILES  # fmt: skip
     assert {line.split()[1] for line in named_in(OWNER)} == {*NAMES}
 
