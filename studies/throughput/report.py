@@ -178,9 +178,9 @@ def evaluation_table(case: Case) -> Table:
                 "",
                 plain(1e3 * speed.seconds, 3),
                 *("" if ratio is None else f"{plain(ratio.estimate, 3)} ({_range(ratio)})" for ratio in ratios),
-                plain(facts.startup_seconds, 2),
+                plain(facts.startup_seconds, 2) if math.isfinite(facts.startup_seconds) else "",
                 plain(facts.first_seconds["train"], 2),
-                f"{facts.memory_bytes / 2**20:,.0f}",
+                f"{facts.memory_bytes / 2**20:,.0f}" if math.isfinite(facts.memory_bytes) else "",
             ]
         )
     return rows

@@ -446,6 +446,7 @@ def test_the_report_is_written_from_the_folder_alone(tmp_path):
         assert sentence in said
         assert sentence in page
     assert '<th scope="row">ceiling: convolution, bfloat16</th>' in page
+    assert not re.search("not finite|nan\\b", said + page)  # what was not measured is blank
     cells = '<td data-of="weights">0.00 M</td><td data-of="ms a step">1,025</td>'
     assert f'<th scope="row">torch</th>{cells}' in re.sub(r' class="left"', "", page)
     assert "met" not in re.sub("method|Method|metric", "", said)
