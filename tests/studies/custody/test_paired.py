@@ -19,7 +19,7 @@ from tests.studies.custody.conftest import installed_fakes
 from tests.studies.custody.entry import make_cell, run_alone, run_group, write_points
 from tests.studies.custody.fake_backend import ChainRun, Evaluation, Trained
 
-SETTINGS: dict[str, Any] = {"num_steps": 24, "bound_evaluations": 240}
+SETTINGS: dict[str, Any] = {"num_steps": 24}
 """Long enough that the bound's strata hold several steps: which of them is visited is drawn too."""
 SAME_PROCESS: dict[str, dict[str, Any]] = {
     "posterior_kl": {"objective": "posterior_kl"},
@@ -238,7 +238,7 @@ def test_every_step_of_training_has_examples_and_t_of_its_own(seen, name):
 
 def test_strata_of_the_bound_meet_the_examples_in_orders_of_their_own(seen):
     """An order that strata shared would tie their errors together. Of 12 examples two agree by a chance of 1e-8."""
-    bound = seen["first"].evaluation.bound
+    bound = seen["linear"].evaluation.bound  # a cosine spends its draws on its dearest step, the last
     orders = [bound.x_0[bound.t == t][:8, 0] for t in range(2, 10)]  # the first eight visits
     assert len({tuple(order) for order in orders if len(order) == 8}) == len(orders)
 
