@@ -75,6 +75,8 @@ def check_comparison(folders: Sequence[Path], out: Path) -> None:
                 f"runs of trained cells are compared, and {folder} is of {RunFolder(folder).study()}; "
                 "make its report alone"
             )
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out is a folder, got the file {out}; give another")
     if RunFolder(out).settings.is_file():
         raise ValueError(f"--out is a folder of the comparison's own, got a study's folder {out}; give another")
 

@@ -70,7 +70,7 @@ def in_words(dataset: Dataset) -> str:
     *lengths, last = dataset.shape
     channels = f"{last} channel{'s' if last > 1 else ''}"
     kind = {
-        0: f"points of {last} numbers",
+        0: f"points of {last} {'number' if last == 1 else 'numbers'}",
         1: f"series of length {' '.join(map(str, lengths))} with {channels}",
         2: f"images of {' x '.join(map(str, lengths))} with {channels}",
     }[len(lengths)]

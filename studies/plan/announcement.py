@@ -24,7 +24,9 @@ def announcement(settings: StudySettings, cells: Sequence[Cell], dataset: Datase
     lengths = sorted({length_of(cell.schedule, settings.num_steps) for cell in cells})
     varied = " x ".join(f"{count} {plural}" for plural, count in counts.items() if count > 1)
     lines = [
-        f"{len(cells)} cells on {settings.dataset}" + (f" ({varied})" if varied else "") + f", {jobs} side by side:",
+        f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'} on {settings.dataset}"
+        + (f" ({varied})" if varied else "")
+        + f", {jobs} side by side:",
         f"  {settings.train_steps} steps of batch {settings.batch_size}, T = {', '.join(map(str, lengths))}, "
         f"then the test bound and {settings.samples} samples of each",
         f"  {_network(settings.network(dataset.shape, learns_variance=False))}",

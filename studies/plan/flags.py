@@ -91,6 +91,8 @@ def _configured(path: Path, kind: Any) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"--config {path}: {error.strerror}; give a run's folder, or its file of settings") from None
     study = values.pop("study", None)
+    if not values:
+        raise ValueError(f"--config {path} holds no settings; give a run's folder, or its file of settings")
     try:
         return fields_from(values, kind)
     except ValueError as error:

@@ -92,8 +92,9 @@ def announcement(settings: SamplerSettings, cells: Sequence[Cell], jobs: int) ->
     todo = {cell: chains(settings, num_steps(cell, trained)) for cell in cells}
     most = max(todo.values(), key=len)
     lines = [
-        f"{len(cells)} cells of {settings.run}, {jobs} side by side: {settings.samples} samples of each by"
-        f" {len(most)} chains of up to {most[0].steps} steps",
+        f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'} of {settings.run}, {jobs} side by side:"
+        f" {settings.samples} samples of each by"
+        f" {len(most)} {'chain' if len(most) == 1 else 'chains'} of up to {most[0].steps} steps",
         f"  {sum(chain.steps for chain in most)} network evaluations of {settings.samples} samples a cell",
         f"  results in {settings.out}; stop at any time, the same command goes on from there",
     ]

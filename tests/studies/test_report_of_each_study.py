@@ -138,6 +138,8 @@ def test_what_is_compared_are_runs(tmp_path, capsys):
     assert refused(capsys, first, second, "--out", second) == (
         f"--out is a folder of the comparison's own, got a study's folder {second}; give another"
     )
+    file = second / "results.csv"
+    assert refused(capsys, first, second, "--out", file) == f"--out is a folder, got the file {file}; give another"
     assert everything(tmp_path) == before
 
 

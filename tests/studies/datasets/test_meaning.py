@@ -42,6 +42,7 @@ def pixels(*shape: int) -> np.ndarray:
         ((4, 28, 28, 1), (28, 28, 1), "images of 28 x 28 with 1 channel, on 256 levels"),
         ((4, 32, 32, 3), (32, 32, 3), "images of 32 x 32 with 3 channels, on 256 levels"),
         ((4, 784), (784,), "points of 784 numbers, on 256 levels"),
+        ((256, 1), (1,), "points of 1 number, on 256 levels"),
     ],
 )
 def test_bytes_are_256_levels(load, shape, taken_as, words):

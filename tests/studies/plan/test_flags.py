@@ -180,6 +180,15 @@ def test_a_settings_file_that_is_not_there(tmp_path):
     assert str(refused.value) == f"--config {tmp_path / 'no'}: {said}"
 
 
+@pytest.mark.parametrize("content", ["{}", '{"study": "compare_prices"}'])
+def test_a_settings_file_without_settings(tmp_path, content):
+    path = tmp_path / "settings.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"\S") as refused:
+        parse_settings(["--config", str(path)], "")
+    assert str(refused.value) == f"--config {path} holds no settings; give a run's folder, or its file of settings"
+
+
 def test_values_of_a_file_are_checked_as_flags_are(tmp_path):
     run = write_settings(tmp_path / "run", StudySettings(), num_steps=-5)
     with pytest.raises(ValueError, match="--num-steps is at least 1, got -5"):
