@@ -52,7 +52,7 @@ def test_bytes_are_256_levels(load, shape, taken_as, words):
     assert (dataset.levels, dataset.shape) == (256, taken_as)
     assert dataset.train.ravel().tolist() == [-1 + 2 * int(k) / 255 for k in x.ravel()]
     assert dataset.test.shape == (3, *taken_as)
-    assert in_words(dataset) == f"{words}, 4 to train on and 3 to test"
+    assert in_words(dataset) == f"{words}, {len(x)} to train on and 3 to test"
     assert "uint8 is taken as 256 levels, 0 to 255" in dataset.remarks
     assert any("one channel" in remark for remark in dataset.remarks) == (len(shape) == 3)
 
