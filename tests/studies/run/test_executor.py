@@ -238,7 +238,7 @@ if __name__ == "__main__":
 """
 
 
-def test_cells_end_with_the_process_that_started_them(tmp_path, monkeypatch):
+def test_cells_end_with_the_process_that_started_them(tmp_path):
     """Which is killed, and so ends nothing itself; lines that are no reports go to the log."""
     files.write_record(RunFolder(tmp_path / "run").cell(CELLS[0].id), CELLS[0])
     (tmp_path / "prints.py").write_text(PRINTS)
@@ -250,10 +250,10 @@ def test_cells_end_with_the_process_that_started_them(tmp_path, monkeypatch):
         "    print(news['done'], flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
-    root = str(Path(__file__).parents[3])
+    path = os.pathsep.join([str(Path(__file__).parents[3]), str(tmp_path)])
     parent = subprocess.run(
         [sys.executable, "-c", starts, str(tmp_path / "run")],
-        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, timeout=60,
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, timeout=60,
     )  # fmt: skip
     assert parent.returncode == -signal.SIGKILL, parent.stderr
     child = int(parent.stdout)
