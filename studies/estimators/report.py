@@ -26,6 +26,10 @@ from studies.store.folder import RunFolder
 from studies.store.reading import Run, read_results
 from studies.store.recipes import recipes_of
 
+PAPERS = (
+    ("Nichol & Dhariwal (2021), Improved denoising diffusion probabilistic models", "https://arxiv.org/abs/2102.09672"),
+    ("Kingma et al. (2021), Variational diffusion models", "https://arxiv.org/abs/2107.00630"),
+)
 NAMES = {
     "full_sweep": "full sweep over t",
     "uniform": "uniform t",
@@ -71,6 +75,7 @@ def _write(run: Run, out: Path) -> Path:
             for name, part in _models(rows)
         ],
         method=method(read_recorded(out, EstimatorSettings)),
+        papers=PAPERS,
         run=about(run),
         again=again(out),
     )

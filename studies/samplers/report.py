@@ -28,6 +28,14 @@ from studies.store.folder import RunFolder
 from studies.store.reading import Run, levels, read_results
 from studies.store.sampler_chains import Family
 
+PAPERS = (
+    ("Ho, Jain & Abbeel (2020), Denoising diffusion probabilistic models", "https://arxiv.org/abs/2006.11239"),
+    ("Song, Meng & Ermon (2021), Denoising diffusion implicit models", "https://arxiv.org/abs/2010.02502"),
+    (
+        "Lu et al. (2022), DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models",
+        "https://arxiv.org/abs/2211.01095",
+    ),
+)
 LOG_FROM = 3.0  # a range of values this wide is drawn on a log axis
 
 
@@ -62,6 +70,7 @@ def _write(view: View, out: Path) -> Path:
         floor=None if table.floor is None else label_of(table.floor),
         figures=[as_figure(plot) for plot in plots],
         method=_method(read_recorded(out, SamplerSettings)),
+        papers=PAPERS,
         metrics=metric_notes(view),
         run=about(run),
         again=again(out),

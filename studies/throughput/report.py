@@ -97,6 +97,7 @@ def make_report(out: Path) -> tuple[str, Path]:
         figures=[as_figure(plot) for plot in plots],
         tables=titled,
         method=[*METHOD, CLOCK_SAID[settings.clock]],
+        papers=(),
         run=about(run),
         again=again(out),
     )
