@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from studies.reporting.blanks import blank_sentences
@@ -23,36 +25,28 @@ def trouble(run: Run) -> list[str]:
         )
     diverged = run.rows[run.rows["metric"] == "diverged"]
     if len(diverged):
-        named = some(
-            [
-                f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, by step {row.value:.0f}"
-                for row in diverged.itertuples()
-            ],
-            between="; ",
-        )
+        named = some([f"{_cell(row)}, by step {row.value:.0f}" for row in diverged.itertuples()], between="; ")
         sentences.append(f"{count(len(diverged), 'cell')} diverged (a loss that is no longer finite): {named}.")
     broken = run.rows[run.rows["metric"] == "samples_not_finite"]
     if len(broken):
-        named = some(
-            [
-                f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}, {sampler_name(str(row.sampler))}"
-                for row in broken.itertuples()
-            ],
-            between="; ",
-        )
+        named = some([f"{_cell(row)}, {sampler_name(str(row.sampler))}" for row in broken.itertuples()], between="; ")
         sentences.append(f"Samples with values that are not finite: {named}.")
     return sentences + _not_finite(run) + blank_sentences(run.cells)
+
+
+def _cell(row: Any) -> str:
+    """Recipe, framework and seed of a row."""
+    return f"{name_of(row.recipe)} in {name_of(row.backend)}, seed {row.seed}"
 
 
 def _not_finite(run: Run) -> list[str]:
     """The cells with values that are not finite, which tables and figures leave out."""
     lost = run.rows[~np.isfinite(run.rows["value"].astype(np.float64))]
     cells = []
-    for (recipe, backend, seed), group in lost.groupby(["recipe", "backend", "seed"], sort=False):
+    for _, group in lost.groupby(["recipe", "backend", "seed"], sort=False):
         titles = list(dict.fromkeys(in_sentence(quantity(str(metric)).title) for metric in group["metric"]))
         more = [f"{len(titles) - MOST_METRICS} more"] if len(titles) > MOST_METRICS else []
-        where = f"{name_of(recipe)} in {name_of(backend)}, seed {seed}"
-        cells.append(f"{where} ({listed(titles[:MOST_METRICS] + more)})")
+        cells.append(f"{_cell(group.iloc[0])} ({listed(titles[:MOST_METRICS] + more)})")
     return (
         [f"Values that are not finite, left out of tables and figures: {some(cells, between='; ')}."] if cells else []
     )
